@@ -1,0 +1,1 @@
+"""L5: compose, wire, nothing else."""

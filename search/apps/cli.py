@@ -1,0 +1,71 @@
+"""The command line: `search [key=value ...]`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import hydra
+from hydra.errors import HydraException
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+import search
+from search.apps.naming import register_resolvers
+from search.config import schema
+from search.config.arguments import expand
+from search.config.messages import one_line
+from search.errors import UsageError
+
+CONFIG = "search"
+USAGE_ERROR = 2
+INTERRUPTED = 75  # EX_TEMPFAIL: the same command goes on
+
+
+def config_folder() -> Path:
+    """Return the shipped `conf/`: inside the installed package, or beside it in a checkout."""
+    package = Path(search.__file__).resolve().parent
+    inside = package / "conf"
+    return inside if inside.is_dir() else package.parent / "conf"
+
+
+def main() -> int:
+    """Run the command line; return the exit code."""
+    conf = config_folder()
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra would print several lines and exit with 1
+    sys.path.insert(0, str(Path.cwd()))  # the user's own modules, also in workers
+    try:
+        sys.argv[1:] = expand(sys.argv[1:], conf, CONFIG)
+        return _run(conf)
+    except UsageError as error:
+        return _refuse(str(error))
+    except (HydraException, OmegaConfBaseException) as error:
+        return _refuse(one_line(error, conf, CONFIG))
+    except KeyboardInterrupt:
+        print("search: interrupted; the same command goes on where it stopped", file=sys.stderr)
+        return INTERRUPTED
+
+
+def _run(conf: Path) -> int:
+    schema.register()
+    register_resolvers()
+    codes = [0]
+
+    @hydra.main(version_base="1.3", config_path=str(conf), config_name=CONFIG)
+    def job(cfg: DictConfig) -> None:
+        from search.apps.search import run
+
+        codes.append(run(cfg))
+
+    job()
+    return max(codes)
+
+
+def _refuse(message: str) -> int:
+    print(f"search: {message}", file=sys.stderr)
+    return USAGE_ERROR
+
+
+if __name__ == "__main__":
+    sys.exit(main())

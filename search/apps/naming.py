@@ -1,0 +1,28 @@
+"""Names of folders made from overrides."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Sequence
+
+from omegaconf import OmegaConf
+
+_LONGEST = 100
+_NOT_IN_NAMES = ("budget.", "stages=", "resume=", "output_dir=", "name=", "cluster", "tracking", "trial=")
+"""Overrides that do not make another study: a longer budget goes on in the same folder."""
+
+
+def job_folder(overrides: Sequence[str]) -> str:
+    """Return a folder name that tells the jobs of a multirun apart by their overrides."""
+    kept = sorted(o.lstrip("+") for o in overrides if not o.lstrip("+~").startswith(_NOT_IN_NAMES))
+    text = ",".join(kept) or "default"
+    slug = re.sub(r"[^\w.=+,\-]", "_", text)
+    if slug == text and len(slug) <= _LONGEST:
+        return slug
+    return f"{slug[:_LONGEST]}-{hashlib.blake2b(text.encode(), digest_size=4).hexdigest()}"
+
+
+def register_resolvers() -> None:
+    """Make `${search.job_folder:...}` known to configurations."""
+    OmegaConf.register_new_resolver("search.job_folder", job_folder, replace=True)

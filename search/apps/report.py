@@ -1,0 +1,71 @@
+"""The stage report: prints what is stored; computes nothing."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from search.apps.session import Session
+from search.post.results import Figure, Results
+from search.report.tables import Row, contenders_table, trials_table
+from search.sweep.driver import Driver
+from search.sweep.study import Study
+
+_SHOWN_TRIALS = 5
+
+
+def report(session: Session, study: Study, driver: Driver) -> None:
+    """Print the best trials, the contenders, and how to go on."""
+    console = session.console
+    outcomes = [o for o in study.outcomes.values() if o.value is not None]
+    outcomes.sort(key=lambda o: (-(o.value or 0.0) if study.maximize else (o.value or 0.0), o.number))
+    shown = outcomes[:_SHOWN_TRIALS]
+    if shown:
+        params = {o.number: session.space.shown(study.params[o.number]) for o in shown}
+        console.print(trials_table(session.metric.name, shown, params))
+    results = Results.load(session.folder)
+    if results is not None:
+        console.print(contenders_table(results.metric, rows_of(results)))
+        if results.test_looks > 1:
+            console.print(f"the test split was opened {results.test_looks} times in this study", style="yellow")
+    _how_to_go_on(session, study, driver, results)
+
+
+def rows_of(results: Results) -> list[Row]:
+    """Return the contenders as lines of a table."""
+    return [
+        Row(
+            name=c.name,
+            members=len(c.members),
+            validation=_triple(c.validation),
+            test=_triple(c.test),
+            champion=c.name == results.champion,
+        )
+        for c in results.contenders
+    ]
+
+
+def _how_to_go_on(session: Session, study: Study, driver: Driver, results: Results | None) -> None:
+    console, states = session.console, study.progress.states
+    counted = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
+    console.print(f"{study.progress.finished} trials ({counted}) in {session.folder}", highlight=False)
+    if not driver.remaining():
+        more = 2 * study.progress.finished
+        console.print(f"to go on: the same command with budget.trials={more}; a new search: name=...", highlight=False)
+    if results is not None and results.model is not None:
+        console.print(f"the champion: mlflow.pyfunc.load_model('{results.model}')", highlight=False)
+    if (uri := session.tracking_uri()) is not None:
+        tool = Path(sys.executable).with_name("mlflow")
+        if uri.startswith("sqlite:"):
+            console.print(f"compare the trials: {_short(tool)} ui --backend-store-uri {uri}", highlight=False)
+        else:
+            console.print(f"compare the trials: {uri}", highlight=False)
+
+
+def _short(path: Path) -> str:
+    here = Path.cwd()
+    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
+
+
+def _triple(figure: Figure) -> tuple[float, float, float]:
+    return figure.value, figure.low, figure.high

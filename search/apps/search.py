@@ -1,0 +1,134 @@
+"""The stages of a search, in their order."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
+
+from search.apps.session import Session
+from search.config.checks import STAGES, check
+from search.errors import UsageError
+from search.records import TrialState
+from search.report.progress import ProgressDisplay
+from search.sweep import pruners, samplers
+from search.sweep.driver import Budget, Driver
+from search.sweep.journal import EVENTS, Journal
+from search.sweep.study import Study
+
+
+def run(cfg: DictConfig) -> int:
+    """Run the stages that `cfg.stages` names; return the exit code."""
+    check(cfg)  # type: ignore[arg-type] # a DictConfig of that schema
+    folder, job = _place(cfg)
+    session = Session(cfg, folder, job, Console(soft_wrap=True))
+    if "train" in session.cfg.stages:
+        from search.apps.train import train_again
+
+        return train_again(session)
+    _check_resume(session)
+    journal = Journal(folder, maximize=session.metric.maximize)
+    status = "KILLED"
+    try:
+        study = Study(journal, session.space, maximize=session.metric.maximize)
+        driver = _driver(session, study)
+        for stage in STAGES:
+            if stage in session.cfg.stages:
+                _STAGES[stage](session, study, driver)
+        status = "FINISHED"
+    except Exception:
+        status = "FAILED"
+        raise
+    finally:
+        session.close(status)
+        journal.close()
+    return 0
+
+
+def _place(cfg: DictConfig) -> tuple[Path, str | None]:
+    """Return the study's folder, and the job's name where this is one job of a multirun."""
+    hydra = HydraConfig.get()
+    folder = Path(hydra.runtime.output_dir).resolve()
+    return folder, folder.name if hydra.mode is RunMode.MULTIRUN else None
+
+
+def _check_resume(session: Session) -> None:
+    there = (session.folder / EVENTS).exists()
+    if session.cfg.resume == "never" and there:
+        raise UsageError(f"resume=never: {session.folder} holds a study; choose another name=... or resume=auto")
+    if session.cfg.resume == "must" and not there:
+        raise UsageError(f"resume=must: {session.folder} holds no study; check name=... or resume=auto")
+
+
+def _driver(session: Session, study: Study) -> Driver:
+    cfg = session.cfg
+    planned = cfg.trainer.epochs
+    pruner_config = OmegaConf.to_container(cfg.pruner, resolve=True)
+    assert isinstance(pruner_config, dict)
+    return Driver(
+        study=study,
+        sampler=samplers.make(cfg.sampler.kind, session.space, cfg.seed, session.first, cfg.budget.trials),
+        pruner=pruners.make(
+            {str(k): v for k, v in pruner_config.items()},
+            planned_steps=planned,
+            study=study.history,
+            maximize=study.maximize,
+        ),
+        budget=Budget(
+            trials=cfg.budget.trials,
+            seconds=None if cfg.budget.hours is None else cfg.budget.hours * 3600,
+            patience=cfg.budget.patience,
+        ),
+        first=session.first,
+        make_spec=session.spec,
+        shown=session.space.shown,
+        clock=time.time,
+    )
+
+
+def _search(session: Session, study: Study, driver: Driver) -> None:
+    if driver.remaining() or session.undelivered(study.journal):
+        tracker = session.tracker(study.journal)
+    if not driver.remaining():
+        return
+    for sentence in session.space.defaults_moved():
+        session.console.print(f"note: {sentence}", style="dim")
+    executor = session.executor
+    session.console.print(
+        f"searching {len(session.space.dimensions)} dimensions with {executor.num_slots} workers; "
+        f"the study is in {session.folder}"
+    )
+    display = ProgressDisplay(session.console, driver.total)
+    driver.watchers += [lambda event, position, _: tracker.record(event, position), display]
+    with display:
+        progress = driver.run(executor)
+    if progress.best is None:
+        raise UsageError(
+            f"all {progress.finished} trials failed; the first: {study.outcomes[min(study.outcomes)].reason} "
+            f"(see {study.directory(min(study.outcomes)) / 'log.txt'})"
+        )
+
+
+def _squeeze(session: Session, study: Study, driver: Driver) -> None:
+    from search.apps.squeeze import squeeze
+
+    if any(outcome.state is not TrialState.FAILED for outcome in study.outcomes.values()):
+        squeeze(session, study)
+
+
+def _report(session: Session, study: Study, driver: Driver) -> None:
+    from search.apps.report import report
+
+    report(session, study, driver)
+
+
+_STAGES: dict[str, Callable[[Session, Study, Driver], None]] = {
+    "search": _search,
+    "squeeze": _squeeze,
+    "report": _report,
+}

@@ -1,0 +1,42 @@
+"""The stage train: one trial again, alone, in this process, so that a debugger stops in it."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+
+from search.apps.session import Session
+from search.errors import UsageError
+from search.records import Decision, Report, TrialState
+from search.sweep.journal import read_trials
+from search.trial import Equipment, Runner
+
+FAILED = 1
+
+
+def train_again(session: Session) -> int:
+    """Train trial `cfg.trial` as the search did, to its planned end, into a folder of its own; return the exit code."""
+    number = session.cfg.trial
+    assert number is not None  # checked with the configuration
+    trials = read_trials(session.folder)
+    if number >= len(trials):
+        there = f"it has trials 0 to {len(trials) - 1}" if trials else "it holds no study"
+        raise UsageError(f"trial={number}: not in {session.folder}; {there}")
+    spec = session.spec(number, trials[number].params)
+    spec = dataclasses.replace(spec, directory=str(session.folder / "again" / f"{number:05d}-{time.time():.0f}"))
+    for key, value in session.space.shown(spec.params).items():
+        session.console.print(f"{key}: {value}", highlight=False)
+
+    def report(said: Report) -> Decision:
+        figures = "  ".join(f"{key} {value:.4f}" for key, value in said.metrics.items())
+        session.console.print(f"epoch {said.step}: {figures}", highlight=False)
+        return Decision(number=number, step=said.step, stop=False, reason="", time=said.time)
+
+    equipment = Equipment(dataset=session.dataset, device=session.cfg.device, threads=session.cfg.trainer.threads)
+    outcome = Runner(equipment)(spec, report)
+    if outcome.state is TrialState.FAILED:
+        assert outcome.failure is not None
+        session.console.print(outcome.failure.traceback or outcome.reason, markup=False, highlight=False)
+        return FAILED
+    session.console.print(f"{session.metric.name} {outcome.value:.6f} at epoch {outcome.best_step}; {spec.directory}")
+    return 0

@@ -1,0 +1,45 @@
+"""The one place that turns configuration into calls: everything named by `_target_` is resolved here."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from hydra.utils import get_method, instantiate
+
+from search.errors import UsageError
+
+
+def factory(node: Mapping[str, Any], key: str) -> Callable[..., Any]:
+    """Return what `node["_target_"]` names with the node's other keys bound.
+
+    `key` is the node's place in the configuration, for the error. Raises UsageError where the target cannot be
+    imported.
+    """
+    if not node.get("_target_"):
+        raise UsageError(f"{key}: needs a _target_, the dotted name of a class or function")
+    try:
+        made: Callable[..., Any] = instantiate({**node, "_partial_": True}, _convert_="all")
+    except Exception as error:
+        raise UsageError(f"{key}._target_={node['_target_']}: {_innermost(error)}") from error
+    return made
+
+
+def accepted(node: Mapping[str, Any], offered: Mapping[str, Any]) -> dict[str, Any]:
+    """Return those of the offered arguments that the node's target takes by name and does not set itself."""
+    parameters = inspect.signature(get_method_or_class(node["_target_"])).parameters
+    takes_all = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values())
+    return {k: v for k, v in offered.items() if k not in node and (takes_all or k in parameters)}
+
+
+def get_method_or_class(target: str) -> Callable[..., Any]:
+    """Return the callable of that dotted name."""
+    found: Callable[..., Any] = get_method(target)
+    return found
+
+
+def _innermost(error: BaseException) -> str:
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return " ".join(str(error).split())

@@ -1,0 +1,125 @@
+"""What a type cannot say: ranges, names from a list, fields that depend on each other."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from search.config.messages import suggestion
+from search.config.schema import SearchConfig
+from search.errors import UsageError
+
+STAGES = ("search", "squeeze", "report", "train")
+"""The stages that exist, in the order in which they run; `train` runs on request only."""
+
+_CHOICES: dict[str, tuple[Any, ...]] = {
+    "resume": ("auto", "must", "never"),
+    "fused": ("auto", "off"),
+    "metric.mode": (None, "max", "min"),
+    "metric.name": (None, "accuracy", "loss", "rmse", "mae", "r2"),
+    "trainer.loading": ("memory", "loader"),
+    "sampler.kind": ("random", "qmc", "tpe", "grid"),
+    "pruner.kind": ("none", "asha", "median", "hyperband"),
+    "cluster.kind": ("local", "existing"),
+    "squeeze.metric": (None, "accuracy", "loss", "rmse", "mae", "r2"),
+    "data.task": (None, "classification", "regression"),
+}
+_AT_LEAST: dict[str, float] = {
+    "budget.trials": 1,
+    "budget.patience": 1,
+    "trainer.epochs": 1,
+    "trainer.batch_size": 1,
+    "trainer.threads": 1,
+    "trainer.patience": 1,
+    "trainer.checkpoint_every": 1,
+    "trainer.loader_workers": 0,
+    "cluster.workers": 1,
+    "cluster.cpus": 1,
+    "cluster.gpus": 0,
+    "cluster.gpus_per_trial": 0,
+    "seed": 0,
+    "split.seed": 0,
+    "squeeze.top_k": 1,
+    "squeeze.picks": 1,
+    "squeeze.folds": 2,
+    "pruner.eta": 2,
+    "pruner.startup_trials": 0,
+    "pruner.warmup_steps": 0,
+    "pruner.min_resource": 1,
+    "pruner.reduction_factor": 2,
+    "data.limit": 1,
+}
+_ABOVE_ZERO = ("budget.hours", "cluster.cpus_per_trial", "squeeze.distill.temperature")
+
+
+def check(cfg: SearchConfig) -> None:
+    """Raise UsageError for the first value that cannot work."""
+    node = OmegaConf.structured(cfg) if not isinstance(cfg, DictConfig) else cfg
+    _require_given(node)
+    for key, allowed in _CHOICES.items():
+        _each(
+            node,
+            key,
+            lambda v, a=allowed: v in a,
+            "must be one of " + ", ".join("null" if a is None else str(a) for a in allowed),
+        )
+    for key, bound in _AT_LEAST.items():
+        _each(node, key, lambda v, b=bound: v is None or v >= b, f"must be at least {bound:g}")
+    for key in _ABOVE_ZERO:
+        _each(node, key, lambda v: v is None or v > 0, "must be above 0")
+    _each(node, "squeeze.distill.mix", lambda v: 0 <= v <= 1, "must lie in 0 to 1")
+    _check_name(cfg.name)
+    _check_stages(cfg)
+    _check_split(cfg)
+    _check_device(cfg.device)
+    _check_rungs(node)
+
+
+def _each(cfg: DictConfig, key: str, holds: Callable[[Any], bool], message: str) -> None:
+    missing = object()
+    value = OmegaConf.select(cfg, key, default=missing)
+    if value is not missing and not holds(value):
+        raise UsageError(f"{key}={'null' if value is None else value}: {message}")
+
+
+def _require_given(cfg: DictConfig) -> None:
+    missing = sorted(OmegaConf.missing_keys(cfg))
+    if missing:
+        raise UsageError(f"{missing[0]}: must be given, e.g. {missing[0]}=...")
+
+
+def _check_name(name: str) -> None:
+    if not re.fullmatch(r"[\w.=+\-]{1,120}", name) or set(name) == {"."}:
+        raise UsageError(f"name={name}: must be 1 to 120 letters, digits and . _ - = + (it names a folder)")
+
+
+def _check_stages(cfg: SearchConfig) -> None:
+    for stage in cfg.stages:
+        if stage not in STAGES:
+            raise UsageError(f"stages: {stage} does not exist; {suggestion(stage, STAGES)}")
+    if "train" in cfg.stages and (list(cfg.stages) != ["train"] or cfg.trial is None):
+        raise UsageError("stages=[train]: runs alone and needs trial=N, the number of the trial to run again")
+    if cfg.trial is not None and cfg.trial < 0:
+        raise UsageError(f"trial={cfg.trial}: must be at least 0")
+
+
+def _check_split(cfg: SearchConfig) -> None:
+    fractions = list(cfg.split.fractions)
+    if len(fractions) != 3 or min(fractions) <= 0 or abs(sum(fractions) - 1) > 1e-6:
+        raise UsageError(f"split.fractions={fractions}: must be three positive numbers that add up to 1")
+    if cfg.split.group and cfg.split.time:
+        raise UsageError(f"split.group={cfg.split.group}: cannot be combined with split.time={cfg.split.time}")
+
+
+def _check_device(device: str) -> None:
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", device):
+        raise UsageError(f"device={device}: must be auto, cpu, cuda or cuda:<number>")
+
+
+def _check_rungs(cfg: DictConfig) -> None:
+    rungs = OmegaConf.select(cfg, "pruner.rungs", default=[])
+    if rungs and (min(rungs) <= 0 or max(rungs) >= 1 or list(rungs) != sorted(set(rungs))):
+        raise UsageError(f"pruner.rungs={list(rungs)}: must be rising fractions between 0 and 1")

@@ -1,0 +1,76 @@
+"""Hydra's and OmegaConf's errors as one line that names the key and what is allowed."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from omegaconf import DictConfig, OmegaConf
+
+_UNKNOWN = re.compile(r"Could not (?:override|delete from config) '?([\w.@/\-]+?)'?\.(?:\s|$)")
+_FULL_KEY = re.compile(r"full_key: (\S+)")
+_NO_OPTION = re.compile(
+    r"Could not find '([\w/]+)/([^'/]*)'\s+Available options in '[^']*':((?:\s+\S+)*?)\s+Config search",
+    re.DOTALL,
+)
+_NO_GROUP = re.compile(r"Could not override '([\w/@.]+)'\.\s*No match in the defaults list")
+
+
+def one_line(error: BaseException, conf: Path, config_name: str) -> str:
+    """Return what went wrong in one line; composes the defaults to say which keys exist."""
+    text = str(error)
+    if match := _NO_OPTION.search(text):
+        group, option, options = match.groups()
+        return f"{group}={option}: no such option; allowed: {', '.join(options.split())}"
+    if match := _UNKNOWN.search(text):
+        return _unknown_key(match[1], _defaults(conf, config_name))
+    lines = [line.strip() for line in text.splitlines()]
+    kept = [
+        line
+        for line in lines
+        if line and not line.startswith(("full_key:", "object_type=", "reference_type=", "See https", "^"))
+    ]
+    message = "; ".join(kept)
+    if (match := _FULL_KEY.search(text)) and match[1] not in message:
+        message = f"{match[1]}: {message}"
+    return message
+
+
+def _unknown_key(key: str, defaults: DictConfig | None) -> str:
+    if defaults is None:
+        return f"{key}: no such key"
+    parent, _, name = key.rpartition(".")
+    node = OmegaConf.select(defaults, parent) if parent else defaults
+    if not isinstance(node, DictConfig):
+        return _unknown_key(parent, defaults) if parent else f"{key}: no such key"
+    allowed = [str(k) for k in node if not str(k).startswith("_")]
+    return f"{key}: no such key; {suggestion(name, allowed)}"
+
+
+def suggestion(name: str, allowed: Sequence[str]) -> str:
+    """Return "did you mean ...? allowed: ..." for a mistyped name."""
+    near = difflib.get_close_matches(name, allowed, n=1)
+    listed = f"allowed: {', '.join(allowed) or 'nothing'}"
+    return f"did you mean {near[0]}? {listed}" if near else listed
+
+
+def _defaults(conf: Path, config_name: str) -> DictConfig | None:
+    from hydra import compose, initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.errors import HydraException
+
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_dir(str(conf), version_base="1.3"):
+            return compose(config_name)
+    except HydraException:
+        return None
+
+
+def require_one_of(key: str, value: object, allowed: Sequence[str] | Mapping[str, object]) -> str | None:
+    """Return the error for a value outside `allowed`, or None."""
+    if value in allowed:
+        return None
+    return f"{key}={value}: must be one of {', '.join(allowed)}"

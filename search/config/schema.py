@@ -1,0 +1,274 @@
+"""The typed schema of a search's configuration (Hydra structured configs).
+
+Types live here, values in `conf/`: a field without a default must be given there, so each default stands in one
+place. Nodes that a user may extend (`data`, `model`, ...) are open; the shipped options have types of their own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING
+
+
+@dataclass
+class Metric:
+    """The objective: what trials are compared by."""
+
+    name: str | None = MISSING  # null: accuracy for classes, rmse for numbers
+    mode: str | None = MISSING  # max or min; null: as the metric's name implies
+
+
+@dataclass
+class Budget:
+    """When the search asks for no more trials; totals of the study, so a resumed search spends the rest."""
+
+    trials: int = MISSING
+    hours: float | None = MISSING  # wall time; running trials are stopped at their next report
+    patience: int | None = MISSING  # finished trials in a row without a better one
+
+
+@dataclass
+class Trainer:
+    """One trial's training."""
+
+    epochs: int = MISSING
+    batch_size: int = MISSING
+    threads: int = MISSING  # CPU threads of one trial
+    patience: int | None = MISSING  # epochs without improvement before the trial stops itself
+    checkpoint_every: int = MISSING  # epochs between checkpoints
+    loading: str = MISSING  # memory: the data lies on the device; loader: PyTorch's DataLoader
+    loader_workers: int = MISSING  # processes of the DataLoader
+    space: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class Split:
+    """How the examples are divided. Data with a test set of its own keeps it."""
+
+    fractions: list[float] = MISSING  # train, validation, test
+    stratify: bool = MISSING  # same class shares in each part
+    seed: int = MISSING
+    group: str | None = MISSING  # column whose values never stand on both sides
+    time: str | None = MISSING  # column to sort by: train on the past, test on the future
+
+
+@dataclass
+class Cluster:
+    """Where trials run."""
+
+    kind: str = MISSING
+    address: str | None = MISSING
+    cpus: int | None = MISSING  # of this machine; null: those this process may use
+    gpus: int | None = MISSING  # null: those torch sees
+    workers: int | None = MISSING  # null: as many as fit
+    cpus_per_trial: float = MISSING
+    gpus_per_trial: float | None = MISSING  # fractions share a GPU; null: 1 on a GPU, else 0
+
+
+@dataclass
+class Tracking:
+    """Where MLflow keeps the runs."""
+
+    enabled: bool = MISSING
+    uri: str | None = MISSING
+    experiment: str = MISSING
+
+
+@dataclass
+class Distill:
+    """The student's loss: mix * soft + (1 - mix) * hard (Hinton et al. 2015)."""
+
+    temperature: float = MISSING
+    mix: float = MISSING
+
+
+@dataclass
+class Squeeze:
+    """What is made of the finished trials."""
+
+    top_k: int = MISSING  # members of the uniform ensemble
+    picks: int = MISSING  # greedy selection with replacement: number of picks
+    metric: str | None = MISSING  # what selection looks at; null: the loss
+    folds: int = MISSING  # cross-fitting of the validation figures
+    distill: Distill = field(default_factory=Distill)
+    student: Any = None  # a model configuration; null: that of the best trial
+    register: str | None = MISSING  # name in MLflow's registry; null: not registered
+
+
+@dataclass
+class SearchConfig:
+    """The whole configuration."""
+
+    name: str = MISSING
+    seed: int = MISSING
+    stages: list[str] = MISSING
+    output_dir: str = MISSING
+    resume: str = MISSING
+    device: str = MISSING
+    fused: Any = MISSING
+    trial: int | None = MISSING  # for the stage train
+    enqueue: list[Any] = MISSING
+    metric: Metric = field(default_factory=Metric)
+    budget: Budget = field(default_factory=Budget)
+    split: Split = field(default_factory=Split)
+    trainer: Trainer = field(default_factory=Trainer)
+    data: Any = MISSING
+    model: Any = None
+    optimizer: Any = None
+    schedule: Any = None
+    choose: dict[str, Any] = field(default_factory=dict)
+    sampler: Any = MISSING
+    pruner: Any = MISSING
+    cluster: Cluster = field(default_factory=Cluster)
+    tracking: Tracking = field(default_factory=Tracking)
+    squeeze: Squeeze = field(default_factory=Squeeze)
+
+
+@dataclass
+class Component:
+    """What every option of an open group has: something to call, and the space of its own keys."""
+
+    _target_: str = MISSING
+    space: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class Linear(Component):
+    """Softmax or least-squares regression on the flattened input."""
+
+
+@dataclass
+class MLP(Component):
+    """A multilayer perceptron."""
+
+    width: int = MISSING
+    depth: int = MISSING
+    dropout: float = MISSING
+
+
+@dataclass
+class CNN(Component):
+    """A small convolutional network."""
+
+    channels: int = MISSING
+    blocks: int = MISSING
+    kernel: int = MISSING
+    dropout: float = MISSING
+
+
+@dataclass
+class Adam(Component):
+    """torch.optim.Adam and AdamW."""
+
+    lr: float = MISSING
+    weight_decay: float = MISSING
+    betas: list[float] = MISSING
+
+
+@dataclass
+class SGD(Component):
+    """torch.optim.SGD."""
+
+    lr: float = MISSING
+    momentum: float = MISSING
+    nesterov: bool = MISSING
+    weight_decay: float = MISSING
+
+
+@dataclass
+class Constant(Component):
+    """No decay."""
+
+
+@dataclass
+class Cosine(Component):
+    """Half a cosine from the base rate to `final` times it, after a linear warm-up."""
+
+    warmup: float = MISSING
+    final: float = MISSING
+
+
+@dataclass
+class BundledData:
+    """Data that a package ships."""
+
+    _target_: str = MISSING
+    name: str = MISSING
+
+
+@dataclass
+class FashionMNIST(BundledData):
+    """The four IDX files under `root`."""
+
+    root: str = MISSING
+    limit: int | None = MISSING
+
+
+@dataclass
+class CSV(BundledData):
+    """A table with a target column."""
+
+    path: str = MISSING
+    target: str = MISSING
+    drop: list[str] = MISSING
+    task: str | None = MISSING
+
+
+@dataclass
+class Sampler:
+    """How parameters are drawn; `kind` is one of random, qmc, tpe, grid."""
+
+    kind: str = MISSING
+
+
+@dataclass
+class Pruner:
+    """When poor trials are stopped; `kind` is one of none, asha, median, hyperband."""
+
+    kind: str = MISSING
+
+
+@dataclass
+class Asha(Pruner):
+    """Asynchronous successive halving (Li et al. 2020), stop rule, over our own rung table."""
+
+    rungs: list[float] = MISSING  # fractions of a trial's planned epochs
+    eta: int = MISSING  # one of eta goes on
+
+
+@dataclass
+class Median(Pruner):
+    """Optuna's MedianPruner."""
+
+    startup_trials: int = MISSING
+    warmup_steps: int = MISSING
+
+
+@dataclass
+class Hyperband(Pruner):
+    """Optuna's HyperbandPruner."""
+
+    min_resource: int = MISSING
+    reduction_factor: int = MISSING
+
+
+_GROUPS: dict[str, dict[str, type]] = {
+    "model": {"linear": Linear, "mlp": MLP, "cnn": CNN},
+    "optimizer": {"adam": Adam, "sgd": SGD},
+    "schedule": {"constant": Constant, "cosine": Cosine},
+    "data": {"bundled": BundledData, "fashion_mnist": FashionMNIST, "csv": CSV},
+    "sampler": {"sampler": Sampler},
+    "pruner": {"pruner": Pruner, "asha": Asha, "median": Median, "hyperband": Hyperband},
+}
+
+
+def register() -> None:
+    """Put the schema where the files in `conf/` refer to it (`/hydra/schema/...`; groups under `hydra/` are left out of `--help`)."""
+    store = ConfigStore.instance()
+    store.store(group="hydra/schema", name="search", node=SearchConfig, provider="search")
+    for group, options in _GROUPS.items():
+        for name, node in options.items():
+            store.store(group=f"hydra/schema/{group}", name=name, node=node, provider="search")

@@ -1,0 +1,66 @@
+"""What a squeezed search amounts to, as plain records kept in one file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from search.train.checkpoint import write_atomically
+
+FILE = "results.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figure:
+    """A figure of merit with its 95 % interval over examples."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contender:
+    """One candidate for the champion: its members (folder names relative to the study) with weights, and figures.
+
+    `validation` is cross-fitted for what was chosen on the validation split.
+    """
+
+    name: str
+    members: Mapping[str, float]
+    validation: Figure
+    test: Figure
+
+
+@dataclass(frozen=True, kw_only=True)
+class Results:
+    """The stored judgement. `trials` are the numbers of the finished trials it was made from."""
+
+    metric: str
+    maximize: bool
+    trials: int
+    test_looks: int
+    test_size: int
+    champion: str
+    model: str | None
+    contenders: tuple[Contender, ...]
+
+    def save(self, folder: Path) -> None:
+        """Write the results into a study's folder."""
+        write_atomically(folder / FILE, (json.dumps(asdict(self), indent=2) + "\n").encode())
+
+    @classmethod
+    def load(cls, folder: Path) -> Results | None:
+        """Return a study's stored results, or None where it has none."""
+        try:
+            plain: dict[str, Any] = json.loads((folder / FILE).read_text())
+        except FileNotFoundError:
+            return None
+        contenders = tuple(
+            Contender(**{**c, "validation": Figure(**c["validation"]), "test": Figure(**c["test"])})
+            for c in plain["contenders"]
+        )
+        return cls(**{**plain, "contenders": contenders})

@@ -1,0 +1,1 @@
+"""L4: results as plain records, tables and text."""

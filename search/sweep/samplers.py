@@ -1,0 +1,108 @@
+"""How the next parameters are found. All but TPE are functions of (seed, trial number) alone."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from itertools import islice
+from typing import Any
+
+import optuna
+
+from search.keyed import keyed_int, keyed_uniform
+from search.records import Params
+from search.space import Dimension, Space
+
+
+class Sampler(ABC):
+    """Finds the parameters of trial after trial."""
+
+    size: int | None = None
+    """How many trials there are to sample, the named first ones counted in; None: no end."""
+
+    @abstractmethod
+    def sample(self, number: int, history: optuna.Study) -> Params:
+        """Return parameters (by Optuna's names) for trial `number`, below `size`."""
+
+
+class RandomSampler(Sampler):
+    """Independent draws, keyed by (seed, trial number, parameter name): Bergstra and Bengio 2012."""
+
+    def __init__(self, space: Space, seed: int) -> None:
+        self._space, self._seed = space, seed
+
+    def sample(self, number: int, history: optuna.Study) -> Params:
+        """Draw each dimension by its own key."""
+        return self._space.draw(lambda d: d.at(keyed_uniform(self._seed, number, d.name)))
+
+
+class QmcSampler(Sampler):
+    """The scrambled Sobol sequence over all dimensions, conditional ones included; trial i takes point i."""
+
+    def __init__(self, space: Space, seed: int) -> None:
+        self._space, self._seed = space, seed
+        self._column = {dimension.name: i for i, dimension in enumerate(space.dimensions)}
+        self._engine: Any = None
+        self._next = 0
+
+    def sample(self, number: int, history: optuna.Study) -> Params:
+        """Take the sequence's point of that number."""
+        point = self._point(number)
+        return self._space.draw(lambda d: d.at(float(point[self._column[d.name]])))
+
+    def _point(self, number: int) -> Any:
+        if self._engine is None or number < self._next:
+            from scipy.stats.qmc import Sobol
+
+            self._engine, self._next = Sobol(max(1, len(self._column)), rng=self._seed), 0
+        self._engine.fast_forward(number - self._next)
+        self._next = number + 1
+        return self._engine.random(1)[0]
+
+
+class GridSampler(Sampler):
+    """Every combination in order, those left out that ran already as a named starting point."""
+
+    def __init__(self, space: Space, first: Sequence[Params], limit: int) -> None:
+        """`limit` is the number of trials beyond which nobody will ask. Raises UsageError for a continuous range."""
+        num_points = max(0, limit - len(first))
+        points = (point for point in space.grid() if point not in first)
+        self._points = list(islice(points, num_points))
+        self._num_first = len(first)
+        self.size = self._num_first + len(self._points)
+
+    def sample(self, number: int, history: optuna.Study) -> Params:
+        """Return the combination that belongs to the number."""
+        return self._points[number - self._num_first]
+
+
+class TpeSampler(Sampler):
+    """Optuna's multivariate TPE with a constant liar for running trials, seeded anew by each trial's number."""
+
+    def __init__(self, space: Space, seed: int) -> None:
+        self._space, self._seed = space, seed
+
+    def sample(self, number: int, history: optuna.Study) -> Params:
+        """Let Optuna suggest from what finished and what runs."""
+        seed = keyed_int(self._seed, number, "tpe") % 2**32
+        history.sampler = optuna.samplers.TPESampler(seed=seed, group=True, multivariate=True, constant_liar=True)
+        trial = history.ask()  # a scratch trial, withdrawn again: the study numbers its own
+
+        def suggest(dimension: Dimension) -> Any:
+            return trial._suggest(dimension.name, dimension.distribution())
+
+        params = self._space.draw(suggest)
+        history.tell(trial, state=optuna.trial.TrialState.FAIL)
+        return params
+
+
+def make(kind: str, space: Space, seed: int, first: Sequence[Params], limit: int) -> Sampler:
+    """Return the sampler of that name; `first` are the parameters of the trials before the sampled ones."""
+    if kind == "grid":
+        return GridSampler(space, first, limit)
+    kinds: dict[str, type[RandomSampler] | type[QmcSampler] | type[TpeSampler]] = {
+        "random": RandomSampler,
+        "qmc": QmcSampler,
+        "tpe": TpeSampler,
+    }
+    return kinds[kind](space, seed)

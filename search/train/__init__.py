@@ -1,0 +1,1 @@
+"""L2: one training run; knows no Ray, Optuna or MLflow."""

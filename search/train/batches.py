@@ -1,0 +1,78 @@
+"""Batches in a given order: from arrays that lie on the device, or through PyTorch's DataLoader."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+from torch.utils.data import Dataset as TorchDataset
+
+from search.train.data.arrays import Array, Examples
+
+Batch = tuple[Tensor, Tensor, Tensor]
+"""Inputs (N, *shape) and targets (N,) on the device, and the indices of the examples (N,) on the CPU."""
+
+
+class Batches(Protocol):
+    """Where batches come from; the order is always the caller's."""
+
+    def __call__(self, order: Tensor, batch_size: int) -> Iterator[Batch]:
+        """Yield the examples of `order`, int64 (M,), batch by batch."""
+        ...
+
+
+class ResidentBatches:
+    """Everything on the device once, each batch gathered there."""
+
+    def __init__(self, examples: Examples, device: torch.device) -> None:
+        self._inputs = _tensor(examples.inputs).to(device)
+        self._targets = _tensor(examples.targets).to(device)
+        self._device = device
+
+    def __call__(self, order: Tensor, batch_size: int) -> Iterator[Batch]:
+        """Yield batches gathered on the device."""
+        on_device = order.to(self._device)
+        for start in range(0, len(order), batch_size):
+            chosen = on_device[start : start + batch_size]
+            yield self._inputs[chosen], self._targets[chosen], order[start : start + batch_size]
+
+
+class LoaderBatches:
+    """An ordinary DataLoader, for data that does not fit on the device (a memory-mapped array, say)."""
+
+    def __init__(self, examples: Examples, device: torch.device, num_workers: int) -> None:
+        self._examples, self._device, self._num_workers = _Indexed(examples), device, num_workers
+
+    def __call__(self, order: Tensor, batch_size: int) -> Iterator[Batch]:
+        """Yield batches that were collated on the CPU."""
+        loader: DataLoader[Batch] = DataLoader(
+            self._examples,
+            batch_size=batch_size,
+            sampler=order.tolist(),
+            num_workers=self._num_workers,
+            pin_memory=self._device.type == "cuda",
+        )
+        for inputs, targets, indices in loader:
+            yield inputs.to(self._device, non_blocking=True), targets.to(self._device, non_blocking=True), indices
+
+
+class _Indexed(TorchDataset[tuple[Array, Array, int]]):
+    def __init__(self, examples: Examples) -> None:
+        self._examples = examples
+
+    def __len__(self) -> int:
+        return len(self._examples)
+
+    def __getitem__(self, index: int) -> tuple[Array, Array, int]:
+        return np.asarray(self._examples.inputs[index]), np.asarray(self._examples.targets[index]), index
+
+
+def _tensor(array: Array) -> Tensor:
+    with warnings.catch_warnings():  # shared arrays are read-only; nothing here writes to them
+        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+        return torch.from_numpy(array)

@@ -1,0 +1,69 @@
+"""Examples in memory, and how they are divided."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+
+Task = Literal["classification", "regression"]
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Examples:
+    """Inputs (N, *shape) of any number type with targets: class indices int64 (N,) or numbers float32 (N,).
+
+    `test` holds the indices of the data's own test set, where it has one. `columns` are further values of each
+    example that a split may use; `table` describes how a row of a table became an input (see `TableEncoder`).
+    """
+
+    name: str
+    inputs: Array
+    targets: Array
+    task: Task
+    classes: tuple[str, ...] = ()
+    test: Array | None = None
+    columns: Mapping[str, Array] = field(default_factory=dict)
+    table: Mapping[str, Any] | None = None
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    @property
+    def num_outputs(self) -> int:
+        """Size of a model's output: the number of classes, or 1."""
+        return len(self.classes) if self.task == "classification" else 1
+
+    def digest(self) -> str:
+        """Return 16 hexadecimal digits that change when any example does."""
+        hasher = hashlib.blake2b(digest_size=8)
+        for array in (self.inputs, self.targets):
+            hasher.update(f"{array.dtype}{array.shape}".encode())
+            hasher.update(np.ascontiguousarray(array).data)
+        return hasher.hexdigest()
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Split:
+    """Indices of the three parts, int64."""
+
+    train: Array
+    validation: Array
+    test: Array
+
+    def of(self, part: str) -> Array:
+        """Return the indices of "train", "validation" or "test"."""
+        indices: Array = getattr(self, part)
+        return indices
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Dataset:
+    """Examples with their split: what a search trains, selects and is judged on."""
+
+    examples: Examples
+    split: Split

@@ -1,0 +1,80 @@
+"""Rows of a table as numbers: number columns as they are, words as one-hot columns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from search.errors import UsageError
+from search.train.data.arrays import Array
+
+MAX_CATEGORIES = 100
+
+
+@dataclass(frozen=True, kw_only=True)
+class TableEncoder:
+    """Turns a table into float32 (N, features); plain enough to be stored as JSON beside a model.
+
+    `columns` are the table's columns in order, each with its categories, or None for a column of numbers. Missing
+    numbers stay NaN (the model replaces them by the training mean); words that were never seen are all zeros.
+    """
+
+    columns: tuple[tuple[str, tuple[str, ...] | None], ...]
+
+    @classmethod
+    def fit(cls, table: pd.DataFrame) -> TableEncoder:
+        """Learn the columns; raise UsageError for a column of words with too many different ones."""
+        columns: list[tuple[str, tuple[str, ...] | None]] = []
+        for name in table.columns:
+            column = table[name]
+            if pd.api.types.is_numeric_dtype(column):
+                columns.append((str(name), None))
+                continue
+            words = tuple(sorted(column.dropna().astype(str).unique()))
+            if len(words) > MAX_CATEGORIES:
+                raise UsageError(
+                    f"column {name}: {len(words)} different words, at most {MAX_CATEGORIES} become one-hot columns; "
+                    f"leave it out with data.drop=[{name}]"
+                )
+            columns.append((str(name), words))
+        return cls(columns=tuple(columns))
+
+    def encode(self, table: pd.DataFrame) -> Array:
+        """Return the rows as float32 (N, features); raise ValueError for a missing column."""
+        missing = [name for name, _ in self.columns if name not in table.columns]
+        if missing:
+            raise ValueError(f"column {missing[0]} is missing; needed: {', '.join(name for name, _ in self.columns)}")
+        parts = []
+        for name, words in self.columns:
+            if words is None:
+                parts.append(table[name].to_numpy(dtype=np.float32, na_value=np.nan)[:, None])
+            else:
+                values = table[name].astype(str).to_numpy()
+                parts.append((values[:, None] == np.array(words, dtype=object)[None]).astype(np.float32))
+        return np.concatenate(parts, axis=1)
+
+    def decode(self, rows: Array) -> pd.DataFrame:
+        """Return encoded rows (N, features) as a table again; words that were not known become missing."""
+        table, start = {}, 0
+        for name, words in self.columns:
+            width = 1 if words is None else len(words)
+            part = rows[:, start : start + width]
+            start += width
+            if words is None:
+                table[name] = part[:, 0].astype(np.float64)
+            else:
+                table[name] = np.where(part.any(axis=1), np.array(words, dtype=object)[part.argmax(axis=1)], None)
+        return pd.DataFrame(table)
+
+    def to_plain(self) -> dict[str, Any]:
+        """Return the encoder as lists and words."""
+        return {"columns": [[name, None if words is None else list(words)] for name, words in self.columns]}
+
+    @classmethod
+    def from_plain(cls, plain: Mapping[str, Any]) -> TableEncoder:
+        """Return the encoder that `to_plain` described."""
+        return cls(columns=tuple((name, None if words is None else tuple(words)) for name, words in plain["columns"]))

@@ -1,0 +1,76 @@
+"""A network with its preprocessing inside: raw inputs in, logits or values in the target's unit out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from search.config.build import accepted, factory
+from search.errors import UsageError
+from search.train.data.arrays import Array, Dataset
+
+_STATISTICS_EXAMPLES = 20_000  # enough for a mean; a pass over millions would delay the start
+
+
+class Estimator(nn.Module):
+    """Standardises inputs, calls the network, and puts a regression's outputs back into the target's unit.
+
+    Statistics are those of the training split alone: per channel for pictures and series (C, ...), per feature for
+    tables (F,). Missing inputs (NaN) become the training mean.
+    """
+
+    mean: Tensor
+    std: Tensor
+    target_mean: Tensor
+    target_std: Tensor
+
+    def __init__(
+        self, network: nn.Module, mean: Tensor, std: Tensor, target_mean: float = 0.0, target_std: float = 1.0
+    ):
+        super().__init__()
+        self.network = network
+        self.register_buffer("mean", mean)
+        self.register_buffer("std", std)
+        self.register_buffer("target_mean", torch.tensor(target_mean))
+        self.register_buffer("target_std", torch.tensor(target_std))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Map raw inputs (N, *shape) to logits (N, C) or values (N, 1)."""
+        standardised = torch.nan_to_num((inputs.to(self.mean.dtype) - self.mean) / self.std)
+        outputs: Tensor = self.network(standardised)
+        return outputs * self.target_std + self.target_mean
+
+
+def build(config: Mapping[str, Any], dataset: Dataset, key: str = "model") -> Estimator:
+    """Build the network that `config` (a model node) describes for the data at hand.
+
+    A target that takes `in_shape` (shape of one input) or `num_outputs` (classes, or 1) is given them. Raises
+    UsageError where it cannot be built or is no nn.Module.
+    """
+    examples = dataset.examples
+    offered = {"in_shape": tuple(examples.inputs.shape[1:]), "num_outputs": examples.num_outputs}
+    network = factory(config, key)(**accepted(config, offered))
+    if not isinstance(network, nn.Module):
+        raise UsageError(f"{key}._target_={config['_target_']}: gives {type(network).__name__}, not an nn.Module")
+    mean, std = _statistics(examples.inputs, dataset.split.train)
+    if examples.task == "classification":
+        return Estimator(network, mean, std)
+    targets = examples.targets[dataset.split.train].astype(np.float64)
+    return Estimator(network, mean, std, float(targets.mean()), float(targets.std()) or 1.0)
+
+
+def _statistics(inputs: Array, train: Array) -> tuple[Tensor, Tensor]:
+    """Return mean and standard deviation, shaped to broadcast against one input."""
+    every = max(1, len(train) // _STATISTICS_EXAMPLES)
+    sample = inputs[train[::every]].astype(np.float64)
+    axes = (0, *range(2, sample.ndim))
+    with np.errstate(invalid="ignore"):
+        mean, std = np.nanmean(sample, axis=axes), np.nanstd(sample, axis=axes)
+    mean, std = np.nan_to_num(mean), np.nan_to_num(std)
+    std[std < 1e-8] = 1.0  # a constant input carries nothing; leave it at 0 rather than divide by 0
+    shape = (-1,) + (1,) * (sample.ndim - 2)
+    return tuple(torch.tensor(v, dtype=torch.float32).reshape(shape) for v in (mean, std))  # type: ignore[return-value]

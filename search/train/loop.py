@@ -1,0 +1,198 @@
+"""The training loop: epochs of mini-batches, validation after each, the best weights kept."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from search.keyed import keyed_int
+from search.train.batches import Batches
+from search.train.checkpoint import load_state, save_state
+from search.train.data.arrays import Array, Dataset
+from search.train.losses import Loss, predictions_of
+from search.train.metrics import Metric, metrics_of
+
+EVALUATION_BATCH = 1024
+
+ReportFn = Callable[[int, Mapping[str, float]], str | None]
+"""(epoch from 1, figures) -> why to stop, or None to go on."""
+
+
+class NonFiniteError(Exception):
+    """A loss or a prediction became NaN or infinite."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """How long and how to train."""
+
+    epochs: int
+    batch_size: int
+    patience: int | None
+    checkpoint_every: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fitted:
+    """How a run ended; the model then holds its best weights. `predictions` are those on the validation split."""
+
+    best_step: int
+    steps: int
+    figures: Mapping[str, float]
+    predictions: Array
+    stopped: str | None
+
+
+@dataclass
+class _Best:
+    step: int
+    figures: dict[str, float]
+    weights: dict[str, Tensor]
+
+
+class Training:
+    """One run over one data set. Everything random in epoch e is keyed by (seed, e): a resumed run is the same run."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        schedule: Callable[[float], float],
+        loss: Loss,
+        batches: Batches,
+        dataset: Dataset,
+        objective: Metric,
+        plan: Plan,
+        seed: int,
+    ) -> None:
+        self._model, self._optimizer, self._schedule, self._loss = model, optimizer, schedule, loss
+        self._batches, self._dataset, self._objective, self._plan = batches, dataset, objective, plan
+        self._seed = seed
+        self._metrics = metrics_of(dataset.examples.task)
+        self._base_rates = [group["lr"] for group in optimizer.param_groups]
+        self._epoch = 0
+        self._best: _Best | None = None
+
+    def fit(self, report: ReportFn, checkpoint: Path | None = None) -> Fitted:
+        """Train to the end of the plan, or until `report` or the patience says stop, and restore the best weights.
+
+        With `checkpoint`, goes on from that file where it is whole. Raises NonFiniteError.
+        """
+        if checkpoint is not None:
+            self._resume(checkpoint)
+        stopped: str | None = None
+        while self._epoch < self._plan.epochs and stopped is None:
+            self._epoch += 1
+            figures = {"train/loss": self._train_epoch(), **self._validate()}
+            self._keep_best(figures)
+            stopped = report(self._epoch, figures) or self._out_of_patience()
+            if checkpoint is not None and self._epoch % self._plan.checkpoint_every == 0:
+                self._save(checkpoint)
+        assert self._best is not None
+        self._model.load_state_dict(self._best.weights)
+        return Fitted(
+            best_step=self._best.step,
+            steps=self._epoch,
+            figures=self._best.figures,
+            predictions=self.predict(self._dataset.split.validation),
+            stopped=stopped,
+        )
+
+    def predict(self, indices: Array) -> Array:
+        """Return probabilities (M, C) or values (M,) of the examples, in evaluation mode."""
+        return predict(self._model, self._batches, indices, self._dataset.examples.task)
+
+    def _train_epoch(self) -> float:
+        """Run one epoch; return the mean training loss per example."""
+        torch.manual_seed(keyed_int(self._seed, "epoch", self._epoch))  # dropout and whatever user code draws
+        generator = torch.Generator().manual_seed(keyed_int(self._seed, "order", self._epoch))
+        train = torch.as_tensor(self._dataset.split.train)
+        order = train[torch.randperm(len(train), generator=generator)]
+        size = self._plan.batch_size
+        num_batches = math.ceil(len(order) / size)
+        if len(order) % size == 1 and num_batches > 1:
+            order, num_batches = order[:-1], num_batches - 1  # batch norm cannot take a single example
+        self._model.train()
+        total: Tensor | float = 0.0
+        for i, (inputs, targets, indices) in enumerate(self._batches(order, size)):
+            self._set_rate((self._epoch - 1 + i / num_batches) / self._plan.epochs)
+            self._optimizer.zero_grad(set_to_none=True)
+            loss = self._loss(self._model(inputs), targets, indices)
+            loss.backward()  # type: ignore[no-untyped-call]
+            self._optimizer.step()
+            total = total + loss.detach() * len(targets)
+        mean = float(total) / len(order)
+        if not math.isfinite(mean):
+            raise NonFiniteError(f"the training loss became {mean} in epoch {self._epoch}")
+        return mean
+
+    def _set_rate(self, position: float) -> None:
+        factor = self._schedule(position)
+        for group, rate in zip(self._optimizer.param_groups, self._base_rates, strict=True):
+            group["lr"] = rate * factor
+
+    def _validate(self) -> dict[str, float]:
+        validation = self._dataset.split.validation
+        predictions = self.predict(validation)
+        if not np.isfinite(predictions).all():
+            raise NonFiniteError(f"predictions on the validation split are not finite after epoch {self._epoch}")
+        targets = self._dataset.examples.targets[validation]
+        return {f"val/{name}": metric(predictions, targets) for name, metric in self._metrics.items()}
+
+    def _keep_best(self, figures: dict[str, float]) -> None:
+        if self._best is None or self._better(figures, self._best.figures):
+            weights = {key: value.detach().clone() for key, value in self._model.state_dict().items()}
+            self._best = _Best(self._epoch, dict(figures), weights)
+
+    def _better(self, new: Mapping[str, float], old: Mapping[str, float]) -> bool:
+        """Compare by the objective; where it is equal (accuracies often are) by the loss."""
+        key = f"val/{self._objective.name}"
+        if new[key] == old[key]:
+            return new["val/loss"] < old["val/loss"]
+        return self._objective.better(new[key], old[key])
+
+    def _out_of_patience(self) -> str | None:
+        assert self._best is not None
+        patience = self._plan.patience
+        if patience is None or self._epoch - self._best.step < patience:
+            return None
+        return f"no better figure for {patience} epochs"
+
+    def _save(self, path: Path) -> None:
+        assert self._best is not None
+        save_state(
+            path,
+            {
+                "epoch": self._epoch,
+                "model": self._model.state_dict(),
+                "optimizer": self._optimizer.state_dict(),
+                "best": {"step": self._best.step, "figures": self._best.figures, "weights": self._best.weights},
+            },
+        )
+
+    def _resume(self, path: Path) -> None:
+        state = load_state(path)
+        if state is None or state["epoch"] > self._plan.epochs:
+            return
+        self._model.load_state_dict(state["model"])
+        self._optimizer.load_state_dict(copy.deepcopy(state["optimizer"]))
+        self._epoch = state["epoch"]
+        self._best = _Best(**state["best"])
+
+
+def predict(model: nn.Module, batches: Batches, indices: Array, task: str) -> Array:
+    """Return probabilities (M, C) or values (M,) of the examples, float32, in evaluation mode."""
+    model.eval()
+    parts: list[np.ndarray[Any, Any]] = []
+    with torch.inference_mode():
+        for inputs, _, _ in batches(torch.as_tensor(indices), EVALUATION_BATCH):
+            parts.append(predictions_of(model(inputs), task))
+    return np.concatenate(parts)

@@ -1,0 +1,59 @@
+"""Training losses: by task, and with a teacher (Hinton et al. 2015)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from search.train.data.arrays import Array
+
+Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""(outputs (N, C) or (N, 1), targets (N,), indices of the examples (N,)) -> mean loss."""
+
+
+def hard_loss(task: str, target_std: float) -> Loss:
+    """Return cross-entropy of logits, or squared error in units of the target's variance."""
+    if task == "classification":
+        return lambda outputs, targets, _: functional.cross_entropy(outputs, targets)
+    return lambda outputs, targets, _: functional.mse_loss(outputs.squeeze(1), targets) / target_std**2
+
+
+class DistillationLoss:
+    """mix * soft + (1 - mix) * hard, the soft part scaled by the squared temperature as in section 2 of the paper.
+
+    `teacher` holds the teacher's class probabilities (num_train, C) or values (num_train,) in the order of `train`,
+    the indices of the training examples.
+    """
+
+    def __init__(
+        self, hard: Loss, teacher: Array, train: Array, *, temperature: float, mix: float, target_std: float
+    ) -> None:
+        self._hard, self._temperature, self._mix, self._target_std = hard, temperature, mix, target_std
+        rows = np.zeros(int(train.max()) + 1, dtype=np.int64)
+        rows[train] = np.arange(len(train))
+        self._rows = torch.from_numpy(rows)
+        self._teacher = torch.from_numpy(np.ascontiguousarray(teacher, dtype=np.float32))
+
+    def __call__(self, outputs: Tensor, targets: Tensor, indices: Tensor) -> Tensor:
+        """Return the mean loss of a batch."""
+        teacher = self._teacher.to(outputs.device)[self._rows.to(indices.device)[indices].to(outputs.device)]
+        return self._mix * self._soft(outputs, teacher) + (1 - self._mix) * self._hard(outputs, targets, indices)
+
+    def _soft(self, outputs: Tensor, teacher: Tensor) -> Tensor:
+        if teacher.ndim == 1:
+            return functional.mse_loss(outputs.squeeze(1), teacher) / self._target_std**2
+        soft = (teacher.clamp_min(1e-8).log() / self._temperature).softmax(dim=1)
+        student = (outputs / self._temperature).log_softmax(dim=1)
+        return functional.kl_div(student, soft, reduction="batchmean") * self._temperature**2
+
+
+def predictions_of(outputs: Tensor, task: str) -> np.ndarray[Any, Any]:
+    """Return probabilities (N, C) or values (N,), float32."""
+    found = outputs.softmax(dim=1) if task == "classification" else outputs.squeeze(1)
+    array: np.ndarray[Any, Any] = found.float().cpu().numpy()
+    return array

@@ -1,0 +1,1 @@
+"""Model families, from simple to complex."""

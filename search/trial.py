@@ -1,0 +1,218 @@
+"""Work as a worker does it: a specification in, reports on the way, one Outcome at the end, whatever happens."""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from search.config.build import factory
+from search.errors import UsageError
+from search.keyed import keyed_int
+from search.records import (
+    Decision,
+    Failure,
+    FailureKind,
+    Outcome,
+    PredictSpec,
+    Report,
+    TrialSpec,
+    TrialState,
+    Work,
+    event_to_json,
+)
+from search.train.batches import Batches, LoaderBatches, ResidentBatches
+from search.train.checkpoint import load_state, save_state, write_atomically
+from search.train.data.arrays import Array, Dataset
+from search.train.estimator import Estimator, build
+from search.train.loop import Fitted, NonFiniteError, Plan, Training, predict
+from search.train.losses import DistillationLoss, Loss, hard_loss
+from search.train.metrics import Metric, objective
+
+CHECKPOINT = "checkpoint.safetensors"
+WEIGHTS = "weights.safetensors"
+OUTCOME = "outcome.json"
+OBJECTIVE = "objective"
+"""Name under which every report carries the figure that trials are compared by."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Equipment:
+    """What a worker is given once: the data and the device to work on."""
+
+    dataset: Dataset
+    device: str
+    threads: int
+
+
+class Runner:
+    """Runs one piece of work after the other; the data stays on the device between them."""
+
+    def __init__(self, equipment: Equipment) -> None:
+        self._dataset = equipment.dataset
+        self._device = torch.device(_device(equipment.device))
+        self._resident: Batches | None = None
+        torch.set_num_threads(equipment.threads)
+
+    def __call__(self, work: Work, report: Callable[[Report], Decision]) -> Outcome:
+        """Do the work; failures become the Outcome's, with their kind."""
+        started = time.time()
+        try:
+            outcome = self._train(work, report) if isinstance(work, TrialSpec) else self._predict(work)
+        except Exception as error:  # noqa: BLE001 - user code may raise anything; the search goes on
+            outcome = _failed(work.number, error, time.time() - started)
+        if isinstance(work, TrialSpec):
+            Path(work.directory).mkdir(parents=True, exist_ok=True)
+            write_atomically(Path(work.directory) / OUTCOME, event_to_json(outcome).encode())
+        return outcome
+
+    def _train(self, spec: TrialSpec, report: Callable[[Report], Decision]) -> Outcome:
+        started = time.time()
+        directory = Path(spec.directory)
+        directory.mkdir(parents=True, exist_ok=True)
+        config = spec.config
+        metric = objective(config["metric"]["name"], config["metric"]["mode"], self._dataset.examples.task)
+        torch.manual_seed(keyed_int(spec.seed, "init"))
+        model = build(config["model"], self._dataset).to(self._device)
+        training = Training(
+            model=model,
+            optimizer=factory(config["optimizer"], "optimizer")(model.parameters()),
+            schedule=factory(config["schedule"], "schedule"),
+            loss=self._loss(spec, model),
+            batches=self._batches(config["trainer"]),
+            dataset=self._dataset,
+            objective=metric,
+            plan=_plan(config["trainer"]),
+            seed=spec.seed,
+        )
+        reporter = _Reporter(spec.number, metric, report)
+        fitted = training.fit(reporter, checkpoint=directory / CHECKPOINT)
+        self._keep(directory, model, fitted)
+        return reporter.outcome(fitted, seconds=time.time() - started)
+
+    def _keep(self, directory: Path, model: Estimator, fitted: Fitted) -> None:
+        save_state(directory / WEIGHTS, model.state_dict())
+        save_array(directory / "validation.npy", fitted.predictions)
+        (directory / CHECKPOINT).unlink(missing_ok=True)
+
+    def _predict(self, spec: PredictSpec) -> Outcome:
+        started = time.time()
+        for directory, config in spec.members:
+            model = load_model(Path(directory), config, self._dataset).to(self._device)
+            indices = self._dataset.split.of(spec.split)
+            predictions = predict(model, self._batches(config["trainer"]), indices, self._dataset.examples.task)
+            save_array(Path(directory) / f"{spec.split}.npy", predictions)
+        return Outcome(
+            number=spec.number,
+            state=TrialState.COMPLETE,
+            value=None,
+            best_step=None,
+            steps=0,
+            reason="",
+            seconds=time.time() - started,
+            time=time.time(),
+        )
+
+    def _loss(self, spec: TrialSpec, model: Estimator) -> Loss:
+        target_std = float(model.target_std)
+        hard = hard_loss(self._dataset.examples.task, target_std)
+        if spec.teacher is None:
+            return hard
+        teacher = np.load(spec.teacher, allow_pickle=False)
+        return DistillationLoss(
+            hard, teacher, self._dataset.split.train, target_std=target_std, **spec.config["squeeze"]["distill"]
+        )
+
+    def _batches(self, trainer: Mapping[str, Any]) -> Batches:
+        if trainer["loading"] == "loader":
+            return LoaderBatches(self._dataset.examples, self._device, trainer["loader_workers"])
+        if self._resident is None:
+            self._resident = ResidentBatches(self._dataset.examples, self._device)
+        return self._resident
+
+
+class _Reporter:
+    """Turns the loop's figures into Reports and keeps the last word of the driver."""
+
+    def __init__(self, number: int, metric: Metric, report: Callable[[Report], Decision]) -> None:
+        self._number, self._report = number, report
+        self._key = f"val/{metric.name}"
+        self._stopped_by_driver = False
+
+    def __call__(self, step: int, figures: Mapping[str, float]) -> str | None:
+        metrics = {OBJECTIVE: figures[self._key], **figures}
+        decision = self._report(Report(number=self._number, step=step, metrics=metrics, time=time.time()))
+        self._stopped_by_driver = decision.stop
+        return decision.reason if decision.stop else None
+
+    def outcome(self, fitted: Fitted, seconds: float) -> Outcome:
+        return Outcome(
+            number=self._number,
+            state=TrialState.PRUNED if self._stopped_by_driver else TrialState.COMPLETE,
+            value=fitted.figures[self._key],
+            best_step=fitted.best_step,
+            steps=fitted.steps,
+            metrics=fitted.figures,
+            reason=fitted.stopped or "all epochs done",
+            seconds=seconds,
+            time=time.time(),
+        )
+
+
+def load_model(directory: Path, config: Mapping[str, Any], dataset: Dataset) -> Estimator:
+    """Return a finished trial's network with its best weights; raise FileNotFoundError where they are gone."""
+    state = load_state(directory / WEIGHTS)
+    if state is None:
+        raise FileNotFoundError(f"{directory / WEIGHTS}: missing or damaged")
+    model = build(config["model"], dataset)
+    model.load_state_dict(state)
+    return model
+
+
+def save_array(path: Path, array: Array) -> None:
+    """Write an array file atomically."""
+    import io
+
+    buffer = io.BytesIO()
+    np.save(buffer, array, allow_pickle=False)
+    write_atomically(path, buffer.getvalue())
+
+
+def _plan(trainer: Mapping[str, Any]) -> Plan:
+    return Plan(**{key: trainer[key] for key in ("epochs", "batch_size", "patience", "checkpoint_every")})
+
+
+def _device(name: str) -> str:
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise UsageError(f"device={name}: torch sees no GPU here; use device=cpu")
+    return name
+
+
+def _failed(number: int, error: Exception, seconds: float) -> Outcome:
+    if isinstance(error, NonFiniteError):
+        kind = FailureKind.NON_FINITE
+    elif isinstance(error, torch.OutOfMemoryError | MemoryError):
+        kind = FailureKind.OUT_OF_MEMORY
+    else:
+        kind = FailureKind.EXCEPTION
+    words = " ".join(str(error).split()) or type(error).__name__
+    message = words if isinstance(error, UsageError | NonFiniteError) else f"{type(error).__name__}: {words}"
+    return Outcome(
+        number=number,
+        state=TrialState.FAILED,
+        value=None,
+        best_step=None,
+        steps=0,
+        reason=message,
+        failure=Failure(kind=kind, message=message, traceback="".join(traceback.format_exception(error))),
+        seconds=seconds,
+        time=time.time(),
+    )
