@@ -135,10 +135,8 @@ class Space:
         for group in [str(g) for g in base.choose]:
             if base.get(group) is not None:  # naming a group takes it out of `choose`
                 del base.choose[group]
-        dimensions = [*_dimensions_under(base, skip=("choose",))]
-        for group, options in base.choose.items():
-            dimensions += _choice(str(group), options)
-        return cls(dimensions=tuple(dimensions), base=base)
+        choices = [d for group, options in base.choose.items() for d in _choice(str(group), options)]
+        return cls(dimensions=(*choices, *_dimensions_under(base, skip=("choose",))), base=base)
 
     def draw(self, draw: Callable[[Dimension], ParamValue]) -> dict[str, ParamValue]:
         """Return parameters (by Optuna's names) drawn dimension by dimension; only those that exist together."""
@@ -253,31 +251,41 @@ def _dimensions_under(
             for dim, spec in (child or {}).items():
                 yield _dimension(node, str(dim), spec, at=at, name=name, path=path, option=option)
         elif isinstance(child, DictConfig):
-            step = {k: f"{v}.{key}" if v else key for k, v in (("at", at), ("name", name), ("path", path))}
-            yield from _dimensions_under(child, **step, option=option)
+            yield from _dimensions_under(
+                child, at=_dotted(at, key), name=_dotted(name, key), path=_dotted(path, key), option=option
+            )
 
 
 def _dimension(
     node: DictConfig, key: str, spec: Any, *, at: str, name: str, path: str, option: tuple[str, str] | None
 ) -> Dimension:
-    address = ".".join(filter(None, (at, "space", key)))
+    address = _dotted(at, "space", key)
     siblings = [str(k) for k in node if k not in ("space", "_target_")]
     if key not in siblings:
         raise UsageError(
             f"{address}: {at or 'the configuration'} has no key {key}; allowed: {', '.join(siblings) or 'none'}"
         )
-    if not isinstance(spec, Mapping) and not isinstance(spec, DictConfig):
-        raise UsageError(f"{address}={spec}: must be a mapping, {{choices: [...]}} or {{low: ..., high: ...}}")
-    plain = OmegaConf.to_container(spec, resolve=True) if isinstance(spec, DictConfig) else dict(spec)
-    assert isinstance(plain, dict)
+    if not isinstance(spec, Mapping | DictConfig):
+        raise UsageError(f"{address}={spec!r}: must be a mapping, {{choices: [...]}} or {{low: ..., high: ...}}")
+    plain: dict[str, Any] = {str(k): v for k, v in _plain(spec).items()}
     for word in plain:
         if word not in _FIELDS:
             raise UsageError(f"{address}.{word}: no such field; allowed: {', '.join(_FIELDS)}")
-    names = {"name": ".".join(filter(None, (name, key))), "path": ".".join(filter(None, (path, key)))}
-    default = node[key]
     if plain.get("choices") is not None:
-        return Dimension(**names, default=default, choices=_choices(address, plain["choices"]), option=option)
-    return Dimension(**names, default=default, **_bounds(address, plain, default), option=option)
+        values: dict[str, Any] = {"choices": _choices(address, plain["choices"])}
+    else:
+        values = _bounds(address, plain, node[key])
+    return Dimension(name=_dotted(name, key), path=_dotted(path, key), default=node[key], option=option, **values)
+
+
+def _plain(spec: Any) -> dict[Any, Any]:
+    plain = OmegaConf.to_container(spec, resolve=True) if isinstance(spec, DictConfig) else dict(spec)
+    assert isinstance(plain, dict)
+    return plain
+
+
+def _dotted(*parts: str) -> str:
+    return ".".join(filter(None, parts))
 
 
 def _choices(address: str, choices: Any) -> tuple[ParamValue, ...]:
@@ -294,10 +302,8 @@ def _choices(address: str, choices: Any) -> tuple[ParamValue, ...]:
 
 
 def _bounds(address: str, spec: Mapping[str, Any], default: Any) -> dict[str, Any]:
-    low, high, log, step = (spec.get(word) for word in ("low", "high", "log", "step"))
-    for word, value in (("low", low), ("high", high)):
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-            raise UsageError(f"{address}.{word}={'null' if value is None else value}: must be a number")
+    low, high = (_finite(address, word, spec.get(word)) for word in ("low", "high"))
+    log, step = spec.get("log"), spec.get("step")
     if log not in (None, True, False):
         raise UsageError(f"{address}.log={log}: must be true or false")
     if low > high:
@@ -306,8 +312,8 @@ def _bounds(address: str, spec: Mapping[str, Any], default: Any) -> dict[str, An
         raise UsageError(f"{address}: log needs low above 0, not low={low}")
     integer = isinstance(low, int) and isinstance(high, int) and not isinstance(default, float)
     if step is not None:
-        if isinstance(step, bool) or not isinstance(step, int | float) or not step > 0:
-            raise UsageError(f"{address}.step={step}: must be a number above 0")
+        if _finite(address, "step", step) <= 0:
+            raise UsageError(f"{address}.step={step}: must be above 0")
         if log:
             raise UsageError(f"{address}.step={step}: cannot be combined with log=true; use choices=[...]")
         integer = integer and isinstance(step, int)
@@ -319,6 +325,12 @@ def _bounds(address: str, spec: Mapping[str, Any], default: Any) -> dict[str, An
         "step": 1 if integer and step is None and not log else step,
         "integer": integer,
     }
+
+
+def _finite(address: str, word: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise UsageError(f"{address}.{word}={'null' if value is None else value}: must be a number")
+    return value
 
 
 def _without_space(node: Any) -> Any:

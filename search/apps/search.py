@@ -11,8 +11,9 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
+from search.apps.report import report
 from search.apps.session import Session
-from search.config.checks import STAGES, check
+from search.config.checks import check
 from search.errors import UsageError
 from search.records import TrialState
 from search.report.progress import ProgressDisplay
@@ -25,7 +26,7 @@ from search.sweep.study import Study
 def run(cfg: DictConfig) -> int:
     """Run the stages that `cfg.stages` names; return the exit code."""
     check(cfg)  # type: ignore[arg-type] # a DictConfig of that schema
-    folder, job = _place(cfg)
+    folder, job = _place()
     session = Session(cfg, folder, job, Console(soft_wrap=True))
     if "train" in session.cfg.stages:
         from search.apps.train import train_again
@@ -37,9 +38,14 @@ def run(cfg: DictConfig) -> int:
     try:
         study = Study(journal, session.space, maximize=session.metric.maximize)
         driver = _driver(session, study)
-        for stage in STAGES:
+        stages: dict[str, Callable[[], None]] = {
+            "search": lambda: _search(session, study, driver),
+            "squeeze": lambda: _squeeze(session, study),
+            "report": lambda: report(session, study, driver),
+        }
+        for stage in stages:
             if stage in session.cfg.stages:
-                _STAGES[stage](session, study, driver)
+                stages[stage]()
         status = "FINISHED"
     except Exception:
         status = "FAILED"
@@ -50,7 +56,7 @@ def run(cfg: DictConfig) -> int:
     return 0
 
 
-def _place(cfg: DictConfig) -> tuple[Path, str | None]:
+def _place() -> tuple[Path, str | None]:
     """Return the study's folder, and the job's name where this is one job of a multirun."""
     hydra = HydraConfig.get()
     folder = Path(hydra.runtime.output_dir).resolve()
@@ -114,21 +120,8 @@ def _search(session: Session, study: Study, driver: Driver) -> None:
         )
 
 
-def _squeeze(session: Session, study: Study, driver: Driver) -> None:
-    from search.apps.squeeze import squeeze
+def _squeeze(session: Session, study: Study) -> None:
+    from search.apps.squeeze import squeeze  # brings torch
 
     if any(outcome.state is not TrialState.FAILED for outcome in study.outcomes.values()):
         squeeze(session, study)
-
-
-def _report(session: Session, study: Study, driver: Driver) -> None:
-    from search.apps.report import report
-
-    report(session, study, driver)
-
-
-_STAGES: dict[str, Callable[[Session, Study, Driver], None]] = {
-    "search": _search,
-    "squeeze": _squeeze,
-    "report": _report,
-}

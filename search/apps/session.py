@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import platform
 import subprocess
 import sys
@@ -32,6 +33,13 @@ if TYPE_CHECKING:
     from search.sweep.journal import Journal
     from search.sweep.ray_executor import RayExecutor
 
+_MLFLOW_SETTINGS = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_LOGGING_LEVEL": "WARNING",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",  # the tracker tries again itself
+}
 _PACKAGES = ("torch", "optuna", "hydra-core", "mlflow", "ray", "numpy")
 
 
@@ -142,6 +150,8 @@ class Session:
         uri = self.tracking_uri()
         if uri is None:
             return NullTracker()
+        for key, value in _MLFLOW_SETTINGS.items():
+            os.environ.setdefault(key, value)  # read when mlflow is imported
         base, info = Path(self.cfg.output_dir), self._info(uid)
         experiment = self.cfg.tracking.experiment
         return MlflowTracker(lambda resumed: Projection(uri, experiment, base, info, resumed=resumed), uri, self.folder)

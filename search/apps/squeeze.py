@@ -43,7 +43,7 @@ def squeeze(session: Session, study: Study) -> None:
     if stored is not None and stored.trials == finished:
         return
     configs = _member_configs(session, study)
-    selected = _select(session, study, list(configs))
+    selected = _select(session, list(configs))
     students = _train_students(session, study, configs, selected[-1])
     candidates = [*selected, *students]
     champion = _champion(session.metric, _validation_targets(session), candidates)
@@ -63,7 +63,7 @@ def _member_configs(session: Session, study: Study) -> dict[str, Mapping[str, An
     }
 
 
-def _select(session: Session, study: Study, folders: list[str]) -> list[_Candidate]:
+def _select(session: Session, folders: list[str]) -> list[_Candidate]:
     """Return single best, uniform and greedy, their validation predictions cross-fitted."""
     cfg = session.cfg.squeeze
     metrics = metrics_of(session.dataset.examples.task)
@@ -202,7 +202,7 @@ def _register(
 
 
 def _tell(session: Session, study: Study, results: Results) -> None:
-    metrics = {}
+    metrics: dict[str, float] = {}
     for contender in results.contenders:
         key = contender.name.split(" top ")[0].replace(" ", "_")
         metrics |= {f"validation/{key}": contender.validation.value, f"test/{key}": contender.test.value}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -60,14 +61,10 @@ def check(cfg: SearchConfig) -> None:
     node = OmegaConf.structured(cfg) if not isinstance(cfg, DictConfig) else cfg
     _require_given(node)
     for key, allowed in _CHOICES.items():
-        _each(
-            node,
-            key,
-            lambda v, a=allowed: v in a,
-            "must be one of " + ", ".join("null" if a is None else str(a) for a in allowed),
-        )
+        listed = ", ".join("null" if a is None else str(a) for a in allowed)
+        _each(node, key, partial(_is_in, allowed), f"must be one of {listed}")
     for key, bound in _AT_LEAST.items():
-        _each(node, key, lambda v, b=bound: v is None or v >= b, f"must be at least {bound:g}")
+        _each(node, key, partial(_is_at_least, bound), f"must be at least {bound:g}")
     for key in _ABOVE_ZERO:
         _each(node, key, lambda v: v is None or v > 0, "must be above 0")
     _each(node, "squeeze.distill.mix", lambda v: 0 <= v <= 1, "must lie in 0 to 1")
@@ -76,6 +73,14 @@ def check(cfg: SearchConfig) -> None:
     _check_split(cfg)
     _check_device(cfg.device)
     _check_rungs(node)
+
+
+def _is_in(allowed: tuple[Any, ...], value: Any) -> bool:
+    return value in allowed
+
+
+def _is_at_least(bound: float, value: Any) -> bool:
+    return value is None or bool(value >= bound)
 
 
 def _each(cfg: DictConfig, key: str, holds: Callable[[Any], bool], message: str) -> None:

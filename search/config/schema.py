@@ -266,7 +266,7 @@ _GROUPS: dict[str, dict[str, type]] = {
 
 
 def register() -> None:
-    """Put the schema where the files in `conf/` refer to it (`/hydra/schema/...`; groups under `hydra/` are left out of `--help`)."""
+    """Put the schema where `conf/` refers to it: `/hydra/schema/...`, because `--help` leaves `hydra/` groups out."""
     store = ConfigStore.instance()
     store.store(group="hydra/schema", name="search", node=SearchConfig, provider="search")
     for group, options in _GROUPS.items():

@@ -6,9 +6,11 @@ code: the code reads the program and a JSON description, so it loads where unpic
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
-import os
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -102,7 +104,6 @@ def export(champion: Champion, folder: Path) -> Exported:
 
 def log_champion(exported: Exported, uri: str, run_id: str, name: str, members: Sequence[str]) -> str:
     """Log the exported champion under a run, register it as `name`, alias it, and return its address."""
-    os.environ["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"] = "false"
     import mlflow
     from mlflow import MlflowClient
     from mlflow.models import infer_signature
@@ -110,7 +111,7 @@ def log_champion(exported: Exported, uri: str, run_id: str, name: str, members: 
     previous = mlflow.get_tracking_uri()
     mlflow.set_tracking_uri(uri)
     try:
-        with mlflow.start_run(run_id=run_id):
+        with _silence(), mlflow.start_run(run_id=run_id):
             info = mlflow.pyfunc.log_model(
                 name="champion",
                 python_model=str(Path(__file__).with_name("served.py")),
@@ -127,6 +128,15 @@ def log_champion(exported: Exported, uri: str, run_id: str, name: str, members: 
     client = MlflowClient(tracking_uri=uri)
     client.set_registered_model_alias(name, ALIAS, str(info.registered_model_version))
     return f"models:/{name}@{ALIAS}"
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    """Swallow MLflow's chatter; its errors are raised all the same."""
+    quiet = io.StringIO()
+    with contextlib.redirect_stderr(quiet), contextlib.redirect_stdout(quiet), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def _raw(inputs: Array, table: Mapping[str, Any] | None) -> Array | pd.DataFrame:

@@ -49,7 +49,7 @@ def greedy(metric: Metric, picks: int) -> Method:
             counts[pick] += 1
             if metric.better(values[pick], best_value):
                 best_counts, best_value = counts.copy(), float(values[pick])
-        return best_counts / best_counts.sum()
+        return np.asarray(best_counts / best_counts.sum())
 
     return select
 

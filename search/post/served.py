@@ -2,7 +2,6 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -12,7 +11,7 @@ from mlflow.pyfunc.model import PythonModel, PythonModelContext
 from search.train.data.table import TableEncoder
 
 
-class Served(PythonModel):
+class Served(PythonModel):  # type: ignore[misc] # mlflow has no types
     """Raw inputs in, class probabilities (N, C) or values (N,) out."""
 
     def load_context(self, context: PythonModelContext) -> None:
@@ -20,7 +19,7 @@ class Served(PythonModel):
         self.program = torch.export.load(context.artifacts["program.pt2"]).module()
         self.description = json.loads(Path(context.artifacts["description.json"]).read_text())
 
-    def predict(self, context: PythonModelContext, model_input: Any, params: dict[str, Any] | None = None) -> Any:
+    def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def] # mlflow reads meaning into hints
         """Predict for an array (N, *shape), or for a table with the training table's columns."""
         del context, params
         if self.description["table"] is not None:

@@ -59,7 +59,7 @@ def trials_table(metric: str, outcomes: Sequence[Outcome], params: Mapping[int, 
 
 def _figure(figure: tuple[float, float, float]) -> str:
     value, low, high = figure
-    return f"{value:.4f} [{low:.4f}, {high:.4f}]"
+    return f"{value:.4f} [{low:.3f}, {high:.3f}]"
 
 
 def _value(value: object) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from search.records import Decision, Event, FailureKind, Outcome, Params, Report, Started, TrialSpec
+from search.records import Decision, Event, FailureKind, Outcome, Params, Report, Started, TrialSpec, Work
 from search.sweep.executor import Executor
 from search.sweep.pruners import Pruner
 from search.sweep.samplers import Sampler
@@ -165,7 +165,7 @@ def _value(report: Report) -> float:
     return report.metrics["objective"]
 
 
-def run_all(executor: Executor, work: Sequence[TrialSpec], watch: Callable[[Report | Outcome], None]) -> list[Outcome]:
+def run_all(executor: Executor, work: Sequence[Work], watch: Callable[[Report | Outcome], None]) -> list[Outcome]:
     """Run each piece of work to its end, without decisions; return the outcomes in the order of `work`."""
     waiting = deque(enumerate(work))
     free = deque(range(executor.num_slots))

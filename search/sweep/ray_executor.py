@@ -1,4 +1,7 @@
-"""Slots on Ray: one warm actor each, data shared through the object store. The only module that imports Ray."""
+"""Slots on Ray: one warm actor each, data shared through the object store. The only module that imports Ray.
+
+Ray reads its authentication settings when it is imported, so that happens after they are made (`_start_ray`).
+"""
 
 from __future__ import annotations
 
@@ -10,13 +13,10 @@ import queue
 import secrets
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import ray
-from ray.exceptions import RayActorError, RayError
 
 from search.errors import UsageError
 from search.records import Decision, Failure, FailureKind, Outcome, Report, TrialSpec, TrialState, Work
@@ -91,15 +91,15 @@ class RayExecutor(Executor):
         self._actors: list[Any] = []
         self._pending: dict[Any, tuple[int, int]] = {}
         self._equipment: Any = None
-        _start_ray(resources)
-        self._num_slots = _num_workers(resources)
-        self._actor_class = ray.remote(max_restarts=0, max_task_retries=0)(_Worker).options(
+        self._ray = _start_ray(resources)
+        self._num_slots = _num_workers(self._ray.cluster_resources(), resources)
+        self._actor_class = self._ray.remote(max_restarts=0, max_task_retries=0)(_Worker).options(
             num_cpus=resources.cpus_per_trial, num_gpus=resources.gpus_per_trial, runtime_env=_hidden_gpus(resources)
         )
 
     def equip(self, equipment: Any) -> None:
         """Share the equipment, once for all workers, and start them."""
-        self._equipment = ray.put(equipment)
+        self._equipment = self._ray.put(equipment)
         self._actors = [self._new_actor() for _ in range(self._num_slots)]
 
     @property
@@ -120,13 +120,13 @@ class RayExecutor(Executor):
         if not self._pending:
             time.sleep(min(timeout, 0.05))
             return []
-        ready, _ = ray.wait(list(self._pending), num_returns=1, timeout=timeout)
+        ready, _ = self._ray.wait(list(self._pending), num_returns=1, timeout=timeout)
         happened: list[Happening] = []
         for reference in ready:
             slot, number = self._pending.pop(reference)
             try:
-                happened.append((slot, ray.get(reference)))
-            except RayActorError as error:
+                happened.append((slot, self._ray.get(reference)))
+            except self._ray.exceptions.RayActorError as error:
                 self._actors[slot] = self._new_actor()
                 happened.append((slot, _lost(number, error)))
         return happened
@@ -134,14 +134,15 @@ class RayExecutor(Executor):
     def close(self) -> None:
         """End the workers, and Ray with them where it is ours."""
         for actor in self._actors:
-            ray.kill(actor)
-        ray.shutdown()
+            self._ray.kill(actor)
+        self._ray.shutdown()
 
     def _new_actor(self) -> Any:
         return self._actor_class.remote(self._make_run, self._equipment, list(sys.path))
 
 
-def _start_ray(resources: Resources) -> None:
+def _start_ray(resources: Resources) -> Any:
+    """Start or attach; return the ray module."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     settings: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if resources.address is None:
@@ -151,16 +152,19 @@ def _start_ray(resources: Resources) -> None:
         os.environ.pop("RAY_ADDRESS", None)
         settings |= {"num_cpus": resources.cpus or len(os.sched_getaffinity(0)), "include_dashboard": False}
         settings |= {"num_gpus": resources.gpus} if resources.gpus is not None else {}
+    import ray
+
     try:
         ray.init(address=resources.address or "local", **settings)
-    except (ConnectionError, RayError, ValueError) as error:
+    except (ConnectionError, ray.exceptions.RayError, ValueError) as error:
         where = f"cluster.address={resources.address}" if resources.address else "cluster=local"
         raise UsageError(f"{where}: Ray does not start there ({' '.join(str(error).split())[:200]})") from error
 
+    return ray
 
-def _num_workers(resources: Resources) -> int:
-    total = ray.cluster_resources()
-    fits = math.floor(total.get("CPU", 0) / resources.cpus_per_trial + 1e-9)
+
+def _num_workers(total: Mapping[str, float], resources: Resources) -> int:
+    fits: int = math.floor(total.get("CPU", 0) / resources.cpus_per_trial + 1e-9)
     if resources.gpus_per_trial:
         fits = min(fits, math.floor(total.get("GPU", 0) / resources.gpus_per_trial + 1e-9))
     if fits < 1:
@@ -177,7 +181,7 @@ def _hidden_gpus(resources: Resources) -> dict[str, Any]:
     return {} if resources.gpus_per_trial else {"env_vars": {"CUDA_VISIBLE_DEVICES": ""}}
 
 
-def _lost(number: int, error: RayActorError) -> Outcome:
+def _lost(number: int, error: Exception) -> Outcome:
     message = "the worker process died"
     return Outcome(
         number=number,

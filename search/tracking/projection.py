@@ -6,7 +6,6 @@ cut short is simply sent once more.
 
 from __future__ import annotations
 
-import os
 import sqlite3
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -43,7 +42,6 @@ class Projection:
 
     def __init__(self, uri: str, experiment: str, folder: Path, info: SearchInfo, *, resumed: bool) -> None:
         """Open the store (making its schema) and the parent run; raises what MLflow raises where it is away."""
-        _quiet()
         from mlflow import MlflowClient
 
         if uri.startswith("sqlite:///"):
@@ -160,15 +158,6 @@ class Projection:
 
     def _trial_uid(self, number: int) -> str:
         return f"{self._info.uid}/{number}"
-
-
-def _quiet() -> None:
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # we try again ourselves
-    import logging
-
-    logging.getLogger("mlflow").setLevel(logging.WARNING)
-    logging.getLogger("alembic").setLevel(logging.WARNING)
 
 
 def _write_ahead(uri: str) -> None:

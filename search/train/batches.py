@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -50,7 +50,7 @@ class LoaderBatches:
 
     def __call__(self, order: Tensor, batch_size: int) -> Iterator[Batch]:
         """Yield batches that were collated on the CPU."""
-        loader: DataLoader[Batch] = DataLoader(
+        loader: DataLoader[Any] = DataLoader(
             self._examples,
             batch_size=batch_size,
             sampler=order.tolist(),

@@ -41,13 +41,22 @@ class Metric:
     def interval(
         self, predictions: Array, targets: Array, *, seed: int = 0, num_resamples: int = 2000
     ) -> tuple[float, float]:
-        """Return the 95 % percentile-bootstrap interval over examples (Efron 1979)."""
+        """Return the 95 % interval over examples: Wilson's (1927) for shares, else the percentile bootstrap's."""
         scores = self.score(predictions, targets)
+        if np.isin(scores, (0.0, 1.0)).all():
+            return _wilson(float(scores.mean()), len(scores))
         generator = np.random.default_rng(seed)
         size = len(scores)
         means = np.array([scores[generator.integers(0, size, size)].mean() for _ in range(num_resamples)])
         low, high = np.quantile(self.finish(means, targets), [0.025, 0.975])
         return float(low), float(high)
+
+
+def _wilson(share: float, size: int, z: float = 1.96) -> tuple[float, float]:
+    centre = share + z**2 / (2 * size)
+    half = z * np.sqrt(share * (1 - share) / size + z**2 / (4 * size**2))
+    scale = 1 + z**2 / size
+    return float(max(0.0, (centre - half) / scale)), float(min(1.0, (centre + half) / scale))
 
 
 def _correct(predictions: Array, targets: Array) -> Array:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -56,14 +57,14 @@ def _read(path: str) -> pd.DataFrame:
     return table
 
 
-def _guess(column: pd.Series) -> Task:  # type: ignore[type-arg]
+def _guess(column: pd.Series[Any]) -> Task:
     if not pd.api.types.is_numeric_dtype(column) or pd.api.types.is_bool_dtype(column):
         return "classification"
     whole = bool((column == column.round()).all())
     return "classification" if whole and column.nunique() <= _MAX_CLASSES_OF_NUMBERS else "regression"
 
 
-def _targets(column: pd.Series, task: Task, name: str) -> tuple[Array, tuple[str, ...]]:  # type: ignore[type-arg]
+def _targets(column: pd.Series[Any], task: Task, name: str) -> tuple[Array, tuple[str, ...]]:
     """Return (targets, names of the classes; none for numbers)."""
     if task == "classification":
         classes, indices = np.unique(column.to_numpy(), return_inverse=True)

@@ -59,7 +59,8 @@ class TableEncoder:
 
     def decode(self, rows: Array) -> pd.DataFrame:
         """Return encoded rows (N, features) as a table again; words that were not known become missing."""
-        table, start = {}, 0
+        table: dict[str, Array] = {}
+        start = 0
         for name, words in self.columns:
             width = 1 if words is None else len(words)
             part = rows[:, start : start + width]
@@ -67,7 +68,9 @@ class TableEncoder:
             if words is None:
                 table[name] = part[:, 0].astype(np.float64)
             else:
-                table[name] = np.where(part.any(axis=1), np.array(words, dtype=object)[part.argmax(axis=1)], None)
+                known = np.array(words, dtype=object)[part.argmax(axis=1)]
+                known[~part.any(axis=1)] = None
+                table[name] = known
         return pd.DataFrame(table)
 
     def to_plain(self) -> dict[str, Any]:
