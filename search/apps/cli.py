@@ -15,8 +15,10 @@ import search
 from search.apps.naming import register_resolvers
 from search.config import schema
 from search.config.arguments import expand
+from search.config.checks import check
 from search.config.messages import one_line
 from search.errors import UsageError
+from search.space import Space
 
 CONFIG = "search"
 USAGE_ERROR = 2
@@ -35,6 +37,8 @@ def main() -> int:
     conf = config_folder()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra would print several lines and exit with 1
     sys.path.insert(0, str(Path.cwd()))  # the user's own modules, also in workers
+    schema.register()
+    register_resolvers()
     try:
         sys.argv[1:] = expand(sys.argv[1:], conf, CONFIG)
         return _run(conf)
@@ -48,18 +52,26 @@ def main() -> int:
 
 
 def _run(conf: Path) -> int:
-    schema.register()
-    register_resolvers()
-    codes = [0]
+    codes: list[int] = []
 
     @hydra.main(version_base="1.3", config_path=str(conf), config_name=CONFIG)
     def job(cfg: DictConfig) -> None:
-        from search.apps.search import run
+        try:
+            check(cfg)  # type: ignore[arg-type] # a DictConfig of that schema
+            space = Space.of(cfg)
+            from search.apps.search import run  # seconds of imports: not for a mistyped key
 
-        codes.append(run(cfg))
+            codes.append(run(cfg, space))
+        except UsageError as error:  # caught here: Hydra would add lines of its own, and drop a multirun's other jobs
+            codes.append(_refuse(str(error)))
 
-    job()
-    return max(codes)
+    try:
+        job()
+    except OSError as error:
+        if codes or not error.filename:
+            raise
+        return _refuse(f"output_dir: {error.filename} cannot be written ({error.strerror})")  # Hydra makes it first
+    return max(codes, default=0)
 
 
 def _refuse(message: str) -> int:

@@ -13,21 +13,20 @@ from rich.console import Console
 
 from search.apps.report import report
 from search.apps.session import Session
-from search.config.checks import check
 from search.errors import UsageError
 from search.records import TrialState
 from search.report.progress import ProgressDisplay
+from search.space import Space
 from search.sweep import pruners, samplers
 from search.sweep.driver import Budget, Driver
 from search.sweep.journal import EVENTS, Journal
 from search.sweep.study import Study
 
 
-def run(cfg: DictConfig) -> int:
-    """Run the stages that `cfg.stages` names; return the exit code."""
-    check(cfg)  # type: ignore[arg-type] # a DictConfig of that schema
+def run(cfg: DictConfig, space: Space) -> int:
+    """Run the stages that `cfg.stages` names over a checked configuration; return the exit code."""
     folder, job = _place()
-    session = Session(cfg, folder, job, Console(soft_wrap=True))
+    session = Session(cfg, space, folder, job, Console(soft_wrap=True))
     if "train" in session.cfg.stages:
         from search.apps.train import train_again
 

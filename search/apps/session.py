@@ -46,12 +46,12 @@ _PACKAGES = ("torch", "optuna", "hydra-core", "mlflow", "ray", "numpy")
 class Session:
     """One run of the program over one composed configuration."""
 
-    def __init__(self, cfg: DictConfig, folder: Path, job: str | None, console: Console) -> None:
+    def __init__(self, cfg: DictConfig, space: Space, folder: Path, job: str | None, console: Console) -> None:
         """`folder` is the study's; `job` names this job of a multirun."""
         self.cfg: SearchConfig = cfg  # type: ignore[assignment] # a DictConfig of that schema
         self._node = cfg
         self.folder, self.job, self.console = folder, job, console
-        self.space = Space.of(cfg)
+        self.space = space
         self.first: list[Params] = [self.space.default(), *(self.space.complete(p) for p in cfg.enqueue)]
         self._resources = contextlib.ExitStack()
         self._tracker: Tracker | None = None

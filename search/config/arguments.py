@@ -18,23 +18,22 @@ def expand(arguments: Sequence[str], conf: Path, config_name: str) -> list[str]:
     The options of `<group>` are composed side by side under `choose.<group>.<option>`; those that the
     configuration has and the list does not are taken out. Raises UsageError for anything but a list of names.
     """
-    choices = {i: match for i, text in enumerate(arguments) if (match := _CHOICE.fullmatch(text))}
+    choices = [match for text in arguments if (match := _CHOICE.fullmatch(text))]
     _refuse_contradictions(arguments)
     if not choices:
         return list(arguments)
-    others = [text for i, text in enumerate(arguments) if i not in choices]
+    others = [text for text in arguments if not _CHOICE.fullmatch(text)]
     composed = _composed_groups(others, conf, config_name)
     expanded: list[str] = []
-    for match in choices.values():
+    for match in choices:
         group, options = match["group"], match["options"]
         if not _LIST.fullmatch(options):
             raise UsageError(f"choose.{group}={options}: must be a list of options, e.g. choose.{group}=[a,b]")
         wanted = [option.strip() for option in options.strip("[] ").split(",")]
-        present = [
-            package.split(".")[-1] for g, package in composed if package.startswith(f"choose.{g}.") and g == group
-        ]
-        expanded += [f"~{group}@choose.{group}.{option}" for option in present if option not in wanted]
-        expanded += [f"+{group}@choose.{group}.{option}={option}" for option in wanted if option not in present]
+        at = f"choose.{group}."
+        present = [package.removeprefix(at) for g, package in composed if g == group and package.startswith(at)]
+        expanded += [f"~{group}@{at}{option}" for option in present if option not in wanted]
+        expanded += [f"+{group}@{at}{option}={option}" for option in wanted if option not in present]
         if (group, group) in composed:
             expanded.append(f"~{group}")
     return others + expanded
@@ -48,32 +47,27 @@ def _refuse_contradictions(arguments: Sequence[str]) -> None:
             raise UsageError(f"{group}=... takes the place of choose.{group}: remove it or {text.split('=')[0]}")
 
 
-def _composed_groups(overrides: Sequence[str], conf: Path, config_name: str) -> set[tuple[str, str]]:
+def _composed_groups(arguments: Sequence[str], conf: Path, config_name: str) -> list[tuple[str, str]]:
     """Return (group, package) of every group option in the defaults list."""
     from hydra._internal.config_loader_impl import ConfigLoaderImpl
-    from hydra._internal.utils import create_config_search_path
+    from hydra._internal.utils import create_config_search_path, get_args_parser
     from hydra.core.plugins import Plugins
     from hydra.types import RunMode
 
     Plugins.instance()
+    parsed, _ = get_args_parser().parse_known_args(arguments)
     search_path = create_config_search_path(str(conf))
-    words: list[str] = []
-    rest = iter(overrides)
-    for word in rest:
-        if word in ("--config-dir", "-cd"):
-            search_path.append("command-line", f"file://{Path(next(rest, '')).resolve()}")
-        elif word.startswith("--config-dir="):
-            search_path.append("command-line", f"file://{Path(word.partition('=')[2]).resolve()}")
-        elif not word.startswith("-"):
-            words.append(word)
+    if parsed.config_dir:
+        search_path.append("command-line", f"file://{Path(parsed.config_dir).resolve()}")
     loader = ConfigLoaderImpl(config_search_path=search_path)
-    run_mode = RunMode.MULTIRUN if {"-m", "--multirun"} & set(overrides) else RunMode.RUN
-    found = loader.compute_defaults_list(config_name, [_first_of_sweep(word) for word in words], run_mode).defaults
-    return {
-        (str(item.config_path).rpartition("/")[0], str(item.package))
+    run_mode = RunMode.MULTIRUN if parsed.multirun else RunMode.RUN
+    overrides = [_first_of_sweep(word) for word in parsed.overrides]
+    found = loader.compute_defaults_list(config_name, overrides, run_mode).defaults
+    return [
+        (item.config_path.rpartition("/")[0], str(item.package))
         for item in found
         if item.config_path and "/" in item.config_path
-    }
+    ]
 
 
 def _first_of_sweep(override: str) -> str:

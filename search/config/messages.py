@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 _UNKNOWN = re.compile(r"Could not (?:override|delete from config) '?([\w.@/\-]+?)'?\.(?:\s|$)")
 _FULL_KEY = re.compile(r"full_key: (\S+)")
@@ -15,38 +17,41 @@ _NO_OPTION = re.compile(
     r"Could not find '([\w/]+)/([^'/]*)'\s+Available options in '[^']*':((?:\s+\S+)*?)\s+Config search",
     re.DOTALL,
 )
-_NO_GROUP = re.compile(r"Could not override '([\w/@.]+)'\.\s*No match in the defaults list")
+
+_NOISE = ("full_key:", "object_type=", "reference_type=", "See https", "^", "Config search path", "provider=")
 
 
 def one_line(error: BaseException, conf: Path, config_name: str) -> str:
     """Return what went wrong in one line; composes the defaults to say which keys exist."""
-    text = str(error)
+    text = "\n".join(_chain(error))
     if match := _NO_OPTION.search(text):
         group, option, options = match.groups()
         return f"{group}={option}: no such option; allowed: {', '.join(options.split())}"
     if match := _UNKNOWN.search(text):
         return _unknown_key(match[1], _defaults(conf, config_name))
-    lines = [line.strip() for line in text.splitlines()]
-    kept = [
-        line
-        for line in lines
-        if line and not line.startswith(("full_key:", "object_type=", "reference_type=", "See https", "^"))
-    ]
-    message = "; ".join(kept)
+    lines = dict.fromkeys(line.strip() for line in text.splitlines())  # causes repeat what they caused
+    message = "; ".join(line for line in lines if line and not line.startswith(_NOISE))
     if (match := _FULL_KEY.search(text)) and match[1] not in message:
         message = f"{match[1]}: {message}"
     return message
 
 
+def _chain(error: BaseException) -> Iterator[str]:
+    """Yield the message of an error and of what caused it."""
+    yield str(error)
+    if isinstance(error.__cause__, HydraException | OmegaConfBaseException):
+        yield str(error.__cause__)
+
+
 def _unknown_key(key: str, defaults: DictConfig | None) -> str:
-    if defaults is None:
-        return f"{key}: no such key"
     parent, _, name = key.rpartition(".")
-    node = OmegaConf.select(defaults, parent) if parent else defaults
-    if not isinstance(node, DictConfig):
-        return _unknown_key(parent, defaults) if parent else f"{key}: no such key"
-    allowed = [str(k) for k in node if not str(k).startswith("_")]
-    return f"{key}: no such key; {suggestion(name, allowed)}"
+    node = (OmegaConf.select(defaults, parent) if parent else defaults) if defaults is not None else None
+    if isinstance(node, DictConfig):
+        allowed = [str(k) for k in node if not str(k).startswith("_")]
+        return f"{key}: no such key; {suggestion(name, allowed)}"
+    if defaults is not None and parent in defaults:
+        return f"{key}: {parent} is {node}; name an option first, e.g. {parent}=..."
+    return f"{key}: no such key"
 
 
 def suggestion(name: str, allowed: Sequence[str]) -> str:
@@ -59,7 +64,6 @@ def suggestion(name: str, allowed: Sequence[str]) -> str:
 def _defaults(conf: Path, config_name: str) -> DictConfig | None:
     from hydra import compose, initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
-    from hydra.errors import HydraException
 
     GlobalHydra.instance().clear()
     try:
@@ -67,10 +71,3 @@ def _defaults(conf: Path, config_name: str) -> DictConfig | None:
             return compose(config_name)
     except HydraException:
         return None
-
-
-def require_one_of(key: str, value: object, allowed: Sequence[str] | Mapping[str, object]) -> str | None:
-    """Return the error for a value outside `allowed`, or None."""
-    if value in allowed:
-        return None
-    return f"{key}={value}: must be one of {', '.join(allowed)}"
