@@ -25,14 +25,13 @@ from search.sweep.study import Study
 
 def run(cfg: DictConfig, space: Space) -> int:
     """Run the stages that `cfg.stages` names over a checked configuration; return the exit code."""
-    folder, job = _place()
-    session = Session(cfg, space, folder, job, Console(soft_wrap=True))
+    session = _session(cfg, space)
     if "train" in session.cfg.stages:
         from search.apps.train import train_again
 
         return train_again(session)
     _check_resume(session)
-    journal = Journal(folder, maximize=session.metric.maximize)
+    journal = Journal(session.folder, maximize=session.metric.maximize)
     status = "KILLED"
     try:
         study = Study(journal, session.space, maximize=session.metric.maximize)
@@ -55,11 +54,11 @@ def run(cfg: DictConfig, space: Space) -> int:
     return 0
 
 
-def _place() -> tuple[Path, str | None]:
-    """Return the study's folder, and the job's name where this is one job of a multirun."""
+def _session(cfg: DictConfig, space: Space) -> Session:
     hydra = HydraConfig.get()
     folder = Path(hydra.runtime.output_dir).resolve()
-    return folder, folder.name if hydra.mode is RunMode.MULTIRUN else None
+    job = folder.name if hydra.mode is RunMode.MULTIRUN else None
+    return Session(cfg, space, folder, Console(soft_wrap=True), choices=hydra.runtime.choices, job=job)
 
 
 def _check_resume(session: Session) -> None:
@@ -91,7 +90,7 @@ def _driver(session: Session, study: Study) -> Driver:
         ),
         first=session.first,
         make_spec=session.spec,
-        shown=session.space.shown,
+        shown=session.shown,
         clock=time.time,
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import getpass
 import os
 import platform
 import subprocess
@@ -40,18 +41,29 @@ _MLFLOW_SETTINGS = {
     "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",  # the tracker tries again itself
 }
+_NAMED_GROUPS = ("model", "optimizer", "schedule")
 _PACKAGES = ("torch", "optuna", "hydra-core", "mlflow", "ray", "numpy")
 
 
 class Session:
     """One run of the program over one composed configuration."""
 
-    def __init__(self, cfg: DictConfig, space: Space, folder: Path, job: str | None, console: Console) -> None:
-        """`folder` is the study's; `job` names this job of a multirun."""
+    def __init__(
+        self,
+        cfg: DictConfig,
+        space: Space,
+        folder: Path,
+        console: Console,
+        *,
+        choices: Mapping[str, str | None],
+        job: str | None,
+    ) -> None:
+        """`folder` is the study's; `choices` are Hydra's, by group; `job` names this job of a multirun."""
         self.cfg: SearchConfig = cfg  # type: ignore[assignment] # a DictConfig of that schema
         self._node = cfg
         self.folder, self.job, self.console = folder, job, console
         self.space = space
+        self.named = {group: str(choices[group]) for group in _NAMED_GROUPS if choices.get(group)}
         self.first: list[Params] = [self.space.default(), *(self.space.complete(p) for p in cfg.enqueue)]
         self._resources = contextlib.ExitStack()
         self._tracker: Tracker | None = None
@@ -95,6 +107,10 @@ class Session:
         self._resources.enter_context(executor)
         executor.equip(Equipment(dataset=self.dataset, device=self.cfg.device, threads=self.cfg.trainer.threads))
         return executor
+
+    def shown(self, params: Params) -> Params:
+        """Return a trial's parameters as people see them: named groups first, then what was drawn."""
+        return {**self.named, **self.space.shown(params)}
 
     def spec(self, number: int, params: Params) -> TrialSpec:
         """Return the work of a trial."""
@@ -179,6 +195,7 @@ class Session:
         return {
             "seed": cfg.seed,
             "data": self.dataset.examples.name,
+            **self.named,
             "metric": self.metric.name,
             "sampler": cfg.sampler.kind,
             "pruner": cfg.pruner.kind,
@@ -200,7 +217,11 @@ def _git_tags() -> Mapping[str, str]:
         return done.stdout.strip()
 
     commit = git("rev-parse", "HEAD")
-    tags = {"mlflow.source.name": Path(sys.argv[0]).name, "mlflow.source.type": "LOCAL"}
+    tags = {
+        "mlflow.source.name": Path(sys.argv[0]).name,
+        "mlflow.source.type": "LOCAL",
+        "mlflow.user": getpass.getuser(),
+    }
     if commit:
         tags |= {"mlflow.source.git.commit": commit, "mlflow.source.git.branch": git("branch", "--show-current")}
         tags["mlflow.source.git.dirty"] = str(bool(git("status", "--porcelain"))).lower()

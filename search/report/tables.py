@@ -59,6 +59,8 @@ def trials_table(metric: str, outcomes: Sequence[Outcome], params: Mapping[int, 
 
 def _figure(figure: tuple[float, float, float]) -> str:
     value, low, high = figure
+    if max(abs(value), abs(low), abs(high)) >= 10:
+        return f"{value:.4g} [{low:.3g}, {high:.3g}]"
     return f"{value:.4f} [{low:.3f}, {high:.3f}]"
 
 

@@ -148,7 +148,7 @@ def _start_ray(resources: Resources) -> Any:
     if resources.address is None:
         # A token of our own for this Ray alone: nothing is written to the home folder, nobody else gets in.
         os.environ["RAY_AUTH_MODE"] = "token"
-        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(16)
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(16))  # Ray reads it once a process
         os.environ.pop("RAY_ADDRESS", None)
         settings |= {"num_cpus": resources.cpus or len(os.sched_getaffinity(0)), "include_dashboard": False}
         settings |= {"num_gpus": resources.gpus} if resources.gpus is not None else {}

@@ -184,9 +184,8 @@ def _params(params: Params | Mapping[str, object]) -> list[Any]:
 
 
 def _run_name(event: Started) -> str:
-    """Return e.g. `0017 cnn`: the number and what was chosen of the groups."""
-    chosen = [value for key, value in event.params.items() if isinstance(value, str) and "." not in key]
-    return " ".join([f"{event.number:04d}", *chosen])
+    """Return e.g. `0017 cnn`: the number and the model."""
+    return f"{event.number:04d} {event.params.get('model', '')}".strip()
 
 
 def _milliseconds(seconds: float) -> int:
