@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from urllib.parse import quote
 
 from search.apps.session import Session
 from search.post.results import Figure, Results
 from search.report.tables import Row, contenders_table, trials_table
 from search.sweep.driver import Driver
 from search.sweep.study import Study
+from search.tracking.outbox import delivered
 
 _SHOWN_TRIALS = 5
 
@@ -56,11 +58,21 @@ def _how_to_go_on(session: Session, study: Study, driver: Driver, results: Resul
         console.print(f"the champion: mlflow.pyfunc.load_model('{results.model}') with", highlight=False)
         console.print(f"    MLFLOW_TRACKING_URI={session.tracking_uri()}", highlight=False)
     if (uri := session.tracking_uri()) is not None:
-        tool = Path(sys.executable).with_name("mlflow")
-        if uri.startswith("sqlite:"):
-            console.print(f"compare the trials: {_short(tool)} ui --backend-store-uri {uri}", highlight=False)
-        else:
-            console.print(f"compare the trials: {uri}", highlight=False)
+        _where_to_compare(session, uri)
+
+
+def _where_to_compare(session: Session, uri: str) -> None:
+    address = uri.rstrip("/")
+    if uri.startswith("sqlite:"):
+        tool = _short(Path(sys.executable).with_name("mlflow"))
+        session.console.print(f"compare the trials: {tool} ui --backend-store-uri {uri}", highlight=False)
+        address = "http://127.0.0.1:5000"
+    state = delivered(session.folder, uri)
+    if state is not None:
+        only_trials = quote(f"tags.mlflow.parentRunId = '{state.run}'")
+        ascending = str(not session.metric.maximize).lower()
+        query = f"searchFilter={only_trials}&orderByKey=metrics.%60best%60&orderByAsc={ascending}"
+        session.console.print(f"    {address}/#/experiments/{state.experiment}/runs?{query}", highlight=False)
 
 
 def _short(path: Path) -> str:

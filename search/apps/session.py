@@ -133,7 +133,10 @@ class Session:
     def undelivered(self, journal: Journal) -> bool:
         """Tell whether the tracking server lacks events of the study."""
         uri = self.tracking_uri()
-        return uri is not None and delivered(self.folder, uri) != journal.size()
+        if uri is None:
+            return False
+        state = delivered(self.folder, uri)
+        return state is None or state.position != journal.size()
 
     def tracking_uri(self) -> str | None:
         """Return where MLflow keeps the runs, or None where tracking is off."""

@@ -17,11 +17,14 @@ from search.keyed import keyed_int
 from search.post.package import Champion, Member, export, log_champion
 from search.post.results import Contender, Figure, Results
 from search.post.selection import combine, cross_fitted, greedy, single_best, uniform
-from search.records import Outcome, PredictSpec, Report, TrialSpec, TrialState
+from search.records import PredictSpec, TrialSpec, TrialState
+from search.report.progress import WorkDisplay
 from search.report.tables import contenders_markdown
 from search.sweep.driver import run_all
 from search.sweep.study import Study
 from search.train.metrics import Array, Metric, metrics_of
+
+_STUDENTS = ("student", "student alone")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,7 +102,6 @@ def _train_students(
         node = OmegaConf.to_container(session.cfg.squeeze.student, resolve=True)
         assert isinstance(node, dict)
         config["model"] = {k: v for k, v in node.items() if k != "space"}
-    session.console.print("distilling a student from the greedy ensemble ...", style="dim")
     soft_targets = _teach(session, configs, teacher)
     # One seed for both, and not the best trial's: its luck was chosen.
     seed = keyed_int(session.cfg.seed, "student")
@@ -114,9 +116,11 @@ def _train_students(
         )
         for i, (name, taught_by) in enumerate([("taught", str(soft_targets)), ("alone", None)])
     ]
-    outcomes = _run(session, specs)
+    epochs = config["trainer"]["epochs"]
+    with WorkDisplay(session.console, "distilling the ensemble", _STUDENTS, epochs) as display:
+        outcomes = run_all(session.executor, specs, display)
     candidates = []
-    for name, spec, outcome in zip(("student", "student alone"), specs, outcomes, strict=True):
+    for name, spec, outcome in zip(_STUDENTS, specs, outcomes, strict=True):
         if outcome.state is TrialState.FAILED:
             session.console.print(f"{name} failed: {outcome.reason}", style="red", markup=False)
             continue
@@ -219,17 +223,12 @@ def _predict(session: Session, configs: Mapping[str, Mapping[str, Any]], folders
         for i, share in enumerate(shares)
         if share
     ]
-    for outcome in _run(session, work):
+    names = [f"worker {i + 1}" for i in range(len(work))]
+    with WorkDisplay(session.console, f"predicting the {split} split", names, 0) as display:
+        outcomes = run_all(session.executor, work, display)
+    for outcome in outcomes:
         if outcome.failure is not None:
             raise RuntimeError(f"predicting the {split} split failed: {outcome.failure.traceback}")
-
-
-def _run(session: Session, work: list[TrialSpec] | list[PredictSpec]) -> list[Outcome]:
-    return run_all(session.executor, work, _ignore)
-
-
-def _ignore(said: Report | Outcome) -> None:
-    del said
 
 
 def _combined(session: Session, weights: Mapping[str, float], split: str) -> Array:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from search.records import Event, Outcome, Started, TrialState
+from search.records import Event, Outcome, Report, Started, TrialState
 from search.sweep.study import Progress
 
 _LINE_SECONDS = 5.0
@@ -22,21 +22,19 @@ class ProgressDisplay:
 
     def __init__(self, console: Console, budget: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._console, self._budget, self._clock = console, budget, clock
-        self._began = self._last_line = clock()
+        self._began = clock()
         self._running: set[int] = set()
         self._ended_here = 0
-        self._live = Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
+        self._lines = _Lines(console, clock)
 
     def __enter__(self) -> Self:
-        if self._live:
-            self._live.start()
+        self._lines.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._live:
-            self._live.stop()
+        self._lines.stop()
 
     def __call__(self, event: Event, position: int, progress: Progress) -> None:
         """Show an event."""
@@ -46,28 +44,77 @@ class ProgressDisplay:
             self._running.discard(event.number)
             self._ended_here += 1
             self._show_failure(event)
-        self._refresh(progress, last=progress.finished == self._budget)
+        self._lines.show(self._line(progress), now=progress.finished == self._budget)
 
     def _show_failure(self, outcome: Outcome) -> None:
         if outcome.state is TrialState.FAILED:
             self._console.print(f"trial {outcome.number} failed: {outcome.reason}", style="red", markup=False)
 
-    def _refresh(self, progress: Progress, *, last: bool) -> None:
-        now = self._clock()
-        if self._live:
-            self._live.update(Text(self._line(progress, now)), refresh=True)
-        elif last or now - self._last_line >= _LINE_SECONDS:
-            self._console.print(self._line(progress, now), markup=False, highlight=False)
-            self._last_line = now
-
-    def _line(self, progress: Progress, now: float) -> str:
+    def _line(self, progress: Progress) -> str:
         states = progress.states
         parts = [f"{progress.finished}/{self._budget} trials", f"{len(self._running)} running"]
         parts += [f"{states[state]} {state}" for state in (TrialState.PRUNED, TrialState.FAILED) if states[state]]
         if progress.best is not None and progress.best.value is not None:
             parts.append(f"best {progress.best.value:.4f} (trial {progress.best.number})")
-        rate = self._ended_here / max(now - self._began, 1e-9)
+        rate = self._ended_here / max(self._clock() - self._began, 1e-9)
         if self._ended_here:
             parts.append(f"{rate:.2f} trials/s")
             parts.append(f"{(self._budget - progress.finished) / rate:.0f} s left")
         return " · ".join(parts)
+
+
+class WorkDisplay:
+    """Watches a handful of named pieces of work, e.g. two students; use it as a context."""
+
+    def __init__(
+        self,
+        console: Console,
+        title: str,
+        names: Sequence[str],
+        steps: int,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`steps` is the number of reports that each piece makes; 0: it makes none."""
+        self._title, self._names, self._steps = title, names, steps
+        self._done = [0] * len(names)
+        self._lines = _Lines(console, clock)
+
+    def __enter__(self) -> Self:
+        self._lines.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._lines.stop()
+
+    def __call__(self, said: Report | Outcome) -> None:
+        """Show a report or an end."""
+        self._done[said.number] = said.step if isinstance(said, Report) else max(1, self._steps)
+        parts = [f"{name} {done}/{max(1, self._steps)}" for name, done in zip(self._names, self._done, strict=True)]
+        self._lines.show(f"{self._title}: {' · '.join(parts)}", now=False)
+
+
+class _Lines:
+    """One line that changes in place on a terminal, and a new line now and then elsewhere."""
+
+    def __init__(self, console: Console, clock: Callable[[], float]) -> None:
+        self._console, self._clock = console, clock
+        self._last = clock()
+        self._live = Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
+
+    def start(self) -> None:
+        if self._live:
+            self._live.start()
+
+    def stop(self) -> None:
+        if self._live:
+            self._live.stop()
+
+    def show(self, line: str, *, now: bool) -> None:
+        """Show the line; where lines stay, only every few seconds unless it should appear now."""
+        if self._live:
+            self._live.update(Text(line), refresh=True)
+        elif now or self._clock() - self._last >= _LINE_SECONDS:
+            self._console.print(line, markup=False, highlight=False)
+            self._last = self._clock()

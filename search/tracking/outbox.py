@@ -12,7 +12,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from search.records import Event
@@ -24,6 +24,16 @@ _RETRY_SECONDS = 2.0
 _PATIENCE_SECONDS = 20.0
 _REFUSED = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST", "RESOURCE_ALREADY_EXISTS")
 """MLflow's codes for what will not go through however often it is tried."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Delivered:
+    """How much of a study's event log a tracking store has (bytes), and where it stands there."""
+
+    uri: str
+    position: int
+    experiment: str
+    run: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +63,7 @@ class MlflowTracker:
         self._uri, self._file = uri, folder / POSITION
         self._open_projection = open_projection
         stored = delivered(folder, uri)
-        self._resumed, self._position = stored is not None, stored or 0
+        self._resumed, self._position = stored is not None, stored.position if stored else 0
         self._queue: queue.SimpleQueue[_Told | _Summary | _End] = queue.SimpleQueue()
         self._deadline: float | None = None
         self._problem: str | None = None
@@ -96,7 +106,7 @@ class MlflowTracker:
                     projection = self._open_projection(self._resumed)
                     self._parent = projection.parent
                     self._opened.set()
-                    self._store_position()
+                    self._store_position(projection)
                 batch = batch or self._next_items()
                 self._write(projection, batch)
             except Exception as error:  # noqa: BLE001 - whatever the tracking server does, the search goes on
@@ -127,7 +137,7 @@ class MlflowTracker:
                 projection.end(item.status)
         if told:
             self._position = told[-1].position
-            self._store_position()
+            self._store_position(projection)
 
     def _try_again(self) -> bool:
         """Wait before the next attempt; return False when the search has ended and patience with it."""
@@ -136,19 +146,22 @@ class MlflowTracker:
         time.sleep(_RETRY_SECONDS)
         return True
 
-    def _store_position(self) -> None:
+    def _store_position(self, projection: Projection) -> None:
+        state = Delivered(
+            uri=self._uri, position=self._position, experiment=projection.experiment, run=projection.parent
+        )
         temporary = self._file.with_suffix(".new")
-        temporary.write_text(json.dumps({"uri": self._uri, "delivered": self._position}))
+        temporary.write_text(json.dumps(asdict(state)))
         temporary.replace(self._file)
 
 
-def delivered(folder: Path, uri: str) -> int | None:
-    """Return how much of a study's event log the store has, or None where it has nothing of the study."""
+def delivered(folder: Path, uri: str) -> Delivered | None:
+    """Return what the store at `uri` has of a study, or None where it has nothing of it."""
     try:
-        stored = json.loads((folder / POSITION).read_text())
-        return int(stored["delivered"]) if stored["uri"] == uri else None
-    except (OSError, ValueError, KeyError):
+        stored = Delivered(**json.loads((folder / POSITION).read_text()))
+    except (OSError, ValueError, TypeError):
         return None
+    return stored if stored.uri == uri else None
 
 
 def _is_refusal(error: Exception) -> bool:

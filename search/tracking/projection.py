@@ -49,9 +49,8 @@ class Projection:
         self._client = MlflowClient(tracking_uri=uri)
         self._info, self._folder, self._resumed = info, folder, resumed
         self._runs: dict[int, str] = {}
-        self._experiment = self._open_experiment(experiment, local=uri.startswith("sqlite:"))
-        self.parent = self._find(info.uid) if resumed else None
-        self.parent = self.parent or self._create_parent()
+        self.experiment = self._open_experiment(experiment, local=uri.startswith("sqlite:"))
+        self.parent: str = (self._find(info.uid) if resumed else None) or self._create_parent()
         self._best: float | None = None
         self._num_finished = 0
 
@@ -97,7 +96,7 @@ class Projection:
 
     def _create_parent(self) -> str:
         run = self._client.create_run(
-            self._experiment, run_name=self._info.name, tags={UID: self._info.uid, **self._info.tags}
+            self.experiment, run_name=self._info.name, tags={UID: self._info.uid, **self._info.tags}
         )
         self._client.log_batch(run.info.run_id, params=_params(self._info.params))
         for file in self._info.files:
@@ -114,7 +113,7 @@ class Projection:
                 "search.state": TrialState.RUNNING.value,
             }
             created = self._client.create_run(
-                self._experiment, start_time=_milliseconds(event.time), run_name=_run_name(event), tags=tags
+                self.experiment, start_time=_milliseconds(event.time), run_name=_run_name(event), tags=tags
             )
             run = str(created.info.run_id)
         self._runs[event.number] = run
@@ -153,7 +152,7 @@ class Projection:
         return self._runs[number]
 
     def _find(self, uid: str) -> str | None:
-        found = self._client.search_runs([self._experiment], f"tags.`{UID}` = '{uid}'", max_results=1)
+        found = self._client.search_runs([self.experiment], f"tags.`{UID}` = '{uid}'", max_results=1)
         return str(found[0].info.run_id) if found else None
 
     def _trial_uid(self, number: int) -> str:
