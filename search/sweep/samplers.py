@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from itertools import islice
@@ -55,7 +56,8 @@ class QmcSampler(Sampler):
             from scipy.stats.qmc import Sobol
 
             self._engine, self._next = Sobol(max(1, len(self._column)), rng=self._seed), 0
-        self._engine.fast_forward(number - self._next)
+        if number > self._next:
+            self._engine.fast_forward(number - self._next)
         self._next = number + 1
         return self._engine.random(1)[0]
 
@@ -85,7 +87,9 @@ class TpeSampler(Sampler):
     def sample(self, number: int, history: optuna.Study) -> Params:
         """Let Optuna suggest from what finished and what runs."""
         seed = keyed_int(self._seed, number, "tpe") % 2**32
-        history.sampler = optuna.samplers.TPESampler(seed=seed, group=True, multivariate=True, constant_liar=True)
+        with warnings.catch_warnings():  # `group`, which conditional spaces need, is called experimental
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            history.sampler = optuna.samplers.TPESampler(seed=seed, group=True, multivariate=True, constant_liar=True)
         trial = history.ask()  # a scratch trial, withdrawn again: the study numbers its own
 
         def suggest(dimension: Dimension) -> Any:

@@ -1,0 +1,351 @@
+"""The driver over real storage and in-process workers that do what their configuration says."""
+
+import json
+import signal
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from omegaconf import OmegaConf
+
+from search.errors import UsageError
+from search.records import (
+    Decision,
+    Event,
+    FailureKind,
+    Outcome,
+    Params,
+    Report,
+    Started,
+    TrialSpec,
+    TrialState,
+    Work,
+    event_to_json,
+)
+from search.space import Space
+from search.sweep import pruners, samplers
+from search.sweep.driver import MAX_LOST_WORKERS, Budget, Driver, run_all
+from search.sweep.executor import Executor, Happening, InProcessExecutor
+from search.sweep.journal import Journal
+from search.sweep.study import Progress, Study
+from tests.kits import doubles
+
+CONFIG = {"optimizer": {"lr": 0.1, "space": {"lr": {"low": 0.0, "high": 1.0}}}, "choose": {}}
+SPACE = Space.of(OmegaConf.create(CONFIG))
+ASHA = {"kind": "asha", "rungs": [1 / 9, 1 / 3], "eta": 3}
+
+
+class Bench:
+    """A study in a folder, opened and closed as often as a test likes."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.trained: list[int] = []
+        self.events: list[Event] = []
+        self.now = 0.0
+        self.curve: Callable[[int, Params], dict[str, Any]] = lambda _, params: {"values": [params["optimizer.lr"]] * 3}
+
+    def search(self, trials: int, *, slots: int = 1, executor: Executor | None = None, **settings: Any) -> Progress:
+        journal = Journal(self.folder, maximize=True)
+        try:
+            driver = self.driver(journal, trials, **settings)
+            with executor or InProcessExecutor(self.run, slots) as used:
+                return driver.run(used)
+        finally:
+            journal.close()
+
+    def driver(
+        self,
+        journal: Journal,
+        trials: int,
+        *,
+        sampler: str = "random",
+        pruner: dict[str, Any] | None = None,
+        seed: int = 0,
+        first: Sequence[Params] | None = None,
+        space: Space = SPACE,
+        epochs: int = 3,
+        **limits: Any,
+    ) -> Driver:
+        study = Study(journal, space, maximize=True)
+        first = [space.default()] if first is None else first
+        return Driver(
+            study=study,
+            sampler=samplers.make(sampler, space, seed, first, trials),
+            pruner=pruners.make(pruner or {"kind": "none"}, planned_steps=epochs, study=study.history, maximize=True),
+            budget=Budget(trials=trials, **limits),
+            first=first,
+            make_spec=self.spec,
+            shown=space.shown,
+            clock=self.clock,
+            watchers=[lambda event, position, progress: self.events.append(event)],
+        )
+
+    def spec(self, number: int, params: Params) -> TrialSpec:
+        directory = self.folder / "trials" / f"{number:05d}"
+        return TrialSpec(
+            number=number, params=params, config=self.curve(number, params), seed=number, directory=str(directory)
+        )
+
+    def run(self, work: Work, report: Callable[[Report], Decision]) -> Outcome:
+        self.trained.append(work.number)
+        return doubles.run(work, report)
+
+    def clock(self) -> float:
+        self.now += 1.0
+        return self.now
+
+    def outcomes(self) -> dict[int, Outcome]:
+        return {e.number: e for e in self.events if isinstance(e, Outcome)}
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    return Bench(tmp_path / "study")
+
+
+def stored_events(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
+
+
+def test_every_trial_is_started_reported_and_ended_once(bench: Bench) -> None:
+    progress = bench.search(6, slots=2)
+    assert progress.finished == 6
+    assert progress.states[TrialState.COMPLETE] == 6
+    for number in range(6):
+        own = [type(e).__name__ for e in bench.events if e.number == number]
+        assert own == ["Started", "Report", "Report", "Report", "Outcome"]
+
+
+def test_the_budget_is_a_total_of_the_study(bench: Bench) -> None:
+    bench.search(3)
+    bench.search(5)
+    assert bench.trained == [0, 1, 2, 3, 4]
+    bench.search(5)
+    assert bench.trained == [0, 1, 2, 3, 4]
+
+
+def test_a_resumed_search_draws_what_an_undisturbed_one_draws(tmp_path: Path) -> None:
+    whole, parts = Bench(tmp_path / "whole"), Bench(tmp_path / "parts")
+    whole.search(8, slots=2)
+    for trials in (2, 3, 8):
+        parts.search(trials)
+    params = [{e.number: e.params for e in b.events if isinstance(e, Started)} for b in (whole, parts)]
+    assert params[0] == params[1]
+
+
+def test_trial_zero_is_the_default_and_enqueued_ones_follow(bench: Bench) -> None:
+    bench.search(3, first=[SPACE.default(), SPACE.complete({"optimizer.lr": 0.75})])
+    started = {e.number: e.params["optimizer.lr"] for e in bench.events if isinstance(e, Started)}
+    assert (started[0], started[1]) == (0.1, 0.75)
+    assert started[2] not in (0.1, 0.75)
+
+
+def test_a_trial_that_was_running_is_taken_up_under_its_number(bench: Bench) -> None:
+    journal = Journal(bench.folder, maximize=True)
+    study = Study(journal, SPACE, maximize=True)
+    for lr in (0.1, 0.2):
+        study.create({"optimizer.lr": lr})
+    study.record(Report(number=1, step=1, metrics={"objective": 0.2}, time=0.0))
+    journal.close()
+
+    bench.search(3)
+    assert bench.trained == [0, 1, 2]
+    assert sorted(bench.outcomes()) == [0, 1, 2]
+    steps = [e["step"] for e in stored_events(bench.folder) if e["event"] == "report" and e["number"] == 1]
+    assert steps == [1, 2, 3], "a step that is trained again is recorded once"
+
+
+def test_an_outcome_that_only_the_worker_wrote_is_adopted(bench: Bench) -> None:
+    journal = Journal(bench.folder, maximize=True)
+    study = Study(journal, SPACE, maximize=True)
+    study.create({"optimizer.lr": 0.1})
+    left = study.directory(0) / "outcome.json"
+    left.parent.mkdir(parents=True)
+    left.write_text(event_to_json(doubles.outcome(0, TrialState.COMPLETE, 0.9, 3)))
+    journal.close()
+
+    progress = bench.search(2)
+    assert bench.trained == [1]
+    assert progress.best is not None
+    assert progress.best.value == 0.9
+
+
+def test_an_outcome_that_optunas_journal_missed_is_told_to_it(bench: Bench) -> None:
+    journal = Journal(bench.folder, maximize=True)
+    study = Study(journal, SPACE, maximize=True)
+    study.create({"optimizer.lr": 0.1})
+    journal.close()
+    with (bench.folder / "events.jsonl").open("a") as log:
+        log.write(event_to_json(doubles.outcome(0, TrialState.COMPLETE, 0.4, 3)) + "\n")
+
+    bench.search(1)
+    assert bench.trained == []
+    journal = Journal(bench.folder, maximize=True)
+    assert [t.state for t in journal.trials()] == [TrialState.COMPLETE]
+    journal.close()
+
+
+@pytest.mark.parametrize("name", ["events.jsonl", "optuna.journal"])
+def test_a_torn_last_line_is_cut_off(bench: Bench, name: str) -> None:
+    bench.search(2)
+    path = bench.folder / name
+    path.write_bytes(path.read_bytes() + b'{"torn": ')
+    bench.search(4)
+    assert bench.trained == [0, 1, 2, 3]
+    journal = Journal(bench.folder, maximize=True)
+    assert [t.number for t in journal.trials()] == [0, 1, 2, 3]
+    journal.close()
+
+
+def test_optunas_orphaned_lock_does_not_hold_up_a_new_driver(bench: Bench) -> None:
+    bench.search(1)
+    (bench.folder / "optuna.journal.lock").touch()
+    bench.search(2)
+    assert bench.trained == [0, 1]
+
+
+def test_a_second_driver_is_refused(bench: Bench) -> None:
+    journal = Journal(bench.folder, maximize=True)
+    with pytest.raises(UsageError, match="in use by process"):
+        Journal(bench.folder, maximize=True)
+    journal.close()
+    Journal(bench.folder, maximize=True).close()
+
+
+def test_another_space_in_the_same_study_is_refused(bench: Bench) -> None:
+    bench.search(1)
+    other = OmegaConf.create({"optimizer": {"lr": 0.1, "space": {"lr": {"low": 0.0, "high": 2.0}}}, "choose": {}})
+    with pytest.raises(UsageError, match=r"optimizer\.lr.*was: 0 to 1; now: 0 to 2"):
+        bench.search(2, space=Space.of(other))
+
+
+def test_poor_trials_are_stopped_at_a_rung(bench: Bench) -> None:
+    bench.curve = lambda number, _: {"values": [1.0 - number / 10] * 9}
+    progress = bench.search(6, pruner=ASHA, epochs=9)
+    assert progress.states[TrialState.PRUNED] > 0
+    pruned = [o for o in bench.outcomes().values() if o.state is TrialState.PRUNED]
+    assert all(o.steps in (1, 3) and o.reason.startswith("rung at step") for o in pruned)
+    assert bench.outcomes()[0].state is TrialState.COMPLETE
+
+
+def test_rungs_stand_again_after_a_resume(bench: Bench) -> None:
+    bench.curve = lambda number, _: {"values": [1.0 if number < 3 else 0.1] * 9}
+    bench.search(3, pruner=ASHA, epochs=9)
+    bench.search(4, pruner=ASHA, epochs=9)
+    assert bench.outcomes()[3].steps == 1
+
+
+def test_a_stop_that_was_decided_before_the_crash_is_decided_again(bench: Bench) -> None:
+    journal = Journal(bench.folder, maximize=True)
+    study = Study(journal, SPACE, maximize=True)
+    study.create({"optimizer.lr": 0.1})
+    study.record(Report(number=0, step=1, metrics={"objective": 0.2}, time=0.0))
+    study.record(Decision(number=0, step=1, stop=True, reason="rung", time=0.0))
+    journal.close()
+    bench.search(1)
+    assert bench.outcomes()[0].state is TrialState.PRUNED
+    assert bench.outcomes()[0].steps == 1
+
+
+@pytest.mark.parametrize("pruner", [{"kind": "median", "startup_trials": 1, "warmup_steps": 0}])
+def test_optunas_pruners_see_the_reports(bench: Bench, pruner: dict[str, Any]) -> None:
+    bench.curve = lambda number, _: {"values": [1.0 - number / 10] * 9}
+    progress = bench.search(4, pruner=pruner, epochs=9)
+    assert progress.states[TrialState.PRUNED] == 3
+
+
+def test_hyperband_runs_and_prunes(bench: Bench) -> None:
+    bench.curve = lambda number, _: {"values": [1.0 - number / 20] * 9}
+    hyperband = {"kind": "hyperband", "min_resource": 1, "reduction_factor": 3}
+    assert bench.search(15, pruner=hyperband, epochs=9).states[TrialState.PRUNED] > 0
+
+
+def test_a_failed_trial_is_recorded_and_the_search_goes_on(bench: Bench) -> None:
+    bench.curve = lambda number, _: {"values": [0.5], "end": "fail" if number == 1 else "complete"}
+    progress = bench.search(3)
+    assert progress.states == Counter({TrialState.COMPLETE: 2, TrialState.FAILED: 1})
+    assert bench.outcomes()[1].reason == "as told"
+    assert bench.outcomes()[1].steps == 1
+
+
+def test_patience_ends_the_search(bench: Bench) -> None:
+    bench.curve = lambda number, _: {"values": [1.0 if number == 0 else 0.5]}
+    assert bench.search(50, patience=4).finished == 5
+    assert bench.search(50, patience=4).finished == 5, "and a resumed one asks for no more"
+
+
+def test_hours_stop_what_runs_and_count_over_sessions(bench: Bench) -> None:
+    bench.curve = lambda number, _: {"values": [0.5] * 10}
+    progress = bench.search(50, seconds=30.0, epochs=10)
+    assert 0 < progress.finished < 50
+    assert bench.outcomes()[max(bench.outcomes())].reason == "budget.hours is spent"
+    before = progress.finished
+    assert bench.search(50, seconds=30.0, epochs=10).finished == before
+
+
+def test_a_grid_is_walked_once_and_then_the_search_is_complete(bench: Bench) -> None:
+    node = {"lr": 0.1, "depth": 1, "space": {"lr": {"choices": [0.1, 0.2]}, "depth": {"low": 1, "high": 2}}}
+    space = Space.of(OmegaConf.create({"optimizer": node, "choose": {}}))
+    assert bench.search(50, sampler="grid", space=space).finished == 4
+    drawn = [tuple(e.params.values()) for e in bench.events if isinstance(e, Started)]
+    assert sorted(drawn) == [(0.1, 1), (0.1, 2), (0.2, 1), (0.2, 2)]
+    bench.search(50, sampler="grid", space=space)
+    assert len(bench.trained) == 4
+
+
+class _LosesWorkers(InProcessExecutor):
+    """Lets the first `losses` pieces of work of trial 1 end as lost."""
+
+    def __init__(self, bench: Bench, losses: int) -> None:
+        super().__init__(bench.run, 1)
+        self.losses = losses
+
+    def wait(self, timeout: float) -> list[Happening]:
+        happened = super().wait(timeout)
+        return [(slot, self._lost(said)) for slot, said in happened]
+
+    def _lost(self, said: Report | Outcome) -> Report | Outcome:
+        if isinstance(said, Outcome) and said.number == 1 and self.losses:
+            self.losses -= 1
+            failure = doubles.Failure(kind=FailureKind.LOST_WORKER, message="died")
+            return doubles.outcome(1, TrialState.FAILED, None, 0, "died", failure)
+        return said
+
+
+def test_a_trial_whose_worker_died_is_handed_to_another(bench: Bench) -> None:
+    progress = bench.search(3, executor=_LosesWorkers(bench, 2))
+    assert progress.states[TrialState.COMPLETE] == 3
+    assert Counter(bench.trained)[1] == 3
+
+
+def test_a_trial_that_kills_every_worker_fails_in_the_end(bench: Bench) -> None:
+    progress = bench.search(3, executor=_LosesWorkers(bench, 100))
+    assert progress.states[TrialState.FAILED] == 1
+    assert Counter(bench.trained)[1] == 1 + MAX_LOST_WORKERS
+
+
+def test_no_slot_waits_for_the_slowest_trial(bench: Bench) -> None:
+    """Trial 0 ends last: the other slot does all the rest meanwhile."""
+    bench.curve = lambda number, _: {"values": [0.5] * (30 if number == 0 else 1), "sleep": 0.02}
+    bench.search(10, slots=2)
+    order = [e.number for e in bench.events if isinstance(e, Outcome)]
+    assert order[-1] == 0
+
+
+def test_run_all_returns_outcomes_in_the_order_of_the_work() -> None:
+    said: list[Report | Outcome] = []
+    work = [doubles.spec(i, [0.1 * i] * (5 - i), sleep=0.01) for i in range(4)]
+    with InProcessExecutor(doubles.run, 2) as executor:
+        outcomes = run_all(executor, work, said.append)
+    assert [o.number for o in outcomes] == [0, 1, 2, 3]
+    assert sum(isinstance(s, Outcome) for s in said) == 4
+
+
+@pytest.fixture(autouse=True)
+def _no_hang() -> Iterator[None]:
+    signal.alarm(60)
+    yield
+    signal.alarm(0)
