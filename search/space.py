@@ -198,6 +198,11 @@ class Space:
         by_name = {d.name: d for d in self.dimensions}
         return {by_name[name].path: value for name, value in params.items()}
 
+    def require_grid(self) -> None:
+        """Raise UsageError for the first continuous dimension."""
+        for dimension in self.dimensions:
+            dimension.grid()
+
     def grid(self) -> Iterator[dict[str, ParamValue]]:
         """Yield every combination of the dimensions' values; the last dimension varies fastest."""
         return _combinations(self.dimensions, {})

@@ -14,6 +14,7 @@ import torch
 
 from search.config.build import factory
 from search.errors import UsageError
+from search.files import write_atomically
 from search.keyed import keyed_int
 from search.records import (
     Decision,
@@ -28,7 +29,7 @@ from search.records import (
     event_to_json,
 )
 from search.train.batches import Batches, LoaderBatches, ResidentBatches
-from search.train.checkpoint import load_state, save_state, write_atomically
+from search.train.checkpoint import load_state, save_state
 from search.train.data.arrays import Array, Dataset
 from search.train.estimator import Estimator, build
 from search.train.loop import Fitted, NonFiniteError, Plan, Training, predict

@@ -12,13 +12,12 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 import search
+from search.apps.composed import composed
 from search.apps.naming import register_resolvers
 from search.config import schema
 from search.config.arguments import expand
-from search.config.checks import check
 from search.config.messages import one_line
 from search.errors import UsageError
-from search.space import Space
 
 CONFIG = "search"
 USAGE_ERROR = 2
@@ -57,11 +56,10 @@ def _run(conf: Path) -> int:
     @hydra.main(version_base="1.3", config_path=str(conf), config_name=CONFIG)
     def job(cfg: DictConfig) -> None:
         try:
-            check(cfg)  # type: ignore[arg-type] # a DictConfig of that schema
-            space = Space.of(cfg)
+            checked = composed(cfg)
             from search.apps.search import run  # seconds of imports: not for a mistyped key
 
-            codes.append(run(cfg, space))
+            codes.append(run(checked))
         except UsageError as error:  # caught here: Hydra would add lines of its own, and drop a multirun's other jobs
             codes.append(_refuse(str(error)))
 

@@ -56,8 +56,8 @@ def _how_to_go_on(session: Session, study: Study, driver: Driver, results: Resul
         console.print(f"to go on: the same command with budget.trials={more}; a new search: name=...", highlight=False)
     if results is not None and results.model is not None:
         console.print(f"the champion: mlflow.pyfunc.load_model('{results.model}') with", highlight=False)
-        console.print(f"    MLFLOW_TRACKING_URI={session.tracking_uri()}", highlight=False)
-    if (uri := session.tracking_uri()) is not None:
+        console.print(f"    MLFLOW_TRACKING_URI={session.tracking_uri}", highlight=False)
+    if (uri := session.tracking_uri) is not None:
         _where_to_compare(session, uri)
 
 

@@ -8,24 +8,24 @@ from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 from rich.console import Console
 
+from search.apps.composed import Composed
 from search.apps.report import report
 from search.apps.session import Session
 from search.errors import UsageError
 from search.records import TrialState
 from search.report.progress import ProgressDisplay
-from search.space import Space
 from search.sweep import pruners, samplers
 from search.sweep.driver import Budget, Driver
 from search.sweep.journal import EVENTS, Journal
 from search.sweep.study import Study
 
 
-def run(cfg: DictConfig, space: Space) -> int:
-    """Run the stages that `cfg.stages` names over a checked configuration; return the exit code."""
-    session = _session(cfg, space)
+def run(composed: Composed) -> int:
+    """Run the stages that the configuration names; return the exit code."""
+    session = _session(composed)
     if "train" in session.cfg.stages:
         from search.apps.train import train_again
 
@@ -54,11 +54,11 @@ def run(cfg: DictConfig, space: Space) -> int:
     return 0
 
 
-def _session(cfg: DictConfig, space: Space) -> Session:
+def _session(composed: Composed) -> Session:
     hydra = HydraConfig.get()
     folder = Path(hydra.runtime.output_dir).resolve()
     job = folder.name if hydra.mode is RunMode.MULTIRUN else None
-    return Session(cfg, space, folder, Console(soft_wrap=True), choices=hydra.runtime.choices, job=job)
+    return Session(composed, folder, Console(soft_wrap=True), choices=hydra.runtime.choices, job=job)
 
 
 def _check_resume(session: Session) -> None:

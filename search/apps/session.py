@@ -14,17 +14,17 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 from rich.console import Console
 
+from search.apps.composed import Composed
 from search.config.build import factory
 from search.config.schema import SearchConfig
 from search.errors import UsageError
 from search.keyed import keyed_int
 from search.records import Params, TrialSpec
-from search.space import Space
 from search.tracking.outbox import MlflowTracker, delivered
-from search.tracking.projection import Projection, store_uri
+from search.tracking.projection import Projection
 from search.tracking.tracker import NullTracker, SearchInfo, Tracker
 from search.train.data.arrays import Dataset, Examples
 from search.train.data.split import divide
@@ -50,8 +50,7 @@ class Session:
 
     def __init__(
         self,
-        cfg: DictConfig,
-        space: Space,
+        composed: Composed,
         folder: Path,
         console: Console,
         *,
@@ -59,12 +58,11 @@ class Session:
         job: str | None,
     ) -> None:
         """`folder` is the study's; `choices` are Hydra's, by group; `job` names this job of a multirun."""
-        self.cfg: SearchConfig = cfg  # type: ignore[assignment] # a DictConfig of that schema
-        self._node = cfg
+        self._node = composed.cfg
+        self.cfg: SearchConfig = composed.cfg  # type: ignore[assignment] # a DictConfig of that schema
+        self.space, self.first, self.tracking_uri = composed.space, composed.first, composed.tracking_uri
         self.folder, self.job, self.console = folder, job, console
-        self.space = space
         self.named = {group: str(choices[group]) for group in _NAMED_GROUPS if choices.get(group)}
-        self.first: list[Params] = [self.space.default(), *(self.space.complete(p) for p in cfg.enqueue)]
         self._resources = contextlib.ExitStack()
         self._tracker: Tracker | None = None
 
@@ -132,20 +130,15 @@ class Session:
 
     def undelivered(self, journal: Journal) -> bool:
         """Tell whether the tracking server lacks events of the study."""
-        uri = self.tracking_uri()
+        uri = self.tracking_uri
         if uri is None:
             return False
         state = delivered(self.folder, uri)
         return state is None or state.position != journal.size()
 
-    def tracking_uri(self) -> str | None:
-        """Return where MLflow keeps the runs, or None where tracking is off."""
-        tracking = self.cfg.tracking
-        return store_uri(tracking.uri, Path(self.cfg.output_dir)) if tracking.enabled else None
-
     def parent_run(self, journal: Journal) -> tuple[str, str] | None:
         """Return MLflow's address and the id of the search's run, once it is there; None without tracking."""
-        uri = self.tracking_uri()
+        uri = self.tracking_uri
         run = self.tracker(journal).parent_run()
         return None if uri is None or run is None else (uri, run)
 
@@ -166,7 +159,7 @@ class Session:
         return 1.0 if torch.cuda.is_available() or self.cfg.device.startswith("cuda") else 0.0
 
     def _begin_tracking(self, uid: str) -> Tracker:
-        uri = self.tracking_uri()
+        uri = self.tracking_uri
         if uri is None:
             return NullTracker()
         for key, value in _MLFLOW_SETTINGS.items():

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from search.train.checkpoint import write_atomically
+from search.files import write_atomically
 
 FILE = "results.json"
 

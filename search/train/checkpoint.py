@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
+
+from search.files import write_atomically
 
 State = dict[str, Any]
 """Nested dictionaries of tensors, numbers, words, lists and None."""
@@ -35,21 +36,6 @@ def load_state(path: Path, device: str | torch.device = "cpu") -> State | None:
         return None
     joined: State = _join(skeleton, tensors)
     return joined
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Replace the file by `data` and make that durable before returning."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with temporary.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 _TENSOR = "__tensor__"

@@ -1,0 +1,37 @@
+"""Everything about a configuration that can be refused in about a second, before data, torch or Ray are touched."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from search.config.checks import check
+from search.records import Params
+from search.space import Space
+from search.tracking.projection import store_uri
+
+
+@dataclass(frozen=True, kw_only=True)
+class Composed:
+    """A checked configuration with its space and the parameters of its first trials."""
+
+    cfg: DictConfig
+    space: Space
+    first: tuple[Params, ...]
+    tracking_uri: str | None
+
+
+def composed(cfg: DictConfig) -> Composed:
+    """Check a configuration; raise UsageError for the first thing that cannot work."""
+    check(cfg)  # type: ignore[arg-type] # a DictConfig of that schema
+    space = Space.of(cfg)
+    if cfg.sampler.kind == "grid":
+        space.require_grid()
+    return Composed(
+        cfg=cfg,
+        space=space,
+        first=(space.default(), *(space.complete(given) for given in cfg.enqueue)),
+        tracking_uri=store_uri(cfg.tracking.uri, Path(cfg.output_dir)) if cfg.tracking.enabled else None,
+    )

@@ -1,0 +1,121 @@
+"""Mistakes on the command line: one line, exit code 2, before anything heavy is imported."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.kits.commands import environment
+
+HEAVY = ("torch", "ray", "mlflow", "optuna", "pandas", "sklearn")
+PROBE = f"""
+import sys
+from search.apps.cli import main
+sys.argv[0] = "search"
+try:
+    code = main()
+except SystemExit as exit:
+    code = exit.code
+print("heavy:", [m for m in {HEAVY!r} if m in sys.modules])
+sys.exit(code)
+"""
+
+
+def run(folder: Path, *arguments: str) -> tuple[int, list[str], list[str]]:
+    """Return (exit code, lines of standard error, heavy modules that were imported)."""
+    done = subprocess.run(
+        [sys.executable, "-c", PROBE, *arguments],
+        cwd=folder,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    heavy = done.stdout.splitlines()[-1]
+    assert heavy.startswith("heavy:"), done.stderr
+    return done.returncode, done.stderr.splitlines(), eval(heavy.removeprefix("heavy: "))  # noqa: S307 - our own list
+
+
+MISTAKES = {
+    "unknown key": (
+        ["trainer.epoch=3"],
+        "trainer.epoch: no such key; did you mean epochs? allowed: epochs,",
+    ),
+    "unknown top-level key": (["foo=1"], "foo: no such key; allowed: name, seed, stages"),
+    "unknown option": (["model=rnn"], "model=rnn: no such option; allowed: cnn, linear, mlp"),
+    "wrong type": (
+        ["trainer.epochs=many"],
+        "trainer.epochs=many; Value 'many' of type 'str' could not be",
+    ),
+    "malformed override": (["a=[b"], "no viable alternative at input '[b'"),
+    "key of an unset group": (["model.width=3"], "model.width: model is None; name an option first, e.g. model=..."),
+    "unknown stage": (
+        ["stages=[serch]"],
+        "stages: serch does not exist; did you mean search? allowed: search",
+    ),
+    "train beside others": (["stages=[search,train]", "trial=1"], "stages=[train]: runs alone and needs trial=N"),
+    "train without trial": (["stages=[train]"], "stages=[train]: runs alone and needs trial=N"),
+    "low above high": (["optimizer.space.lr.low=1"], "optimizer.space.lr: low=1 lies above high=0.01"),
+    "log at zero": (["optimizer.space.lr.low=0"], "optimizer.space.lr: log needs low above 0, not low=0"),
+    "empty choice": (
+        ["choose.model.mlp.space.width.choices=[]"],
+        "choose.model.mlp.space.width.choices=[]: must be",
+    ),
+    "space without key": (["+trainer.space.epoch={low: 1, high: 2}"], "trainer.space.epoch: trainer has no key epoch"),
+    "space of a hidden option": (
+        ["+choose.model.cnn.space.depth={low: 1, high: 2}"],
+        "choose.model.cnn.space.depth: choose.model.cnn has no key depth; allowed: channels, blocks",
+    ),
+    "unknown field": (
+        ["+optimizer.space.lr.hi=3"],
+        "optimizer.space.lr.hi: no such field; allowed: choices",
+    ),
+    "choice of an unknown option": (["choose.model=[mlp,rnn]"], "model=rnn: no such option; allowed: cnn, linear, mlp"),
+    "choice that is no list": (["choose.model=mlp"], "choose.model=mlp: must be a list of options"),
+    "named and chosen": (["model=mlp", "choose.model.cnn.kernel=5"], "model=... takes the place of choose.model"),
+    "missing value": (["data=csv", "data.target=y"], "data.path: must be given"),
+    "budget below one": (["budget.trials=0"], "budget.trials=0: must be at least 1"),
+    "hours at zero": (["budget.hours=0"], "budget.hours=0.0: must be above 0"),
+    "unknown metric": (["metric.name=f1"], "metric.name=f1: must be one of null, accuracy, loss, rmse, mae, r2"),
+    "unknown mode": (["metric.mode=best"], "metric.mode=best: must be one of null, max, min"),
+    "unknown device": (["device=gpu"], "device=gpu: must be auto, cpu, cuda or cuda:<number>"),
+    "fractions": (["split.fractions=[0.5,0.5]"], "split.fractions=[0.5, 0.5]: must be three positive numbers"),
+    "two ways to order": (["split.group=a", "split.time=b"], "split.group=a: cannot be combined with split.time=b"),
+    "name of a folder": (["name=a/b"], "name=a/b: must be 1 to 120 letters"),
+    "name that climbs": (["name=.."], "name=..: must be 1 to 120 letters"),
+    "rungs": (["pruner.rungs=[0.5,0.2]"], "pruner.rungs=[0.5, 0.2]: must be rising fractions"),
+    "eta": (["pruner.eta=1"], "pruner.eta=1: must be at least 2"),
+    "resume": (["resume=maybe"], "resume=maybe: must be one of auto, must, never"),
+    "grid over a continuum": (["sampler=grid"], "sampler=grid: model.mlp.dropout is continuous; give it choices=[...]"),
+    "enqueue outside": (["enqueue=[{model: rnn}]"], "enqueue: model=rnn lies outside its space (one of mlp, cnn)"),
+    "enqueue unknown": (["enqueue=[{speed: 3}]"], "enqueue: speed is no parameter of that trial; allowed: model"),
+    "mix": (["squeeze.distill.mix=2"], "squeeze.distill.mix=2.0: must lie in 0 to 1"),
+    "cluster without address": (["cluster=existing"], "cluster.address: must be given"),
+    "file store": (["tracking.uri=mlruns"], "tracking.uri=mlruns: MLflow 3 keeps runs in a database"),
+    "under multirun": (["-m", "trainer.epoch=3,4"], "trainer.epoch: no such key; did you mean epochs?"),
+    "no folder to write to": (["output_dir=/proc/nowhere"], "output_dir: /proc/nowhere cannot be written"),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES, ids=lambda name: name.replace(" ", "-"))
+def test_a_mistake_is_answered_in_one_line(mistake: str, tmp_path: Path) -> None:
+    arguments, expected = MISTAKES[mistake]
+    code, lines, heavy = run(tmp_path, *arguments)
+    assert lines[-1].startswith("search: ")
+    assert expected in lines[-1]
+    assert len(lines) == 1
+    assert (code, heavy) == (2, [])
+
+
+def test_every_job_of_a_multirun_is_answered(tmp_path: Path) -> None:
+    code, lines, heavy = run(tmp_path, "-m", "seed=1,2", "device=gpu")
+    assert [line for line in lines if line.startswith("search: device=gpu")] == lines
+    assert (code, len(lines), heavy) == (2, 2, [])
+
+
+@pytest.mark.parametrize("flag", ["--help", "--cfg=job", "--info=defaults"])
+def test_looking_around_imports_nothing_heavy(flag: str, tmp_path: Path) -> None:
+    code, lines, heavy = run(tmp_path, *flag.split("="))
+    assert (code, lines, heavy) == (0, [], [])

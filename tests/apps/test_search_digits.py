@@ -1,0 +1,135 @@
+"""The main job, looked at from all sides: one search on real data, Ray, Optuna's storage, MLflow.
+
+The tests stand in the order in which a user would do these things, and build on each other.
+"""
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.kits.commands import SMALL, events, mlflow_runs, results, search
+
+CONTENDERS = ["single best", "uniform top 6", "greedy ensemble", "student", "student alone"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("user")
+
+
+@pytest.fixture(scope="module")
+def printed(folder: Path) -> str:
+    return search(folder, *SMALL)
+
+
+@pytest.fixture
+def study(folder: Path, printed: str) -> Path:
+    return folder / "outputs" / "digits"
+
+
+def test_it_ends_with_the_table_and_what_to_do_next(printed: str, study: Path) -> None:
+    for name in CONTENDERS:
+        assert name in printed
+    assert "6 trials" in printed
+    assert "to go on: the same command with budget.trials=12" in printed
+    assert f"ui --backend-store-uri sqlite:///{study}/mlflow.db" in printed
+    assert "Traceback" not in printed
+    assert "Warning" not in printed
+
+
+def test_every_trial_ended_once_and_some_early(study: Path) -> None:
+    ended = Counter(e["number"] for e in events(study, "outcome"))
+    assert ended == Counter(range(6))
+    assert {"pruned", "complete"} <= {e["state"] for e in events(study, "outcome")}
+
+
+def test_both_models_were_chosen_with_their_own_parameters(study: Path) -> None:
+    drawn = [e["params"] for e in events(study, "started")]
+    assert {p["model"] for p in drawn} == {"mlp", "cnn"}
+    assert all(("model.width" in p) == (p["model"] == "mlp") for p in drawn)
+    assert drawn[0]["optimizer.lr"] == 1e-3, "trial 0 is the composed default"
+
+
+def test_results_have_intervals_and_one_look_at_the_test_split(study: Path) -> None:
+    stored = results(study)
+    assert [c["name"] for c in stored["contenders"]] == CONTENDERS
+    assert stored["test_looks"] == 1
+    for contender in stored["contenders"]:
+        for split in ("validation", "test"):
+            figure = contender[split]
+            assert figure["low"] <= figure["value"] <= figure["high"]
+    best = max(c["validation"]["value"] for c in stored["contenders"])
+    champion = next(c for c in stored["contenders"] if c["name"] == stored["champion"])
+    assert champion["validation"]["value"] == best
+
+
+def test_only_contenders_were_shown_the_test_split(study: Path) -> None:
+    members = {m for c in results(study)["contenders"] for m in c["members"]}
+    predicted = {str(p.parent.relative_to(study)) for p in study.glob("*/*/test.npy")}
+    assert predicted == members
+
+
+def test_mlflow_has_the_search_and_its_trials(study: Path) -> None:
+    (parent,), trials = mlflow_runs(study)
+    assert len(trials) == 6
+    assert {t.data.tags["mlflow.parentRunId"] for t in trials} == {parent.info.run_id}
+    outcomes = {e["number"]: e for e in events(study, "outcome")}
+    for trial in trials:
+        outcome = outcomes[int(trial.data.tags["search.number"])]
+        assert trial.data.tags["search.state"] == outcome["state"]
+        assert trial.data.metrics["best"] == outcome["value"]
+    assert parent.info.status == "FINISHED"
+    assert parent.data.metrics["test/greedy_ensemble"] > 0
+    assert "| accuracy | members |" in parent.data.tags["mlflow.note.content"]
+    assert parent.data.params["optimizer"] == "adamw"
+
+
+def test_what_a_trial_printed_lies_in_its_log(study: Path) -> None:
+    assert all((study / "trials" / f"{n:05d}" / "log.txt").exists() for n in range(6))
+
+
+def test_nothing_on_disk_is_pickled(study: Path) -> None:
+    suffixes = {p.suffix for p in study.rglob("*") if p.is_file()}
+    assert not suffixes & {".pkl", ".pickle", ".pt", ".pth", ".ckpt"}
+    for array in study.rglob("*.npy"):
+        np.load(array, allow_pickle=False)
+
+
+def test_a_trial_trained_alone_gives_the_same_figures(folder: Path, study: Path) -> None:
+    complete = next(e for e in events(study, "outcome") if e["state"] == "complete")
+    printed = search(folder, *SMALL, "stages=[train]", f"trial={complete['number']}")
+    assert f"accuracy {complete['value']:.6f} at epoch {complete['best_step']}" in printed
+
+
+def test_a_trial_that_does_not_exist_is_refused(folder: Path, study: Path) -> None:
+    printed = search(folder, *SMALL, "stages=[train]", "trial=99", code=2)
+    assert printed == f"search: trial=99: not in {study}; it has trials 0 to 5\n"
+
+
+def test_the_same_command_again_trains_nothing_and_prints_the_table(folder: Path, printed: str, study: Path) -> None:
+    before = (study / "events.jsonl").read_bytes(), (study / "results.json").read_bytes()
+    again = search(folder, *SMALL)
+    assert before == ((study / "events.jsonl").read_bytes(), (study / "results.json").read_bytes())
+    assert "starting the workers" not in again
+    table = [line for line in printed.splitlines() if line.startswith("│")]
+    assert [line for line in again.splitlines() if line.startswith("│")] == table
+
+
+def test_a_larger_budget_goes_on(folder: Path, study: Path) -> None:
+    search(folder, *SMALL, "budget.trials=8")
+    assert Counter(e["number"] for e in events(study, "started")) == Counter(range(8))
+    assert results(study)["test_looks"] == 2
+    (_,), trials = mlflow_runs(study)
+    assert len(trials) == 8
+
+
+def test_another_space_under_the_same_name_is_refused(folder: Path, study: Path) -> None:
+    printed = search(folder, *SMALL, "optimizer.space.lr.high=0.5", code=2)
+    assert printed.startswith("search: optimizer.lr: the study in")
+    assert "was: 0.0003 to 0.01, log; now: 0.0003 to 0.5, log" in printed
+
+
+def test_resume_never_refuses_an_old_study(folder: Path, study: Path) -> None:
+    assert search(folder, *SMALL, "resume=never", code=2).startswith("search: resume=never:")

@@ -1,0 +1,60 @@
+"""Running the product as a user does: a command in a folder."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from mlflow import MlflowClient
+from mlflow.entities import Run
+
+SMALL = ("budget.trials=6", "trainer.epochs=4", "choose.model.cnn.space.channels.choices=[8]")
+"""A search of seconds that still chooses between models and stops some trials."""
+
+
+def environment() -> dict[str, str]:
+    """Return this process's environment without what could redirect the product, with the checkout importable."""
+    own = {k: v for k, v in os.environ.items() if not k.startswith(("SEARCH_", "MLFLOW_", "RAY_"))}
+    return {**own, "PYTHONPATH": str(Path(__file__).parents[2]), "COLUMNS": "200"}
+
+
+def command(*overrides: str) -> list[str]:
+    return [sys.executable, "-m", "search.apps.cli", *overrides]
+
+
+def search(folder: Path, *overrides: str, code: int = 0) -> str:
+    """Run `search` in a folder; return what it printed, both streams, and check its exit code."""
+    done = subprocess.run(
+        command(*overrides),
+        cwd=folder,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=150,
+        check=False,
+    )
+    assert done.returncode == code, done.stdout
+    return done.stdout
+
+
+def events(study: Path, kind: str) -> list[dict[str, Any]]:
+    """Return a study's stored events of one kind ("started", "report", "decision", "outcome")."""
+    lines = (study / "events.jsonl").read_text().splitlines()
+    return [event for line in lines if (event := json.loads(line))["event"] == kind]
+
+
+def results(study: Path) -> dict[str, Any]:
+    """Return the stored judgement."""
+    stored: dict[str, Any] = json.loads((study / "results.json").read_text())
+    return stored
+
+
+def mlflow_runs(study: Path) -> tuple[list[Run], list[Run]]:
+    """Return MLflow's (parents, trials) of the store in a folder."""
+    client = MlflowClient(tracking_uri=f"sqlite:///{study / 'mlflow.db'}")
+    found = client.search_runs([e.experiment_id for e in client.search_experiments()])
+    trials = [r for r in found if "mlflow.parentRunId" in r.data.tags]
+    return [r for r in found if r not in trials], trials
