@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,7 +20,12 @@ class Served(PythonModel):  # type: ignore[misc] # mlflow has no types
         self.program = torch.export.load(context.artifacts["program.pt2"]).module()
         self.description = json.loads(Path(context.artifacts["description.json"]).read_text())
 
-    def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def] # mlflow reads meaning into hints
+    def predict(
+        self,
+        context: PythonModelContext,
+        model_input: np.ndarray,  # type: ignore[type-arg] # MLflow acts on hints: this one it leaves alone
+        params: dict[str, Any] | None = None,
+    ) -> Any:
         """Predict for an array (N, *shape), or for a table with the training table's columns."""
         del context, params
         if self.description["table"] is not None:

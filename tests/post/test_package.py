@@ -17,7 +17,7 @@ from search.train.checkpoint import save_state
 from search.train.data import csv, digits
 from search.train.data.arrays import Array, Dataset, Examples
 from search.train.data.split import divide
-from search.train.estimator import build
+from search.train.estimator import Estimator, build
 from search.trial import WEIGHTS
 
 MLP = {"_target_": "search.train.models.mlp.MLP", "width": 8, "depth": 1, "dropout": 0.5}
@@ -36,9 +36,7 @@ def dataset_of(examples: Examples) -> Dataset:
     return Dataset(examples=examples, split=divide(examples, config))
 
 
-def champion_of(
-    dataset: Dataset, folder: Path, models: list[dict[str, object]]
-) -> tuple[Champion, list[torch.nn.Module]]:
+def champion_of(dataset: Dataset, folder: Path, models: list[dict[str, object]]) -> tuple[Champion, list[Estimator]]:
     """Untrained networks with their weights on disk, as trials leave them."""
     members, networks = [], []
     for i, config in enumerate(models):

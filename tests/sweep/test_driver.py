@@ -14,6 +14,7 @@ from search.errors import UsageError
 from search.records import (
     Decision,
     Event,
+    Failure,
     FailureKind,
     Outcome,
     Params,
@@ -310,7 +311,7 @@ class _LosesWorkers(InProcessExecutor):
     def _lost(self, said: Report | Outcome) -> Report | Outcome:
         if isinstance(said, Outcome) and said.number == 1 and self.losses:
             self.losses -= 1
-            failure = doubles.Failure(kind=FailureKind.LOST_WORKER, message="died")
+            failure = Failure(kind=FailureKind.LOST_WORKER, message="died")
             return doubles.outcome(1, TrialState.FAILED, None, 0, "died", failure)
         return said
 

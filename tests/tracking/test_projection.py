@@ -8,7 +8,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from search.errors import UsageError
-from search.records import Decision, Event, Failure, FailureKind, Report, Started, TrialState
+from search.records import Decision, Event, Failure, FailureKind, ParamValue, Report, Started, TrialState
 from search.tracking.projection import Projection, store_uri
 from search.tracking.tracker import SearchInfo
 from tests.kits.doubles import outcome
@@ -17,7 +17,7 @@ INFO = SearchInfo(uid="u1", name="mine", maximize=True, params={"seed": 0}, tags
 
 
 def events_of(number: int, state: TrialState, value: float | None, failure: Failure | None = None) -> list[Event]:
-    params = {"model": "cnn", "model.width": 8, "optimizer.lr": 0.1 * (number + 1)}
+    params: dict[str, ParamValue] = {"model": "cnn", "model.width": 8, "optimizer.lr": 0.1 * (number + 1)}
     reports = [
         Report(number=number, step=s, metrics={"objective": s / 10, "val/loss": 1 / s}, time=1000.0 + s) for s in (1, 2)
     ]
