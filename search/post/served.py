@@ -23,15 +23,16 @@ class Served(PythonModel):  # type: ignore[misc] # mlflow has no types
     def predict(
         self,
         context: PythonModelContext,
-        model_input: np.ndarray,  # type: ignore[type-arg] # MLflow acts on hints: this one it leaves alone
+        model_input: np.ndarray,  # MLflow acts on hints: this one it leaves alone
         params: dict[str, Any] | None = None,
     ) -> Any:
         """Predict for an array (N, *shape), or for a table with the training table's columns."""
         del context, params
+        given: Any = model_input
         if self.description["table"] is not None:
-            rows = TableEncoder.from_plain(self.description["table"]).encode(model_input)
+            rows = TableEncoder.from_plain(self.description["table"]).encode(given)
         else:
-            rows = np.asarray(model_input, dtype=np.float32)
+            rows = np.asarray(given, dtype=np.float32)
         with torch.inference_mode():
             return self.program(torch.as_tensor(rows)).numpy()
 
