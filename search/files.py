@@ -6,7 +6,7 @@ from pathlib import Path
 
 def write_atomically(path: Path, data: bytes) -> None:
     """Replace the file by `data` and make that durable before returning: it is old or new, never a part."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = path.with_name(f".{path.name}.new")
     with temporary.open("wb") as file:
         file.write(data)
         file.flush()

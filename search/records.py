@@ -122,6 +122,23 @@ class Outcome:
     time: float
 
 
+def failed(
+    number: int, kind: FailureKind, message: str, *, time: float, traceback: str = "", seconds: float = 0.0
+) -> Outcome:
+    """Return the Outcome of work that failed."""
+    return Outcome(
+        number=number,
+        state=TrialState.FAILED,
+        value=None,
+        best_step=None,
+        steps=0,
+        reason=message,
+        failure=Failure(kind=kind, message=message, traceback=traceback),
+        seconds=seconds,
+        time=time,
+    )
+
+
 Event = Started | Report | Decision | Outcome
 _EVENTS: dict[str, type[Started | Report | Decision | Outcome]] = {
     kind.__name__.lower(): kind for kind in (Started, Report, Decision, Outcome)

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from search.errors import UsageError
 from search.records import Params, ParamValue
@@ -21,6 +22,7 @@ from search.records import Params, ParamValue
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
+_ABOUT_SEARCHING = ("space", "fits")
 _FIELDS = ("choices", "low", "high", "log", "step")
 
 
@@ -48,7 +50,7 @@ class Dimension:
         if self.choices:
             return self.choices[min(int(u * len(self.choices)), len(self.choices) - 1)]
         if self.step is not None and not self.log:
-            return self._number(self.low + self.step * min(int(u * self._num_steps()), self._num_steps() - 1))
+            return self._on_grid(int(u * self._num_steps()))
         if self.integer:
             low, high = math.log(self.low - 0.5), math.log(self.high + 0.5)
             return max(int(self.low), min(int(self.high), round(math.exp(low + u * (high - low)))))
@@ -79,7 +81,7 @@ class Dimension:
             return min(numbers, key=lambda c: abs(c - value)) if numbers else self.choices[0]
         clipped = min(max(value, self.low), self.high)
         if self.step is not None:
-            clipped = self.low + self.step * min(round((clipped - self.low) / self.step), self._num_steps() - 1)
+            return self._on_grid(round((clipped - self.low) / self.step))
         return self._number(clipped)
 
     def grid(self) -> tuple[ParamValue, ...]:
@@ -88,7 +90,7 @@ class Dimension:
             return self.choices
         if self.step is None:
             raise UsageError(f"sampler=grid: {self.name} is continuous; give it choices=[...] or a step")
-        return tuple(self._number(self.low + self.step * i) for i in range(self._num_steps()))
+        return tuple(self._on_grid(i) for i in range(self._num_steps()))
 
     def distribution(self) -> BaseDistribution:
         """Return the dimension as Optuna knows it."""
@@ -113,6 +115,11 @@ class Dimension:
     def _num_steps(self) -> int:
         return math.floor((self.high - self.low) / (self.step or 1) + 1e-8) + 1
 
+    def _on_grid(self, index: int) -> float:
+        """Return the value `index` steps above `low`, without the noise of 3 * 0.1."""
+        index = min(index, self._num_steps() - 1)
+        return self._number(min(round(self.low + (self.step or 1) * index, 12), self.high))
+
     def _number(self, value: float) -> float:
         return round(value) if self.integer else value
 
@@ -136,7 +143,7 @@ class Space:
             if base.get(group) is not None:  # naming a group takes it out of `choose`
                 del base.choose[group]
         choices = [d for group, options in base.choose.items() for d in _choice(str(group), options)]
-        return cls(dimensions=(*choices, *_dimensions_under(base, skip=("choose",))), base=base)
+        return cls(dimensions=(*choices, *_dimensions_under(base, skip=("choose", "squeeze"))), base=base)
 
     def draw(self, draw: Callable[[Dimension], ParamValue]) -> dict[str, ParamValue]:
         """Return parameters (by Optuna's names) drawn dimension by dimension; only those that exist together."""
@@ -164,7 +171,9 @@ class Space:
 
         Raises UsageError for a name that does not exist beside the others or a value outside its space.
         """
-        left = dict(given)
+        if not isinstance(given, Mapping | DictConfig):
+            raise UsageError(f"enqueue: {given} must be a mapping of parameters, e.g. {{optimizer.lr: 0.01}}")
+        left = {str(name): value for name, value in given.items()}
 
         def pick(dimension: Dimension) -> ParamValue:
             for name in (dimension.name, dimension.path):
@@ -191,7 +200,38 @@ class Space:
             if name not in self.base.choose:
                 OmegaConf.update(cfg, by_name[name].path, value)
         resolved = OmegaConf.to_container(cfg, resolve=True)
-        return _without_space(resolved)  # type: ignore[no-any-return]
+        return settings_of(resolved)  # type: ignore[no-any-return]
+
+    def require_valid(self) -> None:
+        """Raise UsageError for a dimension with values that its key cannot take."""
+        for dimension in self.dimensions:
+            chosen = {dimension.option[0]: dimension.option[1]} if dimension.option else {}
+            for value in dimension.choices or (dimension.at(0.0), dimension.at(1.0 - 2**-53)):
+                fixed = {**chosen, dimension.name: value}
+                params = self.draw(lambda d, fixed=fixed: fixed.get(d.name, d.nearest(d.default)))  # type: ignore[misc]
+                try:
+                    self.configure(params)
+                except OmegaConfBaseException as error:
+                    raise UsageError(f"{dimension.name}: cannot be {value!r} ({str(error).splitlines()[0]})") from error
+
+    def fitting(self, kind: str) -> tuple[Space, list[str]]:
+        """Return the space without the options that do not fit data of that kind, and their names.
+
+        Raises UsageError where a named option, or every one of a choice, does not fit.
+        """
+        base = copy.deepcopy(self.base)
+        left_out = []
+        for group, options in base.choose.items():
+            for option in [str(o) for o in options]:
+                if not _fits(options[option], kind):
+                    left_out.append(f"{group}={option}")
+                    del options[option]
+            if not options:
+                raise UsageError(f"choose.{group}: no option fits data of kind {kind}; left out: {', '.join(left_out)}")
+        for key, node in base.items():
+            if isinstance(node, DictConfig) and not _fits(node, kind):
+                raise UsageError(f"{key}: fits {' and '.join(node.fits)} data only, and this is a {kind}")
+        return Space.of(base), left_out
 
     def shown(self, params: Params) -> dict[str, ParamValue]:
         """Return the parameters under the names that MLflow shows: `model.width` for `model.mlp.width`."""
@@ -265,7 +305,7 @@ def _dimension(
     node: DictConfig, key: str, spec: Any, *, at: str, name: str, path: str, option: tuple[str, str] | None
 ) -> Dimension:
     address = _dotted(at, "space", key)
-    siblings = [str(k) for k in node if k not in ("space", "_target_")]
+    siblings = [str(k) for k in node if k not in (*_ABOUT_SEARCHING, "_target_")]
     if key not in siblings:
         raise UsageError(
             f"{address}: {at or 'the configuration'} has no key {key}; allowed: {', '.join(siblings) or 'none'}"
@@ -323,6 +363,8 @@ def _bounds(address: str, spec: Mapping[str, Any], default: Any) -> dict[str, An
             raise UsageError(f"{address}.step={step}: cannot be combined with log=true; use choices=[...]")
         integer = integer and isinstance(step, int)
     number = int if integer else float
+    if step is not None:
+        high = round(low + step * math.floor((high - low) / step + 1e-8), 12)  # the last value that is drawn
     return {
         "low": number(low),
         "high": number(high),
@@ -338,7 +380,13 @@ def _finite(address: str, word: str, value: Any) -> float:
     return value
 
 
-def _without_space(node: Any) -> Any:
+def _fits(node: DictConfig, kind: str) -> bool:
+    fits = node.get("fits")
+    return fits is None or kind in fits
+
+
+def settings_of(node: Any) -> Any:
+    """Return a plain configuration without what is about searching: `space` and `fits`."""
     if isinstance(node, dict):
-        return {k: _without_space(v) for k, v in node.items() if k != "space"}
-    return [_without_space(v) for v in node] if isinstance(node, list) else node
+        return {k: settings_of(v) for k, v in node.items() if k not in _ABOUT_SEARCHING}
+    return [settings_of(v) for v in node] if isinstance(node, list) else node

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import platform
 import time
 import traceback
 from collections.abc import Callable, Mapping
@@ -18,7 +20,6 @@ from search.files import write_atomically
 from search.keyed import keyed_int
 from search.records import (
     Decision,
-    Failure,
     FailureKind,
     Outcome,
     PredictSpec,
@@ -27,6 +28,7 @@ from search.records import (
     TrialState,
     Work,
     event_to_json,
+    failed,
 )
 from search.train.batches import Batches, LoaderBatches, ResidentBatches
 from search.train.checkpoint import load_state, save_state
@@ -50,12 +52,15 @@ class Equipment:
     dataset: Dataset
     device: str
     threads: int
+    token: tuple[str, str] | None = None
+    """A file that the driver wrote and what stands in it: a worker must see the driver's folder."""
 
 
 class Runner:
     """Runs one piece of work after the other; the data stays on the device between them."""
 
     def __init__(self, equipment: Equipment) -> None:
+        _check_token(equipment.token)
         self._dataset = equipment.dataset
         self._device = torch.device(_device(equipment.device))
         self._resident: Batches | None = None
@@ -71,6 +76,7 @@ class Runner:
         if isinstance(work, TrialSpec):
             Path(work.directory).mkdir(parents=True, exist_ok=True)
             write_atomically(Path(work.directory) / OUTCOME, event_to_json(outcome).encode())
+            (Path(work.directory) / CHECKPOINT).unlink(missing_ok=True)  # not before the outcome is there
         return outcome
 
     def _train(self, spec: TrialSpec, report: Callable[[Report], Decision]) -> Outcome:
@@ -100,7 +106,6 @@ class Runner:
     def _keep(self, directory: Path, model: Estimator, fitted: Fitted) -> None:
         save_state(directory / WEIGHTS, model.state_dict())
         save_array(directory / "validation.npy", fitted.predictions)
-        (directory / CHECKPOINT).unlink(missing_ok=True)
 
     def _predict(self, spec: PredictSpec) -> Outcome:
         started = time.time()
@@ -176,10 +181,21 @@ def load_model(directory: Path, config: Mapping[str, Any], dataset: Dataset) -> 
     return model
 
 
+def _check_token(token: tuple[str, str] | None) -> None:
+    if token is None:
+        return
+    path, written = token
+    try:
+        seen = Path(path).read_text()
+    except OSError:
+        seen = ""
+    if seen != written:
+        folder = Path(path).parent
+        raise UsageError(f"output_dir={folder}: node {platform.node()} does not see it; it must be shared by all nodes")
+
+
 def save_array(path: Path, array: Array) -> None:
     """Write an array file atomically."""
-    import io
-
     buffer = io.BytesIO()
     np.save(buffer, array, allow_pickle=False)
     write_atomically(path, buffer.getvalue())
@@ -204,16 +220,7 @@ def _failed(number: int, error: Exception, seconds: float) -> Outcome:
         kind = FailureKind.OUT_OF_MEMORY
     else:
         kind = FailureKind.EXCEPTION
-    words = " ".join(str(error).split()) or type(error).__name__
+    words = " ".join(str(error).split())
     message = words if isinstance(error, UsageError | NonFiniteError) else f"{type(error).__name__}: {words}"
-    return Outcome(
-        number=number,
-        state=TrialState.FAILED,
-        value=None,
-        best_step=None,
-        steps=0,
-        reason=message,
-        failure=Failure(kind=kind, message=message, traceback="".join(traceback.format_exception(error))),
-        seconds=seconds,
-        time=time.time(),
-    )
+    trace = "".join(traceback.format_exception(error))
+    return failed(number, kind, message, time=time.time(), traceback=trace, seconds=seconds)

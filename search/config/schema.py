@@ -133,6 +133,7 @@ class Component:
 
     _target_: str = MISSING
     space: dict[str, Any] = field(default_factory=dict)
+    fits: list[str] | None = None  # kinds of data (table, series, picture); null: any
 
 
 @dataclass

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
+import traceback
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
-from search.records import Decision, Outcome, Report, Work
+from search.records import Decision, FailureKind, Outcome, Report, Work, failed
 
 Run = Callable[[Work, Callable[[Report], Decision]], Outcome]
 """Does a piece of work, calling back at each report; always returns an Outcome."""
@@ -88,11 +90,16 @@ class Conversation:
             outcome = self._run(self._work, self._report)
         except Abandoned:
             return
+        except BaseException as error:  # noqa: BLE001 - sys.exit in user code, a full disk: the driver must hear of it
+            message = f"{type(error).__name__}: {' '.join(str(error).split())}"
+            trace = "".join(traceback.format_exception(error))
+            number = self._work.number
+            outcome = failed(number, FailureKind.EXCEPTION, message, time=time.time(), traceback=trace)
         self._heard(outcome)
 
 
 class InProcessExecutor(Executor):
-    """Slots in this process, a thread each: for tests, debugging and machines without Ray."""
+    """Slots in this process, a thread each: for tests and debugging (threads share torch's global generator)."""
 
     def __init__(self, run: Run, num_slots: int = 1) -> None:
         self._run, self._num_slots = run, num_slots

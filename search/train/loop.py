@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import copy
 import math
+import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,7 +94,8 @@ class Training:
             figures = {"train/loss": self._train_epoch(), **self._validate()}
             self._keep_best(figures)
             stopped = report(self._epoch, figures) or self._out_of_patience()
-            if checkpoint is not None and self._epoch % self._plan.checkpoint_every == 0:
+            # A run that was told to stop leaves no checkpoint to go on from.
+            if checkpoint is not None and stopped is None and self._epoch % self._plan.checkpoint_every == 0:
                 self._save(checkpoint)
         assert self._best is not None
         self._model.load_state_dict(self._best.weights)
@@ -112,7 +113,7 @@ class Training:
 
     def _train_epoch(self) -> float:
         """Run one epoch; return the mean training loss per example."""
-        torch.manual_seed(keyed_int(self._seed, "epoch", self._epoch))  # dropout and whatever user code draws
+        _seed_everything(keyed_int(self._seed, "epoch", self._epoch))  # dropout and whatever user code draws
         generator = torch.Generator().manual_seed(keyed_int(self._seed, "order", self._epoch))
         train = torch.as_tensor(self._dataset.split.train)
         order = train[torch.randperm(len(train), generator=generator)]
@@ -123,7 +124,7 @@ class Training:
         self._model.train()
         total: Tensor | float = 0.0
         for i, (inputs, targets, indices) in enumerate(self._batches(order, size)):
-            self._set_rate((self._epoch - 1 + i / num_batches) / self._plan.epochs)
+            self._set_rate((self._epoch - 1 + (i + 0.5) / num_batches) / self._plan.epochs)
             self._optimizer.zero_grad(set_to_none=True)
             loss = self._loss(self._model(inputs), targets, indices)
             loss.backward()  # type: ignore[no-untyped-call]
@@ -183,9 +184,15 @@ class Training:
         if state is None or state["epoch"] > self._plan.epochs:
             return
         self._model.load_state_dict(state["model"])
-        self._optimizer.load_state_dict(copy.deepcopy(state["optimizer"]))
+        self._optimizer.load_state_dict(state["optimizer"])
         self._epoch = state["epoch"]
         self._best = _Best(**state["best"])
+
+
+def _seed_everything(seed: int) -> None:
+    torch.manual_seed(seed)
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
 
 
 def predict(model: nn.Module, batches: Batches, indices: Array, task: str) -> Array:

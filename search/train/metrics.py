@@ -29,6 +29,8 @@ class Metric:
     maximize: bool
     score: Callable[[Array, Array], Array]
     finish: Callable[[Array, Array], Array] = lambda mean, _: mean
+    share: bool = False
+    """Scores are 0 or 1, and the figure is the share of ones."""
 
     def __call__(self, predictions: Array, targets: Array) -> float:
         """Return the figure over all examples."""
@@ -43,12 +45,12 @@ class Metric:
     ) -> tuple[float, float]:
         """Return the 95 % interval over examples: Wilson's (1927) for shares, else the percentile bootstrap's."""
         scores = self.score(predictions, targets)
-        if np.isin(scores, (0.0, 1.0)).all():
+        if self.share:
             return _wilson(float(scores.mean()), len(scores))
         generator = np.random.default_rng(seed)
         size = len(scores)
-        means = np.array([scores[generator.integers(0, size, size)].mean() for _ in range(num_resamples)])
-        low, high = np.quantile(self.finish(means, targets), [0.025, 0.975])
+        samples = (generator.integers(0, size, size) for _ in range(num_resamples))
+        low, high = np.quantile([self.finish(scores[s].mean(), targets[s]) for s in samples], [0.025, 0.975])
         return float(low), float(high)
 
 
@@ -77,7 +79,7 @@ def _absolute(predictions: Array, targets: Array) -> Array:
 
 
 _METRICS = (
-    Metric(name="accuracy", task="classification", maximize=True, score=_correct),
+    Metric(name="accuracy", task="classification", maximize=True, score=_correct, share=True),
     Metric(name="loss", task="classification", maximize=False, score=_log_loss),
     Metric(name="loss", task="regression", maximize=False, score=_squared),
     Metric(name="rmse", task="regression", maximize=False, score=_squared, finish=lambda mean, _: np.sqrt(mean)),

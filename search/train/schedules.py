@@ -1,4 +1,8 @@
-"""Learning-rate schedules: pure functions of the position in a run, multiplied onto the base rate by the loop."""
+"""Learning-rate schedules: pure functions of the position in a run, multiplied onto the base rate by the loop.
+
+The position is the fraction of the run that lies behind the middle of the step, in (0, 1), so that neither a rise from
+zero nor a fall to zero wastes a step.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +18,7 @@ def constant(position: float) -> float:
 def cosine(position: float, warmup: float, final: float) -> float:
     """Return half a cosine from 1 to `final` after a linear rise (Loshchilov and Hutter 2017, one cycle).
 
-    `position` is the fraction of the run's steps that were taken, in [0, 1); `warmup` the fraction that rises.
+    `warmup` is the fraction of the run that rises.
     """
     if position < warmup:
         return position / warmup

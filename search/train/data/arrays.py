@@ -9,8 +9,11 @@ from typing import Any, Literal
 
 import numpy as np
 
+from search.errors import UsageError
+
 Task = Literal["classification", "regression"]
 Array = np.ndarray[Any, Any]
+_KINDS = {1: "table", 2: "series", 3: "picture"}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -30,8 +33,27 @@ class Examples:
     columns: Mapping[str, Array] = field(default_factory=dict)
     table: Mapping[str, Any] | None = None
 
+    def __post_init__(self) -> None:
+        """Raise UsageError for arrays that do not belong together or targets that cannot be learned from."""
+        if len(self.inputs) != len(self.targets):
+            raise UsageError(f"data: {len(self.inputs)} inputs but {len(self.targets)} targets")
+        if self.targets.ndim != 1:
+            raise UsageError(f"data: targets must have one dimension, not the shape {self.targets.shape}")
+        if self.task == "classification":
+            if self.targets.dtype != np.int64 or len(self.classes) < 2:
+                raise UsageError("data: classes must be int64 indices with at least two names")
+            if len(self.targets) and not 0 <= self.targets.min() <= self.targets.max() < len(self.classes):
+                raise UsageError(f"data: class indices must lie in 0 to {len(self.classes) - 1}")
+        elif not np.isfinite(self.targets).all():
+            raise UsageError("data: targets must be finite numbers")
+
     def __len__(self) -> int:
         return len(self.targets)
+
+    @property
+    def kind(self) -> str:
+        """What an input is, by its dimensions: table (F,), series (C, L) or picture (C, H, W)."""
+        return _KINDS.get(self.inputs.ndim - 1, "other")
 
     @property
     def num_outputs(self) -> int:

@@ -67,7 +67,8 @@ def _guess(column: pd.Series[Any]) -> Task:
 def _targets(column: pd.Series[Any], task: Task, name: str) -> tuple[Array, tuple[str, ...]]:
     """Return (targets, names of the classes; none for numbers)."""
     if task == "classification":
-        classes, indices = np.unique(column.to_numpy(), return_inverse=True)
+        words = column.astype(str) if column.dtype == object else column  # words beside numbers do not sort
+        classes, indices = np.unique(words.to_numpy(), return_inverse=True)
         if len(classes) < 2:
             raise UsageError(f"data.target={name}: only one class, {classes[0]}")
         return indices.astype(np.int64), tuple(map(str, classes))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -35,7 +36,10 @@ def load(name: str, root: str, limit: int | None = None) -> Examples:
 def _read(root: str, stem: str) -> Array:
     for path in (Path(root) / f"{stem}.gz", Path(root) / stem):
         if path.is_file():
-            raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+            try:
+                raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+            except (OSError, EOFError, zlib.error) as error:
+                raise UsageError(f"{path}: cannot be read ({error})") from error
             return _parse(raw, path)
     raise UsageError(f"data.root={root}: {stem}.gz is not there")
 

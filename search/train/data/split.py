@@ -39,7 +39,7 @@ class _Order:
 
     def __init__(self, examples: Examples, config: Mapping[str, Any]) -> None:
         self._seed = int(config["seed"])
-        self._time = _column(examples, "split.time", config["time"])
+        self._time = _moments(config["time"], _column(examples, "split.time", config["time"]))
         self._group = _column(examples, "split.group", config["group"])
         stratify = config["stratify"] and examples.task == "classification"
         self._strata = examples.targets if stratify else None
@@ -47,9 +47,7 @@ class _Order:
     def cut(self, indices: Array, share: float, salt: int) -> tuple[Array, Array]:
         """Return (kept, cut off), both sorted; about `share` of the indices are cut off."""
         if self._time is not None:
-            ordered = indices[np.argsort(self._time[indices], kind="stable")]
-            edge = len(ordered) - round(share * len(ordered))
-            return np.sort(ordered[:edge]), np.sort(ordered[edge:])
+            return _cut_future(indices, self._time[indices], share)
         generator = np.random.default_rng([self._seed, salt])
         if self._group is not None:
             return _cut_groups(indices, self._group[indices], share, generator)
@@ -63,7 +61,31 @@ def _column(examples: Examples, key: str, name: str | None) -> Array | None:
     if name not in examples.columns:
         allowed = ", ".join(examples.columns) or "none, this data has no columns"
         raise UsageError(f"{key}={name}: no such column; allowed: {allowed}")
-    return examples.columns[name]
+    column = examples.columns[name]
+    gaps = sum(value is None or value != value for value in column.tolist())
+    if gaps:
+        raise UsageError(f"{key}={name}: {gaps} rows have no value there")
+    return column
+
+
+def _moments(name: str | None, column: Array | None) -> Array | None:
+    """Return values that sort by time: numbers as they are, words read as dates."""
+    if column is None or np.issubdtype(column.dtype, np.number):
+        return column
+    import pandas as pd
+
+    try:
+        moments: Array = pd.to_datetime(pd.Series(column)).to_numpy()
+    except (ValueError, TypeError) as error:
+        raise UsageError(f"split.time={name}: not numbers and not dates ({str(error).splitlines()[0]})") from error
+    return moments
+
+
+def _cut_future(indices: Array, moments: Array, share: float) -> tuple[Array, Array]:
+    """Cut the latest off, between two distinct moments."""
+    edge = np.sort(moments)[len(indices) - max(1, round(share * len(indices)))]
+    future = moments >= edge
+    return np.sort(indices[~future]), np.sort(indices[future])
 
 
 def _stratified(indices: Array, strata: Array | None, share: float, generator: np.random.Generator) -> Array:

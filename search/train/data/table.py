@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from search.errors import UsageError
-from search.train.data.arrays import Array
+from search.train.data.arrays import Array, Examples
 
 MAX_CATEGORIES = 100
 
@@ -57,9 +58,29 @@ class TableEncoder:
                 parts.append((values[:, None] == np.array(words, dtype=object)[None]).astype(np.float32))
         return np.concatenate(parts, axis=1)
 
+    def known(self, rows: Array) -> tuple[TableEncoder, Array]:
+        """Return the encoder without words that none of the encoded rows has, and the indices of the columns kept.
+
+        A word that training never saw would otherwise excite weights that were never trained.
+        """
+        columns: list[tuple[str, tuple[str, ...] | None]] = []
+        kept: list[int] = []
+        start = 0
+        for name, words in self.columns:
+            if words is None:
+                columns.append((name, None))
+                kept.append(start)
+                start += 1
+                continue
+            seen = [i for i in range(len(words)) if rows[:, start + i].any()]
+            columns.append((name, tuple(words[i] for i in seen)))
+            kept += [start + i for i in seen]
+            start += len(words)
+        return TableEncoder(columns=tuple(columns)), np.array(kept, dtype=np.int64)
+
     def decode(self, rows: Array) -> pd.DataFrame:
         """Return encoded rows (N, features) as a table again; words that were not known become missing."""
-        table: dict[str, Array] = {}
+        table: dict[str, Any] = {}
         start = 0
         for name, words in self.columns:
             width = 1 if words is None else len(words)
@@ -68,9 +89,9 @@ class TableEncoder:
             if words is None:
                 table[name] = part[:, 0].astype(np.float64)
             else:
-                known = np.array(words, dtype=object)[part.argmax(axis=1)]
-                known[~part.any(axis=1)] = None
-                table[name] = known
+                column = np.array([*words, None], dtype=object)
+                known = part.argmax(axis=1) if words else np.zeros(len(rows), dtype=np.int64)
+                table[name] = column[np.where(part.any(axis=1), known, len(words))]
         return pd.DataFrame(table)
 
     def to_plain(self) -> dict[str, Any]:
@@ -81,3 +102,11 @@ class TableEncoder:
     def from_plain(cls, plain: Mapping[str, Any]) -> TableEncoder:
         """Return the encoder that `to_plain` described."""
         return cls(columns=tuple((name, None if words is None else tuple(words)) for name, words in plain["columns"]))
+
+
+def only_known_words(examples: Examples, train: Array) -> Examples:
+    """Return a table's examples with one-hot columns for the words of the training rows alone."""
+    if examples.table is None:
+        return examples
+    encoder, kept = TableEncoder.from_plain(examples.table).known(examples.inputs[train])
+    return dataclasses.replace(examples, inputs=examples.inputs[:, kept], table=encoder.to_plain())
