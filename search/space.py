@@ -228,7 +228,8 @@ class Space:
                     del options[option]
             if not options:
                 raise UsageError(f"choose.{group}: no option fits data of kind {kind}; left out: {', '.join(left_out)}")
-        for key, node in base.items():
+        for key in map(str, base):
+            node = base.get(key) if not OmegaConf.is_missing(base, key) else None
             if isinstance(node, DictConfig) and not _fits(node, kind):
                 raise UsageError(f"{key}: fits {' and '.join(node.fits)} data only, and this is a {kind}")
         return Space.of(base), left_out

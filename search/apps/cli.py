@@ -52,9 +52,12 @@ def main() -> int:
 
 def _run(conf: Path) -> int:
     codes: list[int] = []
+    jobs = 0
 
     @hydra.main(version_base="1.3", config_path=str(conf), config_name=CONFIG)
     def job(cfg: DictConfig) -> None:
+        nonlocal jobs
+        jobs += 1
         try:
             checked = composed(cfg)
             from search.apps.search import run  # seconds of imports: not for a mistyped key
@@ -66,7 +69,7 @@ def _run(conf: Path) -> int:
     try:
         job()
     except OSError as error:
-        if codes or not error.filename:
+        if jobs or not error.filename:
             raise
         return _refuse(f"output_dir: {error.filename} cannot be written ({error.strerror})")  # Hydra makes it first
     return max(codes, default=0)

@@ -8,18 +8,16 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from search.config.checks import check
-from search.records import Params
 from search.space import Space
 from search.tracking.projection import store_uri
 
 
 @dataclass(frozen=True, kw_only=True)
 class Composed:
-    """A checked configuration with its space and the parameters of its first trials."""
+    """A checked configuration with its space."""
 
     cfg: DictConfig
     space: Space
-    first: tuple[Params, ...]
     tracking_uri: str | None
 
 
@@ -29,9 +27,11 @@ def composed(cfg: DictConfig) -> Composed:
     space = Space.of(cfg)
     if cfg.sampler.kind == "grid":
         space.require_grid()
+    space.require_valid()
+    for given in cfg.enqueue:
+        space.complete(given)
     return Composed(
         cfg=cfg,
         space=space,
-        first=(space.default(), *(space.complete(given) for given in cfg.enqueue)),
         tracking_uri=store_uri(cfg.tracking.uri, Path(cfg.output_dir)) if cfg.tracking.enabled else None,
     )

@@ -14,6 +14,12 @@ from search.sweep.study import Study
 from search.tracking.outbox import delivered
 
 _SHOWN_TRIALS = 5
+_GO_ON = {
+    "budget.trials": "the same command with budget.trials={more}",
+    "budget.hours": "the same command with more budget.hours",
+    "budget.patience": "the same command with more budget.patience, or null",
+    "sampler": "the grid is complete; another sampler or more choices",
+}
 
 
 def report(session: Session, study: Study, driver: Driver) -> None:
@@ -51,9 +57,10 @@ def _how_to_go_on(session: Session, study: Study, driver: Driver, results: Resul
     console, states = session.console, study.progress.states
     counted = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
     console.print(f"{study.progress.finished} trials ({counted}) in {session.folder}", highlight=False)
-    if not driver.remaining():
-        more = 2 * study.progress.finished
-        console.print(f"to go on: the same command with budget.trials={more}; a new search: name=...", highlight=False)
+    limit = driver.limit_reached()
+    if limit is not None:
+        go_on = _GO_ON[limit].format(more=2 * study.progress.finished)
+        console.print(f"to go on: {go_on}; a new search: name=...", highlight=False)
     if results is not None and results.model is not None:
         console.print(f"the champion: mlflow.pyfunc.load_model('{results.model}') with", highlight=False)
         console.print(f"    MLFLOW_TRACKING_URI={session.tracking_uri}", highlight=False)

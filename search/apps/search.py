@@ -8,7 +8,6 @@ from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import OmegaConf
 from rich.console import Console
 
 from search.apps.composed import Composed
@@ -34,7 +33,7 @@ def run(composed: Composed) -> int:
     journal = Journal(session.folder, maximize=session.metric.maximize)
     status = "KILLED"
     try:
-        study = Study(journal, session.space, maximize=session.metric.maximize)
+        study = Study(journal, session.space, session.identity, maximize=session.metric.maximize)
         driver = _driver(session, study)
         stages: dict[str, Callable[[], None]] = {
             "search": lambda: _search(session, study, driver),
@@ -62,26 +61,21 @@ def _session(composed: Composed) -> Session:
 
 
 def _check_resume(session: Session) -> None:
-    there = (session.folder / EVENTS).exists()
-    if session.cfg.resume == "never" and there:
+    there, resume = (session.folder / EVENTS).exists(), session.cfg.resume
+    if resume == "never" and there:
         raise UsageError(f"resume=never: {session.folder} holds a study; choose another name=... or resume=auto")
-    if session.cfg.resume == "must" and not there:
-        raise UsageError(f"resume=must: {session.folder} holds no study; check name=... or resume=auto")
+    if not there and (resume == "must" or "search" not in session.cfg.stages):
+        why = "resume=must" if resume == "must" else f"stages={list(session.cfg.stages)}"
+        raise UsageError(f"{why}: {session.folder} holds no study; check name=... or search first")
 
 
 def _driver(session: Session, study: Study) -> Driver:
-    cfg = session.cfg
-    planned = cfg.trainer.epochs
-    pruner_config = OmegaConf.to_container(cfg.pruner, resolve=True)
-    assert isinstance(pruner_config, dict)
+    cfg, space = session.cfg, session.space
     return Driver(
         study=study,
-        sampler=samplers.make(cfg.sampler.kind, session.space, cfg.seed, session.first, cfg.budget.trials),
+        make_sampler=lambda taken: samplers.make(cfg.sampler.kind, space, cfg.seed, taken, cfg.budget.trials),
         pruner=pruners.make(
-            {str(k): v for k, v in pruner_config.items()},
-            planned_steps=planned,
-            study=study.history,
-            maximize=study.maximize,
+            session.plain("pruner"), most_steps=session.most_steps(), study=study.history, maximize=study.maximize
         ),
         budget=Budget(
             trials=cfg.budget.trials,
@@ -90,6 +84,7 @@ def _driver(session: Session, study: Study) -> Driver:
         ),
         first=session.first,
         make_spec=session.spec,
+        planned_steps=session.planned_steps,
         shown=session.shown,
         clock=time.time,
     )
@@ -97,9 +92,23 @@ def _driver(session: Session, study: Study) -> Driver:
 
 def _search(session: Session, study: Study, driver: Driver) -> None:
     if driver.remaining() or session.undelivered(study.journal):
-        tracker = session.tracker(study.journal)
-    if not driver.remaining():
+        session.tracker(study.journal)
+    if driver.remaining():
+        _run_trials(session, driver)
+    if study.progress.best is not None:
         return
+    if not study.outcomes:
+        raise UsageError(f"budget.hours={session.cfg.budget.hours}: spent before a trial ended")
+    first = min(study.outcomes)
+    raise UsageError(
+        f"all {study.progress.finished} trials failed; the first: {study.outcomes[first].reason} "
+        f"(see {study.directory(first) / 'log.txt'})"
+    )
+
+
+def _run_trials(session: Session, driver: Driver) -> None:
+    for option in session.left_out:
+        session.console.print(f"note: {option} does not fit this data and is left out", style="dim")
     for sentence in session.space.defaults_moved():
         session.console.print(f"note: {sentence}", style="dim")
     executor = session.executor
@@ -108,14 +117,9 @@ def _search(session: Session, study: Study, driver: Driver) -> None:
         f"the study is in {session.folder}"
     )
     display = ProgressDisplay(session.console, driver.total)
-    driver.watchers += [lambda event, position, _: tracker.record(event, position), display]
+    driver.watchers.append(display)
     with display:
-        progress = driver.run(executor)
-    if progress.best is None:
-        raise UsageError(
-            f"all {progress.finished} trials failed; the first: {study.outcomes[min(study.outcomes)].reason} "
-            f"(see {study.directory(min(study.outcomes)) / 'log.txt'})"
-        )
+        driver.run(executor)
 
 
 def _squeeze(session: Session, study: Study) -> None:

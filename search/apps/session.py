@@ -8,11 +8,12 @@ import os
 import platform
 import subprocess
 import sys
+import uuid
 from collections.abc import Mapping
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import OmegaConf
 from rich.console import Console
@@ -23,15 +24,17 @@ from search.config.schema import SearchConfig
 from search.errors import UsageError
 from search.keyed import keyed_int
 from search.records import Params, TrialSpec
+from search.sweep.identity import Identity, flatten
+from search.sweep.journal import Journal, trial_folder
 from search.tracking.outbox import MlflowTracker, delivered
 from search.tracking.projection import Projection
 from search.tracking.tracker import NullTracker, SearchInfo, Tracker
 from search.train.data.arrays import Dataset, Examples
 from search.train.data.split import divide
-from search.train.metrics import Metric, objective
+from search.train.data.table import only_known_words
+from search.train.metrics import objective
 
 if TYPE_CHECKING:
-    from search.sweep.journal import Journal
     from search.sweep.ray_executor import RayExecutor
 
 _MLFLOW_SETTINGS = {
@@ -41,6 +44,8 @@ _MLFLOW_SETTINGS = {
     "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",  # the tracker tries again itself
 }
+_WITHOUT_EFFECT = ("threads", "checkpoint_every", "loading", "loader_workers")
+"""Settings of the trainer that change how fast a figure comes, not the figure."""
 _NAMED_GROUPS = ("model", "optimizer", "schedule")
 _PACKAGES = ("torch", "optuna", "hydra-core", "mlflow", "ray", "numpy")
 
@@ -57,31 +62,55 @@ class Session:
         choices: Mapping[str, str | None],
         job: str | None,
     ) -> None:
-        """`folder` is the study's; `choices` are Hydra's, by group; `job` names this job of a multirun."""
-        self._node = composed.cfg
+        """`folder` is the study's; `choices` are Hydra's, by group; `job` names this job of a multirun.
+
+        The data is loaded here; raises UsageError where it, the objective or the space does not fit.
+        """
+        self.node, self.tracking_uri = composed.cfg, composed.tracking_uri
         self.cfg: SearchConfig = composed.cfg  # type: ignore[assignment] # a DictConfig of that schema
-        self.space, self.first, self.tracking_uri = composed.space, composed.first, composed.tracking_uri
         self.folder, self.job, self.console = folder, job, console
         self.named = {group: str(choices[group]) for group in _NAMED_GROUPS if choices.get(group)}
+        self.dataset = self._load()
+        task = self.dataset.examples.task
+        self.metric = objective(self.cfg.metric.name, self.cfg.metric.mode, task)
+        self.selection_metric = objective(self.cfg.squeeze.metric or "loss", None, task, key="squeeze.metric")
+        self.space, self.left_out = composed.space.fitting(self.dataset.examples.kind)
+        self.first: list[Params] = [self.space.default(), *(self.space.complete(given) for given in self.cfg.enqueue)]
         self._resources = contextlib.ExitStack()
         self._tracker: Tracker | None = None
 
-    @cached_property
-    def dataset(self) -> Dataset:
-        """The examples with their split."""
-        node = OmegaConf.to_container(self._node.data, resolve=True)
-        assert isinstance(node, dict)
-        examples = factory({str(k): v for k, v in node.items()}, "data")()
+    def _load(self) -> Dataset:
+        examples = factory(self.plain("data"), "data")()
         if not isinstance(examples, Examples):
-            raise UsageError(f"data._target_={node['_target_']}: gives {type(examples).__name__}, not Examples")
-        split = OmegaConf.to_container(self._node.split, resolve=True)
-        assert isinstance(split, dict)
-        return Dataset(examples=examples, split=divide(examples, {str(k): v for k, v in split.items()}))
+            raise UsageError(f"data._target_={self.node.data._target_}: gives {type(examples).__name__}, not Examples")
+        split = divide(examples, self.plain("split"))
+        return Dataset(examples=only_known_words(examples, split.train), split=split)
+
+    def plain(self, key: str) -> dict[str, Any]:
+        """Return a node of the configuration as plain values, resolved."""
+        plain = OmegaConf.to_container(self.node[key], resolve=True)
+        assert isinstance(plain, dict)
+        return {str(k): v for k, v in plain.items()}
 
     @cached_property
-    def metric(self) -> Metric:
-        """The objective."""
-        return objective(self.cfg.metric.name, self.cfg.metric.mode, self.dataset.examples.task)
+    def identity(self) -> Identity:
+        """What the trials' figures depend on. Interpolations stay unresolved: they may hold secrets."""
+        tree = OmegaConf.to_container(self.space.base, resolve=False)
+        assert isinstance(tree, dict)
+        trainer = {k: v for k, v in tree["trainer"].items() if k not in _WITHOUT_EFFECT}
+        nodes = {str(group): tree[group] for group in (*_NAMED_GROUPS, "choose") if tree[group]}
+        return flatten(
+            {
+                **nodes,
+                "trainer": trainer,
+                "split": tree["split"],
+                "split.seed": self.cfg.split.seed,
+                "seed": self.cfg.seed,
+                "metric": self.metric.name,
+                "data": self.dataset.examples.name,
+                "data.digest": self.dataset.examples.digest(),
+            }
+        )
 
     @cached_property
     def executor(self) -> RayExecutor:
@@ -89,8 +118,12 @@ class Session:
         from search.sweep.ray_executor import RayExecutor, Resources
         from search.trial import Equipment, Runner
 
-        cluster = self.cfg.cluster
+        cluster, device = self.cfg.cluster, self.cfg.device
         self.console.print("starting the workers ...", style="dim")
+        if device.startswith("cuda:"):
+            os.environ["CUDA_VISIBLE_DEVICES"] = device.removeprefix("cuda:")
+            device = "cuda"  # a worker sees the one it was given, as its first
+        without_gpu = device == "cpu" or cluster.gpus == 0
         executor = RayExecutor(
             Runner,
             Resources(
@@ -99,12 +132,33 @@ class Session:
                 gpus=cluster.gpus,
                 workers=cluster.workers,
                 cpus_per_trial=cluster.cpus_per_trial,
-                gpus_per_trial=self._gpus_per_trial(),
+                gpus_per_trial=0.0 if without_gpu else cluster.gpus_per_trial,
             ),
         )
         self._resources.enter_context(executor)
-        executor.equip(Equipment(dataset=self.dataset, device=self.cfg.device, threads=self.cfg.trainer.threads))
+        token = self.folder / "token"
+        token.write_text(uuid.uuid4().hex)
+        executor.equip(
+            Equipment(
+                dataset=self.dataset,
+                device=device,
+                threads=self.cfg.trainer.threads,
+                token=(str(token), token.read_text()),
+            )
+        )
         return executor
+
+    def planned_steps(self, params: Params) -> int:
+        """Return how many epochs a trial plans."""
+        epochs = params.get("trainer.epochs", self.cfg.trainer.epochs)
+        assert isinstance(epochs, int)
+        return epochs
+
+    def most_steps(self) -> int:
+        """Return how many epochs a trial plans at most."""
+        dimension = next((d for d in self.space.dimensions if d.name == "trainer.epochs"), None)
+        drawn = (*dimension.choices, dimension.high) if dimension else ()
+        return max(self.cfg.trainer.epochs, *(int(v) for v in drawn if isinstance(v, int | float)), 1)
 
     def shown(self, params: Params) -> Params:
         """Return a trial's parameters as people see them: named groups first, then what was drawn."""
@@ -117,60 +171,46 @@ class Session:
             params=params,
             config=self.space.configure(params),
             seed=keyed_int(self.cfg.seed, number, "trial"),
-            directory=str(self.folder / "trials" / f"{number:05d}"),
+            directory=str(trial_folder(self.folder, number)),
         )
 
     def tracker(self, journal: Journal) -> Tracker:
-        """Return the study's tracker; the first call begins it and hands it what it has not delivered yet."""
+        """Return the study's tracker; the first call begins it."""
         if self._tracker is None:
-            self._tracker = self._begin_tracking(journal.uid)
-            for event, position in journal.events(start=self._tracker.position):
-                self._tracker.record(event, position)
+            self._tracker = self._begin_tracking(journal)
         return self._tracker
 
     def undelivered(self, journal: Journal) -> bool:
         """Tell whether the tracking server lacks events of the study."""
-        uri = self.tracking_uri
-        if uri is None:
+        if self.tracking_uri is None:
             return False
-        state = delivered(self.folder, uri)
+        state = delivered(self.folder, self.tracking_uri)
         return state is None or state.position != journal.size()
 
     def parent_run(self, journal: Journal) -> tuple[str, str] | None:
         """Return MLflow's address and the id of the search's run, once it is there; None without tracking."""
-        uri = self.tracking_uri
         run = self.tracker(journal).parent_run()
-        return None if uri is None or run is None else (uri, run)
+        return None if self.tracking_uri is None or run is None else (self.tracking_uri, run)
 
     def close(self, status: str) -> None:
         """End the workers and deliver what the tracker has left."""
         self._resources.close()
         if self._tracker is not None and (problem := self._tracker.finish(status)):
-            self.console.print(f"not everything reached {problem}; the same command delivers it later", style="red")
+            self.console.print(f"not everything was delivered: {problem}", style="red", markup=False)
 
-    def _gpus_per_trial(self) -> float:
-        wanted = self.cfg.cluster.gpus_per_trial
-        if wanted is not None:
-            return wanted
-        if self.cfg.device == "cpu" or self.cfg.cluster.gpus == 0:
-            return 0.0
-        import torch  # only asked for where the answer may be a GPU
-
-        return 1.0 if torch.cuda.is_available() or self.cfg.device.startswith("cuda") else 0.0
-
-    def _begin_tracking(self, uid: str) -> Tracker:
+    def _begin_tracking(self, journal: Journal) -> Tracker:
         uri = self.tracking_uri
         if uri is None:
             return NullTracker()
         for key, value in _MLFLOW_SETTINGS.items():
             os.environ.setdefault(key, value)  # read when mlflow is imported
-        base, info = Path(self.cfg.output_dir), self._info(uid)
+        base, info = Path(self.cfg.output_dir), self._info(journal.uid)
         experiment = self.cfg.tracking.experiment
-        return MlflowTracker(lambda resumed: Projection(uri, experiment, base, info, resumed=resumed), uri, self.folder)
+        return MlflowTracker(lambda run: Projection(uri, experiment, base, info, run), journal.events, uri, self.folder)
 
     def _info(self, uid: str) -> SearchInfo:
         config = self.folder / "config.yaml"
-        config.write_text(OmegaConf.to_yaml(self._node))  # unresolved: what comes from the environment stays there
+        config.write_text(OmegaConf.to_yaml(self.node))  # unresolved: what comes from the environment stays there
         return SearchInfo(
             uid=uid,
             name=self.job or self.cfg.name,
@@ -216,9 +256,16 @@ def _git_tags() -> Mapping[str, str]:
     tags = {
         "mlflow.source.name": Path(sys.argv[0]).name,
         "mlflow.source.type": "LOCAL",
-        "mlflow.user": getpass.getuser(),
+        "mlflow.user": _user(),
     }
     if commit:
         tags |= {"mlflow.source.git.commit": commit, "mlflow.source.git.branch": git("branch", "--show-current")}
         tags["mlflow.source.git.dirty"] = str(bool(git("status", "--porcelain"))).lower()
     return tags
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user without a name
+        return str(os.getuid())

@@ -8,7 +8,9 @@ import time
 from search.apps.session import Session
 from search.errors import UsageError
 from search.records import Decision, Report, TrialState
-from search.sweep.journal import read_trials
+from search.sweep.identity import require_same
+from search.sweep.journal import read_attributes, read_trials
+from search.sweep.study import IDENTITY
 from search.trial import Equipment, Runner
 
 FAILED = 1
@@ -22,6 +24,7 @@ def train_again(session: Session) -> int:
     if number >= len(trials):
         there = f"it has trials 0 to {len(trials) - 1}" if trials else "it holds no study"
         raise UsageError(f"trial={number}: not in {session.folder}; {there}")
+    require_same(read_attributes(session.folder).get(IDENTITY), session.identity, session.folder)
     spec = session.spec(number, trials[number].params)
     spec = dataclasses.replace(spec, directory=str(session.folder / "again" / f"{number:05d}-{time.time():.0f}"))
     for key, value in session.space.shown(spec.params).items():

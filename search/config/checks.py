@@ -73,6 +73,8 @@ def check(cfg: SearchConfig) -> None:
     _check_split(cfg)
     _check_device(cfg.device)
     _check_rungs(node)
+    _check_cluster(cfg)
+    _check_tracking(node)
 
 
 def _is_in(allowed: tuple[Any, ...], value: Any) -> bool:
@@ -122,6 +124,24 @@ def _check_split(cfg: SearchConfig) -> None:
 def _check_device(device: str) -> None:
     if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", device):
         raise UsageError(f"device={device}: must be auto, cpu, cuda or cuda:<number>")
+
+
+def _check_cluster(cfg: SearchConfig) -> None:
+    if cfg.cluster.kind == "existing":
+        if not cfg.cluster.address:
+            raise UsageError("cluster.address: must be given with cluster=existing: HOST:PORT, or auto")
+        if ":" in cfg.device:
+            raise UsageError(f"device={cfg.device}: on a cluster Ray chooses the GPU; use device=cuda")
+
+
+def _check_tracking(cfg: DictConfig) -> None:
+    written = OmegaConf.to_container(cfg, resolve=False)
+    assert isinstance(written, dict)
+    if re.search(r"//[^/@$]*:[^/@$]+@", str(written["tracking"]["uri"])):
+        raise UsageError(
+            "tracking.uri: holds a password, which would be stored with the study; set MLFLOW_TRACKING_USERNAME and "
+            "MLFLOW_TRACKING_PASSWORD, or write tracking.uri='${oc.env:NAME}'"
+        )
 
 
 def _check_rungs(cfg: DictConfig) -> None:

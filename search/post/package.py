@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from pandas.api.types import is_numeric_dtype
 from torch import Tensor, nn
 
 from search.train.data.arrays import Array, Dataset
@@ -84,7 +86,9 @@ def export(champion: Champion, folder: Path) -> Exported:
     examples = champion.dataset.examples
     models = [load_model(m.directory, m.config, champion.dataset) for m in champion.members]
     ensemble = Ensemble(models, [m.weight for m in champion.members], examples.task).eval()
-    inputs = examples.inputs[champion.dataset.split.train[:_EXAMPLES]].astype(np.float32)
+    train = champion.dataset.split.train
+    raw = examples.inputs[np.resize(train, _EXAMPLES)]
+    inputs = raw.astype(np.float32)
     batch = torch.export.Dim("batch", min=1)
     program = torch.export.export(ensemble, (torch.from_numpy(inputs),), dynamic_shapes=({0: batch},))
     folder.mkdir(parents=True, exist_ok=True)
@@ -99,14 +103,18 @@ def export(champion: Champion, folder: Path) -> Exported:
     (folder / _DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n")
     with torch.inference_mode():
         outputs = ensemble(torch.from_numpy(inputs)).numpy()
-    return Exported(folder=folder, input_example=_raw(inputs, examples.table), output_example=outputs)
+    return Exported(folder=folder, input_example=_as_given(raw, examples.table), output_example=outputs)
+
+
+def model_name(name: str) -> str:
+    """Return a name that MLflow's registry takes."""
+    return re.sub(r"[/:.%\"']", "_", name)
 
 
 def log_champion(exported: Exported, uri: str, run_id: str, name: str, members: Sequence[str]) -> str:
     """Log the exported champion under a run, register it as `name`, alias it, and return its address."""
     import mlflow
     from mlflow import MlflowClient
-    from mlflow.models import infer_signature
 
     previous = mlflow.get_tracking_uri()
     mlflow.set_tracking_uri(uri)
@@ -117,7 +125,7 @@ def log_champion(exported: Exported, uri: str, run_id: str, name: str, members: 
                 python_model=str(Path(__file__).with_name("served.py")),
                 artifacts={stem: str(exported.folder / f"{stem}") for stem in (_PROGRAM, _DESCRIPTION)},
                 code_paths=[str(Path(__file__).parents[1])],
-                signature=infer_signature(exported.input_example, exported.output_example),
+                signature=_signature(exported),
                 input_example=exported.input_example,
                 pip_requirements=[f"{name}=={version(name)}" for name in _REQUIRED],
                 metadata={"members": list(members)},
@@ -130,6 +138,20 @@ def log_champion(exported: Exported, uri: str, run_id: str, name: str, members: 
     return f"models:/{name}@{ALIAS}"
 
 
+def _signature(exported: Exported) -> Any:
+    """Return what the model takes: an array of the data's own type, or a table's columns with any numbers in them."""
+    from mlflow.models import ModelSignature, infer_signature
+    from mlflow.types import ColSpec, DataType, Schema
+    from mlflow.types.schema import AnyType
+
+    inferred = infer_signature(exported.input_example, exported.output_example)
+    if isinstance(exported.input_example, np.ndarray):
+        return inferred
+    table = exported.input_example
+    columns = [ColSpec(AnyType() if is_numeric_dtype(table[c]) else DataType.string, c, required=False) for c in table]
+    return ModelSignature(inputs=Schema(columns), outputs=inferred.outputs)
+
+
 @contextlib.contextmanager
 def _silence() -> Iterator[None]:
     """Swallow MLflow's chatter; its errors are raised all the same."""
@@ -139,6 +161,6 @@ def _silence() -> Iterator[None]:
         yield
 
 
-def _raw(inputs: Array, table: Mapping[str, Any] | None) -> Array | pd.DataFrame:
+def _as_given(inputs: Array, table: Mapping[str, Any] | None) -> Array | pd.DataFrame:
     """Return inputs as a user has them: a row of a table for tables."""
     return inputs if table is None else TableEncoder.from_plain(table).decode(inputs)

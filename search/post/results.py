@@ -37,16 +37,21 @@ class Contender:
 
 @dataclass(frozen=True, kw_only=True)
 class Results:
-    """The stored judgement. `trials` are the numbers of the finished trials it was made from."""
+    """The stored judgement.
+
+    `made_from` is a digest of the finished trials and the settings it was made from. `model` is the registered
+    champion's address; `problem` says why there can be none.
+    """
 
     metric: str
     maximize: bool
-    trials: int
+    made_from: str
     test_looks: int
     test_size: int
     champion: str
-    model: str | None
     contenders: tuple[Contender, ...]
+    model: str | None = None
+    problem: str | None = None
 
     def save(self, folder: Path) -> None:
         """Write the results into a study's folder."""

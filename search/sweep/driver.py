@@ -13,6 +13,7 @@ from typing import Protocol
 
 from search.records import Decision, Event, FailureKind, Outcome, Params, Report, Started, TrialSpec, Work
 from search.sweep.executor import Executor
+from search.sweep.journal import outcome_on_disk
 from search.sweep.pruners import Pruner
 from search.sweep.samplers import Sampler
 from search.sweep.study import Progress, Study
@@ -46,35 +47,42 @@ class Driver:
         self,
         *,
         study: Study,
-        sampler: Sampler,
+        make_sampler: Callable[[Sequence[Params]], Sampler],
         pruner: Pruner,
         budget: Budget,
         first: Sequence[Params],
         make_spec: Callable[[int, Params], TrialSpec],
+        planned_steps: Callable[[Params], int],
         shown: Callable[[Params], Params],
         clock: Callable[[], float],
         watchers: Sequence[Watcher] = (),
     ) -> None:
-        """`first` are the parameters of the first trials; `shown` gives parameters the names that people see."""
-        self._study, self._sampler, self._pruner, self._budget = study, sampler, pruner, budget
-        self._first, self._make_spec, self._shown = first, make_spec, shown
+        """Take up the study.
+
+        `first` are the parameters of the first trials; `make_sampler` is given all that are not to be sampled.
+        `planned_steps` says how many reports a trial makes, `shown` how its parameters are named for people.
+        """
+        self._study, self._pruner, self._budget = study, pruner, budget
+        self._make_spec, self._planned_steps, self._shown = make_spec, planned_steps, shown
         self._clock = clock
         self.watchers = list(watchers)
         self._waiting: deque[int] = deque()
         self._lost: Counter[int] = Counter()
         self._spent = 0.0
-        self._began = clock()
-        self.total = budget.trials if sampler.size is None else min(budget.trials, sampler.size)
+        self._began: float | None = None
         self._restore()
+        self._named = deque(params for params in first if params not in study.params)
+        self._sampler = make_sampler([*study.params, *self._named])
+        self.total = budget.trials if self._sampler.size is None else min(budget.trials, self._sampler.size)
 
     def _restore(self) -> None:
         """Replay the study through the pruner, so that rungs stand as they stood, and take up what was running."""
         previous: float | None = None
         self._study.restore()
         for event, _ in self._study.journal.events():
-            if isinstance(event, Report) and event.number not in self._study.outcomes:
-                self._pruner.decide(self._study.live(event.number), event.number, event.step, _value(event))
             self._study.replay(event)
+            if isinstance(event, Report) and event.number not in self._study.outcomes:
+                self._ask_pruner(event)
             if previous is not None and not isinstance(event, Started):
                 self._spent += max(0.0, event.time - previous)
             previous = event.time
@@ -82,12 +90,24 @@ class Driver:
 
     def remaining(self) -> int:
         """Return how many trials are still to be finished; 0 when a limit was reached."""
-        if self._out_of_time() or self._out_of_patience():
+        if self.limit_reached() is not None:
             return len(self._waiting)
-        return max(0, self.total - self._study.progress.finished)
+        return self.total - self._study.progress.finished
+
+    def limit_reached(self) -> str | None:
+        """Return the key of the limit that ends the search, or None while it may ask for trials."""
+        if self._out_of_time():
+            return "budget.hours"
+        patience = self._budget.patience
+        if patience is not None and self._study.progress.since_best >= patience:
+            return "budget.patience"
+        if len(self._study.params) >= self.total:
+            return "budget.trials" if self.total == self._budget.trials else "sampler"
+        return None
 
     def run(self, executor: Executor) -> Progress:
         """Search until the budget is spent and every trial has ended."""
+        self._began = self._clock()
         free = deque(range(executor.num_slots))
         busy: dict[int, int] = {}
         while True:
@@ -113,23 +133,24 @@ class Driver:
         if self._waiting:
             number = self._waiting.popleft()
             return self._make_spec(number, self._study.params[number])
-        number = len(self._study.params)
-        if number >= self.total or self._out_of_time() or self._out_of_patience():
+        if self.limit_reached() is not None:
             return None
-        named = number < len(self._first)
-        params = self._first[number] if named else self._sampler.sample(number, self._study.history)
-        assert self._study.create(params) == number
-        return self._make_spec(number, params)
+        number = len(self._study.params)
+        params = self._named.popleft() if self._named else self._sampler.sample(number, self._study.history)
+        spec = self._make_spec(number, params)
+        created = self._study.create(params)
+        if created != number:
+            raise RuntimeError(f"the study in {self._study.journal.folder} numbers trial {number} as {created}")
+        return spec
 
     def _decide(self, report: Report) -> Decision:
         number, step = report.number, report.step
+        if (earlier := self._study.stopped.get(number)) is not None and earlier.step <= step:
+            return earlier  # it was told so before its worker or the driver died
         if step <= self._study.last_step.get(number, 0):  # trained again after a loss; it was decided upon before
-            earlier = self._study.stopped.get(number)
-            if earlier is not None and earlier.step == step:
-                return earlier
             return Decision(number=number, step=step, stop=False, reason="", time=self._clock())
         self._record(report)
-        reason = self._pruner.decide(self._study.live(number), number, step, _value(report))
+        reason = self._ask_pruner(report)
         if reason is None and self._out_of_time():
             reason = "budget.hours is spent"
         decision = Decision(number=number, step=step, stop=reason is not None, reason=reason or "", time=self._clock())
@@ -137,14 +158,23 @@ class Driver:
             self._record(decision)
         return decision
 
+    def _ask_pruner(self, report: Report) -> str | None:
+        number, step = report.number, report.step
+        planned = self._planned_steps(self._study.params[number])
+        reason = self._pruner.decide(self._study.live(number), number, step, report.metrics["objective"], planned)
+        return reason if step < planned else None  # a trial that is at its end has completed
+
     def _finish(self, outcome: Outcome) -> None:
-        lost = outcome.failure is not None and outcome.failure.kind is FailureKind.LOST_WORKER
-        if lost and self._lost[outcome.number] < MAX_LOST_WORKERS:
-            self._lost[outcome.number] += 1
-            self._waiting.append(outcome.number)
-            return
+        number = outcome.number
+        if is_lost(outcome):
+            left = outcome_on_disk(self._study.directory(number))
+            if left is None and self._lost[number] < MAX_LOST_WORKERS:
+                self._lost[number] += 1
+                self._waiting.append(number)
+                return
+            outcome = left or outcome
         if outcome.steps == 0:  # a failed trial does not know how far it came
-            outcome = dataclasses.replace(outcome, steps=self._study.last_step.get(outcome.number, 0))
+            outcome = dataclasses.replace(outcome, steps=self._study.last_step.get(number, 0))
         self._record(outcome)
 
     def _record(self, event: Event) -> None:
@@ -153,37 +183,38 @@ class Driver:
             watcher(event, position, self._study.progress)
 
     def _out_of_time(self) -> bool:
-        seconds = self._budget.seconds
-        return seconds is not None and self._spent + self._clock() - self._began >= seconds
-
-    def _out_of_patience(self) -> bool:
-        patience = self._budget.patience
-        return patience is not None and self._study.progress.since_best >= patience
+        here = 0.0 if self._began is None else self._clock() - self._began
+        return self._budget.seconds is not None and self._spent + here >= self._budget.seconds
 
 
-def _value(report: Report) -> float:
-    return report.metrics["objective"]
+def is_lost(outcome: Outcome) -> bool:
+    """Tell whether the work ended because its worker did."""
+    return outcome.failure is not None and outcome.failure.kind is FailureKind.LOST_WORKER
 
 
 def run_all(executor: Executor, work: Sequence[Work], watch: Callable[[Report | Outcome], None]) -> list[Outcome]:
     """Run each piece of work to its end, without decisions; return the outcomes in the order of `work`."""
-    waiting = deque(enumerate(work))
+    waiting = deque(range(len(work)))
     free = deque(range(executor.num_slots))
     running: dict[int, int] = {}
+    lost: Counter[int] = Counter()
     outcomes: dict[int, Outcome] = {}
     while waiting or running:
         while free and waiting:
-            index, spec = waiting.popleft()
             slot = free.popleft()
-            running[slot] = index
-            executor.start(slot, spec)
+            running[slot] = waiting.popleft()
+            executor.start(slot, work[running[slot]])
         for slot, said in executor.wait(_POLL_SECONDS):
             watch(said)
             if isinstance(said, Report):
-                executor.resume(
-                    slot, Decision(number=said.number, step=said.step, stop=False, reason="", time=said.time)
-                )
+                going_on = Decision(number=said.number, step=said.step, stop=False, reason="", time=said.time)
+                executor.resume(slot, going_on)
+                continue
+            index = running.pop(slot)
+            free.append(slot)
+            if is_lost(said) and lost[index] < MAX_LOST_WORKERS:
+                lost[index] += 1
+                waiting.append(index)
             else:
-                outcomes[running.pop(slot)] = said
-                free.append(slot)
+                outcomes[index] = said
     return [outcomes[i] for i in range(len(work))]

@@ -74,6 +74,11 @@ class Journal:
         self._events = (folder / EVENTS).open("a", encoding="utf-8")
 
     @property
+    def num_trials(self) -> int:
+        """How many trials were ever created."""
+        return len(self._ids)
+
+    @property
     def attributes(self) -> Mapping[str, Any]:
         """What `set_attribute` stored."""
         return self._study.user_attrs
@@ -148,6 +153,11 @@ def read_events(folder: Path, start: int = 0) -> Iterator[tuple[Event, int]]:
             yield event_from_json(line.decode()), position
 
 
+def trial_folder(study: Path, number: int) -> Path:
+    """Return where a trial's worker writes."""
+    return study / "trials" / f"{number:05d}"
+
+
 def read_trials(folder: Path) -> list[StoredTrial]:
     """Return a study's trials without opening it for writing; none where there is no study."""
     if not (folder / OPTUNA).exists():
@@ -162,6 +172,14 @@ def _stored(study: optuna.Study) -> list[StoredTrial]:
         StoredTrial(number=t.number, params=dict(t.params), state=names[t.state])
         for t in study.get_trials(deepcopy=False)
     ]
+
+
+def read_attributes(folder: Path) -> Mapping[str, Any]:
+    """Return what a study stored beside its trials, without opening it for writing; empty where there is none."""
+    if not (folder / OPTUNA).exists():
+        return {}
+    storage = JournalStorage(JournalFileBackend(str(folder / OPTUNA)))
+    return optuna.load_study(study_name=_STUDY, storage=storage).user_attrs
 
 
 def outcome_on_disk(directory: Path) -> Outcome | None:

@@ -16,14 +16,14 @@ class Pruner(ABC):
     """Sees every report once, in the order of arrival."""
 
     @abstractmethod
-    def decide(self, trial: Trial, number: int, step: int, value: float) -> str | None:
-        """Take in a report; return why the trial should stop, or None."""
+    def decide(self, trial: Trial, number: int, step: int, value: float, planned: int) -> str | None:
+        """Take in a report that `trial` has too; return why it should stop, or None. `planned` steps are its budget."""
 
 
 class NoPruner(Pruner):
     """Lets every trial run to its end."""
 
-    def decide(self, trial: Trial, number: int, step: int, value: float) -> str | None:
+    def decide(self, trial: Trial, number: int, step: int, value: float, planned: int) -> str | None:
         """Return None."""
         return None
 
@@ -35,27 +35,32 @@ class Asha(Pruner):
     best 1/eta of all that came there before it and itself; equal values never push each other out.
     """
 
-    def __init__(self, *, rungs: Sequence[float], eta: int, planned_steps: int, maximize: bool) -> None:
-        self._steps = sorted({max(1, math.ceil(fraction * planned_steps - 1e-9)) for fraction in rungs})
-        self._steps = [step for step in self._steps if step < planned_steps]
+    def __init__(self, *, rungs: Sequence[float], eta: int, maximize: bool) -> None:
+        self._rungs = sorted(rungs)
         self._eta = eta
         self._sign = -1.0 if maximize else 1.0
-        self._table: dict[int, list[float]] = {step: [] for step in self._steps}
+        self._table: dict[float, list[float]] = {rung: [] for rung in self._rungs}
         self._best: dict[int, float] = {}
 
-    def decide(self, trial: Trial, number: int, step: int, value: float) -> str | None:
+    def decide(self, trial: Trial, number: int, step: int, value: float, planned: int) -> str | None:
         """Compare at a rung; between rungs only remember the best value."""
-        loss = self._sign * value
-        best = min(loss, self._best.get(number, math.inf))
+        best = min(self._sign * value, self._best.get(number, math.inf))
         self._best[number] = best
-        if step not in self._table:
-            return None
-        arrived = self._table[step]
+        reasons = [self._compare(rung, best) for rung in self._rungs if _step_of(rung, planned) == step < planned]
+        reason = next(filter(None, reasons), None)
+        return None if reason is None else f"rung at step {step}: {reason}"
+
+    def _compare(self, rung: float, best: float) -> str | None:
+        arrived = self._table[rung]
         better = bisect_left(arrived, best)
         insort(arrived, best)
-        if better < max(1, math.ceil(len(arrived) / self._eta)):
+        if better < math.ceil(len(arrived) / self._eta):
             return None
-        return f"rung at step {step}: {better} of {len(arrived) - 1} were better, the best 1/{self._eta} go on"
+        return f"{better} of {len(arrived) - 1} were better, the best 1/{self._eta} go on"
+
+
+def _step_of(rung: float, planned: int) -> int:
+    return max(1, math.ceil(rung * planned - 1e-9))
 
 
 class OptunaPruner(Pruner):
@@ -65,19 +70,18 @@ class OptunaPruner(Pruner):
         study.pruner = pruner
         self._name = type(pruner).__name__
 
-    def decide(self, trial: Trial, number: int, step: int, value: float) -> str | None:
-        """Report to Optuna and ask whether to prune."""
-        trial.report(value, step)
+    def decide(self, trial: Trial, number: int, step: int, value: float, planned: int) -> str | None:
+        """Ask Optuna whether to prune."""
         return f"{self._name} at step {step}" if trial.should_prune() else None
 
 
-def make(config: Mapping[str, Any], *, planned_steps: int, study: optuna.Study, maximize: bool) -> Pruner:
-    """Return the pruner that `config` (the pruner node) describes."""
+def make(config: Mapping[str, Any], *, most_steps: int, study: optuna.Study, maximize: bool) -> Pruner:
+    """Return the pruner that `config` (the pruner node) describes; no trial plans more than `most_steps`."""
     kind = config["kind"]
     if kind == "none":
         return NoPruner()
     if kind == "asha":
-        return Asha(rungs=config["rungs"], eta=config["eta"], planned_steps=planned_steps, maximize=maximize)
+        return Asha(rungs=config["rungs"], eta=config["eta"], maximize=maximize)
     if kind == "median":
         return OptunaPruner(
             study,
@@ -89,7 +93,7 @@ def make(config: Mapping[str, Any], *, planned_steps: int, study: optuna.Study, 
         study,
         optuna.pruners.HyperbandPruner(
             min_resource=config["min_resource"],
-            max_resource=planned_steps,
+            max_resource=most_steps,
             reduction_factor=config["reduction_factor"],
         ),
     )

@@ -19,20 +19,26 @@ from pathlib import Path
 from typing import Any
 
 from search.errors import UsageError
-from search.records import Decision, Failure, FailureKind, Outcome, Report, TrialSpec, TrialState, Work
+from search.records import Decision, FailureKind, Outcome, Report, TrialSpec, Work, failed
 from search.sweep.executor import Conversation, Executor, Happening, Run
+
+_START_SECONDS = 120.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Resources:
-    """What the executor may use. None: all of this machine (cpus, gpus), as many workers as fit (workers)."""
+    """What the executor may use.
+
+    None means all of this machine (cpus, gpus), as many workers as fit (workers), one GPU a trial where there are
+    any (gpus_per_trial).
+    """
 
     address: str | None
     cpus: int | None
     gpus: int | None
     workers: int | None
     cpus_per_trial: float
-    gpus_per_trial: float
+    gpus_per_trial: float | None
 
 
 class _Worker:
@@ -43,6 +49,9 @@ class _Worker:
         self._run = make_run(equipment)
         self._said: queue.SimpleQueue[Report | Outcome] = queue.SimpleQueue()
         self._conversation: Conversation | None = None
+
+    def ready(self) -> None:
+        """Answer once the worker is equipped."""
 
     def start(self, work: Work) -> Report | Outcome:
         """Begin the work; return the first thing that it says."""
@@ -92,15 +101,37 @@ class RayExecutor(Executor):
         self._pending: dict[Any, tuple[int, int]] = {}
         self._equipment: Any = None
         self._ray = _start_ray(resources)
-        self._num_slots = _num_workers(self._ray.cluster_resources(), resources)
+        available = self._ray.cluster_resources()
+        gpus = resources.gpus_per_trial
+        gpus = gpus if gpus is not None else float(available.get("GPU", 0) >= 1)
+        self._num_slots = _num_workers(available, resources, gpus)
+        # Ray leaves every GPU visible to an actor that asked for none.
+        hidden = {} if gpus else {"env_vars": {"CUDA_VISIBLE_DEVICES": ""}}
         self._actor_class = self._ray.remote(max_restarts=0, max_task_retries=0)(_Worker).options(
-            num_cpus=resources.cpus_per_trial, num_gpus=resources.gpus_per_trial, runtime_env=_hidden_gpus(resources)
+            num_cpus=resources.cpus_per_trial, num_gpus=gpus, runtime_env=hidden
         )
 
     def equip(self, equipment: Any) -> None:
-        """Share the equipment, once for all workers, and start them."""
+        """Share the equipment, once for all workers, and start them; work goes to those that are there in time.
+
+        Raises UsageError where none is, or where one cannot be equipped.
+        """
         self._equipment = self._ray.put(equipment)
-        self._actors = [self._new_actor() for _ in range(self._num_slots)]
+        actors = [self._new_actor() for _ in range(self._num_slots)]
+        answers = [actor.ready.remote() for actor in actors]
+        there, late = self._ray.wait(answers, num_returns=len(answers), timeout=_START_SECONDS)
+        try:
+            self._ray.get(there)
+        except self._ray.exceptions.RayError as error:
+            raise UsageError(f"cluster: a worker cannot start ({_last_line(error)})") from error
+        for actor, answer in zip(actors, answers, strict=True):
+            if answer in late:
+                self._ray.kill(actor)
+            else:
+                self._actors.append(actor)
+        self._num_slots = len(self._actors)
+        if not self._actors:
+            raise UsageError(f"cluster: no worker could be placed within {_START_SECONDS:.0f} s; is the cluster full?")
 
     @property
     def num_slots(self) -> int:
@@ -126,9 +157,10 @@ class RayExecutor(Executor):
             slot, number = self._pending.pop(reference)
             try:
                 happened.append((slot, self._ray.get(reference)))
-            except self._ray.exceptions.RayActorError as error:
+            except self._ray.exceptions.RayError as error:
+                self._ray.kill(self._actors[slot])  # it may live and go on writing
                 self._actors[slot] = self._new_actor()
-                happened.append((slot, _lost(number, error)))
+                happened.append((slot, self._lost(number, error)))
         return happened
 
     def close(self) -> None:
@@ -136,6 +168,12 @@ class RayExecutor(Executor):
         for actor in self._actors:
             self._ray.kill(actor)
         self._ray.shutdown()
+
+    def _lost(self, number: int, error: Exception) -> Outcome:
+        kind, message = FailureKind.LOST_WORKER, "the worker process died"
+        if isinstance(error, self._ray.exceptions.OutOfMemoryError):
+            kind, message = FailureKind.OUT_OF_MEMORY, "the worker was ended because the machine ran out of memory"
+        return failed(number, kind, message, time=time.time(), traceback=str(error))
 
     def _new_actor(self) -> Any:
         return self._actor_class.remote(self._make_run, self._equipment, list(sys.path))
@@ -163,34 +201,20 @@ def _start_ray(resources: Resources) -> Any:
     return ray
 
 
-def _num_workers(total: Mapping[str, float], resources: Resources) -> int:
+def _num_workers(total: Mapping[str, float], resources: Resources, gpus_per_trial: float) -> int:
     fits: int = math.floor(total.get("CPU", 0) / resources.cpus_per_trial + 1e-9)
-    if resources.gpus_per_trial:
-        fits = min(fits, math.floor(total.get("GPU", 0) / resources.gpus_per_trial + 1e-9))
+    if gpus_per_trial:
+        fits = min(fits, math.floor(total.get("GPU", 0) / gpus_per_trial + 1e-9))
     if fits < 1:
         raise UsageError(
             f"cluster: no room for one trial with cpus_per_trial={resources.cpus_per_trial:g} and "
-            f"gpus_per_trial={resources.gpus_per_trial:g}; there are {total.get('CPU', 0):g} CPUs and "
+            f"gpus_per_trial={gpus_per_trial:g}; there are {total.get('CPU', 0):g} CPUs and "
             f"{total.get('GPU', 0):g} GPUs"
         )
     return min(fits, resources.workers or fits)
 
 
-def _hidden_gpus(resources: Resources) -> dict[str, Any]:
-    """Ray leaves every GPU visible to an actor that asked for none."""
-    return {} if resources.gpus_per_trial else {"env_vars": {"CUDA_VISIBLE_DEVICES": ""}}
-
-
-def _lost(number: int, error: Exception) -> Outcome:
-    message = "the worker process died"
-    return Outcome(
-        number=number,
-        state=TrialState.FAILED,
-        value=None,
-        best_step=None,
-        steps=0,
-        reason=message,
-        failure=Failure(kind=FailureKind.LOST_WORKER, message=message, traceback=str(error)),
-        seconds=0.0,
-        time=time.time(),
-    )
+def _last_line(error: Exception) -> str:
+    """Return the innermost message of an error that Ray passed on with a remote traceback."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1][:300] if lines else type(error).__name__

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from abc import ABC, abstractmethod
+from collections import deque
 from collections.abc import Sequence
 from itertools import islice
 from typing import Any
@@ -19,7 +20,7 @@ class Sampler(ABC):
     """Finds the parameters of trial after trial."""
 
     size: int | None = None
-    """How many trials there are to sample, the named first ones counted in; None: no end."""
+    """How many trials there can be, those that are not sampled counted in; None: no end."""
 
     @abstractmethod
     def sample(self, number: int, history: optuna.Study) -> Params:
@@ -63,19 +64,17 @@ class QmcSampler(Sampler):
 
 
 class GridSampler(Sampler):
-    """Every combination in order, those left out that ran already as a named starting point."""
+    """Every combination in order, those left out that are in the study already or named as a starting point."""
 
-    def __init__(self, space: Space, first: Sequence[Params], limit: int) -> None:
+    def __init__(self, space: Space, taken: Sequence[Params], limit: int) -> None:
         """`limit` is the number of trials beyond which nobody will ask. Raises UsageError for a continuous range."""
-        num_points = max(0, limit - len(first))
-        points = (point for point in space.grid() if point not in first)
-        self._points = list(islice(points, num_points))
-        self._num_first = len(first)
-        self.size = self._num_first + len(self._points)
+        points = (point for point in space.grid() if point not in taken)
+        self._points = deque(islice(points, max(0, limit - len(taken))))
+        self.size = len(taken) + len(self._points)
 
     def sample(self, number: int, history: optuna.Study) -> Params:
-        """Return the combination that belongs to the number."""
-        return self._points[number - self._num_first]
+        """Return the next combination."""
+        return self._points.popleft()
 
 
 class TpeSampler(Sampler):
@@ -100,10 +99,10 @@ class TpeSampler(Sampler):
         return params
 
 
-def make(kind: str, space: Space, seed: int, first: Sequence[Params], limit: int) -> Sampler:
-    """Return the sampler of that name; `first` are the parameters of the trials before the sampled ones."""
+def make(kind: str, space: Space, seed: int, taken: Sequence[Params], limit: int) -> Sampler:
+    """Return the sampler of that name; `taken` are the parameters of the trials that are not sampled."""
     if kind == "grid":
-        return GridSampler(space, first, limit)
+        return GridSampler(space, taken, limit)
     kinds: dict[str, type[RandomSampler] | type[QmcSampler] | type[TpeSampler]] = {
         "random": RandomSampler,
         "qmc": QmcSampler,

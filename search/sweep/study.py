@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,12 +11,13 @@ from optuna.storages import InMemoryStorage
 from optuna.trial import Trial, create_trial
 from optuna.trial import TrialState as OptunaState
 
-from search.errors import UsageError
 from search.records import Decision, Event, Outcome, Params, Report, TrialState
 from search.space import Space
-from search.sweep.journal import Journal, outcome_on_disk
+from search.sweep.identity import Identity, require_same
+from search.sweep.journal import Journal, outcome_on_disk, trial_folder
 
-_SPACE = "space"
+IDENTITY = "identity"
+"""Under this name the study stores what it is a study of."""
 
 
 @dataclass
@@ -48,7 +48,8 @@ class Progress:
 class Study:
     """Trials by number, their parameters, last reported step and outcome."""
 
-    def __init__(self, journal: Journal, space: Space, *, maximize: bool) -> None:
+    def __init__(self, journal: Journal, space: Space, identity: Identity, *, maximize: bool) -> None:
+        """Take an open journal; raise UsageError where its trials are of something else than `identity`."""
         self.journal = journal
         self.maximize = maximize
         self.progress = Progress()
@@ -64,21 +65,14 @@ class Study:
             direction="maximize" if maximize else "minimize",
         )
         self._live: dict[int, Trial] = {}
-        self._check_space(space)
+        self._check_identity(identity)
 
-    def _check_space(self, space: Space) -> None:
-        """Refuse to mix two spaces in one study."""
-        described = space.describe()
-        stored: Mapping[str, str] | None = self.journal.attributes.get(_SPACE)
-        if stored is None:
-            self.journal.set_attribute(_SPACE, described)
-        elif stored != described:
-            changed = sorted(k for k in {*stored, *described} if stored.get(k) != described.get(k))
-            was, now = stored.get(changed[0], "not there"), described.get(changed[0], "not there")
-            raise UsageError(
-                f"{changed[0]}: the study in {self.journal.folder} has another space (was: {was}; now: {now}); "
-                f"choose another name=... for a new study"
-            )
+    def _check_identity(self, identity: Identity) -> None:
+        """Refuse to mix trials of two kinds in one study; one without trials may become anything."""
+        if self.journal.num_trials:
+            require_same(self.journal.attributes.get(IDENTITY), identity, self.journal.folder)
+        elif self.journal.attributes.get(IDENTITY) != identity:
+            self.journal.set_attribute(IDENTITY, dict(identity))
 
     def create(self, params: Params) -> int:
         """Add a running trial, on disk and in memory; return its number."""
@@ -100,6 +94,8 @@ class Study:
         """Take a stored event into memory."""
         if isinstance(event, Report):
             self.last_step[event.number] = event.step
+            if (live := self._live.get(event.number)) is not None:
+                live.report(event.metrics["objective"], event.step)
         elif isinstance(event, Decision):
             self.stopped[event.number] = event
         elif isinstance(event, Outcome) and event.number not in self.outcomes:
@@ -123,7 +119,7 @@ class Study:
 
     def directory(self, number: int) -> Path:
         """Return the folder of a trial."""
-        return self.journal.folder / "trials" / f"{number:05d}"
+        return trial_folder(self.journal.folder, number)
 
     def unfinished(self) -> list[int]:
         """Return the numbers of the trials without an outcome."""

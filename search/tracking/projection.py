@@ -1,20 +1,20 @@
 """A search as MLflow runs: one parent, one nested run per trial. Idempotent: events may be told again.
 
-Every call names its run by our own tag and every figure carries the time of its measurement, so a batch that was
-cut short is simply sent once more.
+Runs are found by our own tag and every figure carries the time of its measurement, so a batch that was cut short is
+simply sent once more, by a projection that is opened anew.
 """
 
 from __future__ import annotations
 
 import sqlite3
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from search.errors import UsageError
 from search.records import Decision, Event, Outcome, Params, Report, Started, TrialState
-from search.tracking.tracker import SearchInfo
+from search.tracking.tracker import SearchInfo, Summary
 
 UID = "search.uid"
 _STATUS = {TrialState.COMPLETE: "FINISHED", TrialState.PRUNED: "FINISHED", TrialState.FAILED: "FAILED"}
@@ -40,19 +40,29 @@ def store_uri(uri: str | None, folder: Path) -> str:
 class Projection:
     """Writes to MLflow; used by one thread."""
 
-    def __init__(self, uri: str, experiment: str, folder: Path, info: SearchInfo, *, resumed: bool) -> None:
-        """Open the store (making its schema) and the parent run; raises what MLflow raises where it is away."""
+    def __init__(self, uri: str, experiment: str, folder: Path, info: SearchInfo, known_run: str | None = None) -> None:
+        """Open the store (making its schema) and the parent run; raises what MLflow raises where it is away.
+
+        `known_run` is the run that this search had there before; without one, trials' runs are not looked for.
+        """
         from mlflow import MlflowClient
 
         if uri.startswith("sqlite:///"):
             _write_ahead(uri)
         self._client = MlflowClient(tracking_uri=uri)
-        self._info, self._folder, self._resumed = info, folder, resumed
+        self._info, self._folder = info, folder
         self._runs: dict[int, str] = {}
         self.experiment = self._open_experiment(experiment, local=uri.startswith("sqlite:"))
-        self.parent: str = (self._find(info.uid) if resumed else None) or self._create_parent()
+        found = self._find(info.uid)
+        self._may_have_runs = found is not None or known_run is not None
+        self.parent: str = found or self._create_parent()
         self._best: float | None = None
-        self._num_finished = 0
+
+    def go_on_after(self, events: Iterable[Event]) -> None:
+        """Take in what was written before, so that the curve of the best value goes on where it was."""
+        for event in events:
+            if isinstance(event, Outcome) and event.value is not None:
+                self._best = self._better(event.value)
 
     def apply(self, events: Sequence[Event]) -> None:
         """Write the events, figures of one run in one batch."""
@@ -70,12 +80,12 @@ class Projection:
         for run, metrics in figures.items():
             self._client.log_batch(run, metrics=metrics)
 
-    def summarize(self, metrics: Mapping[str, float], note: str, files: Sequence[Path], time: float) -> None:
+    def summarize(self, summary: Summary) -> None:
         """Put figures, a note and files on the parent run."""
-        self._client.log_batch(self.parent, metrics=[_metric(k, v, time, 0) for k, v in metrics.items()])
-        if note:
-            self._client.set_tag(self.parent, "mlflow.note.content", note)
-        for file in files:
+        metrics = [_metric(key, value, summary.time, 0) for key, value in summary.metrics.items()]
+        self._client.log_batch(self.parent, metrics=metrics)
+        self._client.set_tag(self.parent, "mlflow.note.content", summary.note)
+        for file in summary.files:
             self._client.log_artifact(self.parent, str(file))
 
     def end(self, status: str) -> None:
@@ -104,7 +114,9 @@ class Projection:
         return str(run.info.run_id)
 
     def _start(self, event: Started) -> None:
-        run = self._find(self._trial_uid(event.number)) if self._resumed else None
+        run = self._runs.get(event.number)
+        if run is None and self._may_have_runs:
+            run = self._find(self._trial_uid(event.number))
         if run is None:
             tags = {
                 UID: self._trial_uid(event.number),
@@ -116,6 +128,8 @@ class Projection:
                 self.experiment, start_time=_milliseconds(event.time), run_name=_run_name(event), tags=tags
             )
             run = str(created.info.run_id)
+        elif event.number not in self._runs:
+            self._client.update_run(run, status="RUNNING")  # taken up again by another driver
         self._runs[event.number] = run
         self._client.log_batch(run, params=_params({**event.params, "seed": event.seed}))
 
@@ -139,9 +153,13 @@ class Projection:
         """Draw the best value so far over the trials that ended, on the parent."""
         if outcome.value is None:
             return
-        better = max if self._info.maximize else min
-        self._best = outcome.value if self._best is None else better(self._best, outcome.value)
+        self._best = self._better(outcome.value)
         self._client.log_batch(self.parent, metrics=[_metric("best", self._best, outcome.time, outcome.number)])
+
+    def _better(self, value: float) -> float:
+        if self._best is None:
+            return value
+        return max(self._best, value) if self._info.maximize else min(self._best, value)
 
     def _run_of(self, number: int) -> str:
         if number not in self._runs:

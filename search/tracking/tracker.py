@@ -7,8 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from search.records import Event
-
 
 @dataclass(frozen=True, kw_only=True)
 class SearchInfo:
@@ -22,24 +20,25 @@ class SearchInfo:
     files: tuple[Path, ...] = ()
 
 
+@dataclass(frozen=True, kw_only=True)
+class Summary:
+    """Results of a search as a whole: figures, a text in Markdown, files; `time` in seconds since 1970."""
+
+    metrics: Mapping[str, float]
+    note: str
+    files: tuple[Path, ...]
+    time: float
+
+
 class Tracker(Protocol):
-    """Takes a search's events in order; never makes the search wait or fail."""
-
-    @property
-    def position(self) -> int:
-        """Bytes of the event log that were delivered; what follows must be told (again)."""
-        ...
-
-    def record(self, event: Event, position: int) -> None:
-        """Take an event; `position` is the event log's length behind it."""
-        ...
+    """Follows a search's event log in the background; never makes the search wait or fail."""
 
     def parent_run(self) -> str | None:
         """Return the id of the search's own run, waiting until it is there; None where there is none."""
         ...
 
-    def summarize(self, metrics: Mapping[str, float], note: str, files: tuple[Path, ...]) -> None:
-        """Put results on the search as a whole: figures, a text in Markdown, files."""
+    def summarize(self, summary: Summary) -> None:
+        """Put results on the search as a whole."""
         ...
 
     def finish(self, status: str) -> str | None:
@@ -50,16 +49,11 @@ class Tracker(Protocol):
 class NullTracker:
     """Tells nobody."""
 
-    position = 0
-
-    def record(self, event: Event, position: int) -> None:
-        """Do nothing."""
-
     def parent_run(self) -> str | None:
         """Return None."""
         return None
 
-    def summarize(self, metrics: Mapping[str, float], note: str, files: tuple[Path, ...]) -> None:
+    def summarize(self, summary: Summary) -> None:
         """Do nothing."""
 
     def finish(self, status: str) -> str | None:

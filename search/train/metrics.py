@@ -100,12 +100,12 @@ def metrics_of(task: str) -> dict[str, Metric]:
     return {m.name: m for m in _METRICS if m.task == task}
 
 
-def objective(name: str | None, mode: str | None, task: str) -> Metric:
-    """Return the metric that trials are compared by; raise UsageError for one that does not fit the task."""
+def objective(name: str | None, mode: str | None, task: str, key: str = "metric.name") -> Metric:
+    """Return the metric to compare by; raise UsageError, naming `key`, for one that does not fit the task."""
     metrics = metrics_of(task)
     chosen = name or _DEFAULT[task]
     if chosen not in metrics:
-        raise UsageError(f"metric.name={chosen}: does not fit {task}; allowed: {', '.join(metrics)}")
+        raise UsageError(f"{key}={chosen}: does not fit {task}; allowed: {', '.join(metrics)}")
     metric = metrics[chosen]
     natural = "max" if metric.maximize else "min"
     if mode is not None and mode != natural:

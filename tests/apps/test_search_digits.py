@@ -127,8 +127,21 @@ def test_a_larger_budget_goes_on(folder: Path, study: Path) -> None:
 
 def test_another_space_under_the_same_name_is_refused(folder: Path, study: Path) -> None:
     printed = search(folder, *SMALL, "optimizer.space.lr.high=0.5", code=2)
-    assert printed.startswith("search: optimizer.lr: the study in")
-    assert "was: 0.0003 to 0.01, log; now: 0.0003 to 0.5, log" in printed
+    assert printed.startswith(f"search: optimizer.space.lr.high: the study in {study} was made with 0.01, not 0.5;")
+
+
+@pytest.mark.parametrize(
+    ("override", "key"),
+    [
+        ("seed=1", "seed"),
+        ("trainer.epochs=5", "trainer.epochs"),
+        ("split.stratify=false", "split.stratify"),
+        ("metric.name=loss", "metric"),
+        ("optimizer=sgd", "optimizer._target_"),
+    ],
+)
+def test_what_changes_figures_makes_another_study(folder: Path, study: Path, override: str, key: str) -> None:
+    assert search(folder, *SMALL, override, code=2).startswith(f"search: {key}: the study in {study} was made with")
 
 
 def test_resume_never_refuses_an_old_study(folder: Path, study: Path) -> None:

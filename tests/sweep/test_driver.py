@@ -24,6 +24,7 @@ from search.records import (
     TrialState,
     Work,
     event_to_json,
+    failed,
 )
 from search.space import Space
 from search.sweep import pruners, samplers
@@ -35,6 +36,7 @@ from tests.kits import doubles
 
 CONFIG = {"optimizer": {"lr": 0.1, "space": {"lr": {"low": 0.0, "high": 1.0}}}, "choose": {}}
 SPACE = Space.of(OmegaConf.create(CONFIG))
+IDENTITY = {"seed": 0}
 ASHA = {"kind": "asha", "rungs": [1 / 9, 1 / 3], "eta": 3}
 
 
@@ -68,17 +70,19 @@ class Bench:
         first: Sequence[Params] | None = None,
         space: Space = SPACE,
         epochs: int = 3,
+        identity: dict[str, Any] | None = None,
         **limits: Any,
     ) -> Driver:
-        study = Study(journal, space, maximize=True)
+        study = Study(journal, space, identity or {"seed": seed}, maximize=True)
         first = [space.default()] if first is None else first
         return Driver(
             study=study,
-            sampler=samplers.make(sampler, space, seed, first, trials),
-            pruner=pruners.make(pruner or {"kind": "none"}, planned_steps=epochs, study=study.history, maximize=True),
+            make_sampler=lambda taken: samplers.make(sampler, space, seed, taken, trials),
+            pruner=pruners.make(pruner or {"kind": "none"}, most_steps=epochs, study=study.history, maximize=True),
             budget=Budget(trials=trials, **limits),
             first=first,
             make_spec=self.spec,
+            planned_steps=lambda _: epochs,
             shown=space.shown,
             clock=self.clock,
             watchers=[lambda event, position, progress: self.events.append(event)],
@@ -146,7 +150,7 @@ def test_trial_zero_is_the_default_and_enqueued_ones_follow(bench: Bench) -> Non
 
 def test_a_trial_that_was_running_is_taken_up_under_its_number(bench: Bench) -> None:
     journal = Journal(bench.folder, maximize=True)
-    study = Study(journal, SPACE, maximize=True)
+    study = Study(journal, SPACE, IDENTITY, maximize=True)
     for lr in (0.1, 0.2):
         study.create({"optimizer.lr": lr})
     study.record(Report(number=1, step=1, metrics={"objective": 0.2}, time=0.0))
@@ -161,7 +165,7 @@ def test_a_trial_that_was_running_is_taken_up_under_its_number(bench: Bench) -> 
 
 def test_an_outcome_that_only_the_worker_wrote_is_adopted(bench: Bench) -> None:
     journal = Journal(bench.folder, maximize=True)
-    study = Study(journal, SPACE, maximize=True)
+    study = Study(journal, SPACE, IDENTITY, maximize=True)
     study.create({"optimizer.lr": 0.1})
     left = study.directory(0) / "outcome.json"
     left.parent.mkdir(parents=True)
@@ -176,7 +180,7 @@ def test_an_outcome_that_only_the_worker_wrote_is_adopted(bench: Bench) -> None:
 
 def test_an_outcome_that_optunas_journal_missed_is_told_to_it(bench: Bench) -> None:
     journal = Journal(bench.folder, maximize=True)
-    study = Study(journal, SPACE, maximize=True)
+    study = Study(journal, SPACE, IDENTITY, maximize=True)
     study.create({"optimizer.lr": 0.1})
     journal.close()
     with (bench.folder / "events.jsonl").open("a") as log:
@@ -216,11 +220,83 @@ def test_a_second_driver_is_refused(bench: Bench) -> None:
     Journal(bench.folder, maximize=True).close()
 
 
-def test_another_space_in_the_same_study_is_refused(bench: Bench) -> None:
+def test_a_study_of_something_else_is_refused(bench: Bench) -> None:
+    bench.search(1, identity={"seed": 0, "trainer.epochs": 9})
+    with pytest.raises(
+        UsageError, match=r"^trainer\.epochs: the study in .* was made with 9, not 3; choose another"
+    ):
+        bench.search(2, identity={"seed": 0, "trainer.epochs": 3})
+    with pytest.raises(UsageError, match=r"^trainer\.epochs: .* was made with 9, not nothing there"):
+        bench.search(2, identity={"seed": 0})
+
+
+def test_a_study_without_trials_may_become_anything(bench: Bench) -> None:
+    journal = Journal(bench.folder, maximize=True)
+    Study(journal, SPACE, {"seed": 1}, maximize=True)
+    journal.close()
+    assert bench.search(1).finished == 1
+
+
+def test_starting_points_named_later_run_next(bench: Bench) -> None:
+    bench.search(2)
+    bench.search(4, first=[SPACE.default(), SPACE.complete({"optimizer.lr": 0.75})])
+    started = {e.number: e.params["optimizer.lr"] for e in bench.events if isinstance(e, Started)}
+    assert started[2] == 0.75
+    assert 0.75 not in (started[1], started[3])
+
+
+def test_a_trial_that_reached_its_end_has_completed_whatever_the_rung_says(bench: Bench) -> None:
+    bench.curve = lambda number, _: {"values": [1.0 - number / 10] * 9}
+    bench.search(6, pruner={"kind": "median", "startup_trials": 1, "warmup_steps": 9}, epochs=9)
+    assert {o.state for o in bench.outcomes().values()} == {TrialState.COMPLETE}
+
+
+def test_a_step_after_a_stop_that_was_decided_is_not_trained_on(bench: Bench) -> None:
+    """The trial went on from a checkpoint behind the step at which it was told to stop."""
+    journal = Journal(bench.folder, maximize=True)
+    study = Study(journal, SPACE, IDENTITY, maximize=True)
+    study.create({"optimizer.lr": 0.1})
+    study.record(Decision(number=0, step=0, stop=True, reason="rung", time=0.0))
+    journal.close()
     bench.search(1)
-    other = OmegaConf.create({"optimizer": {"lr": 0.1, "space": {"lr": {"low": 0.0, "high": 2.0}}}, "choose": {}})
-    with pytest.raises(UsageError, match=r"optimizer\.lr.*was: 0 to 1; now: 0 to 2"):
-        bench.search(2, space=Space.of(other))
+    assert bench.outcomes()[0].steps == 1
+
+
+def test_the_outcome_of_a_worker_that_died_after_it_was_written_counts(bench: Bench) -> None:
+    def write_and_die(work: Work, report: Callable[[Report], Decision]) -> Outcome:
+        Path(work.directory).mkdir(parents=True)  # type: ignore[union-attr]
+        done = doubles.outcome(work.number, TrialState.COMPLETE, 0.9, 3)
+        (Path(work.directory) / "outcome.json").write_text(event_to_json(done))  # type: ignore[union-attr]
+        return failed(work.number, FailureKind.LOST_WORKER, "died", time=0.0)
+
+    progress = bench.search(1, executor=InProcessExecutor(write_and_die))
+    assert progress.states == Counter({TrialState.COMPLETE: 1})
+    assert progress.best is not None
+    assert progress.best.value == 0.9
+
+
+def test_run_all_hands_lost_work_to_another_worker() -> None:
+    tries: Counter[int] = Counter()
+
+    def loses_once(work: Work, report: Callable[[Report], Decision]) -> Outcome:
+        tries[work.number] += 1
+        if tries[work.number] == 1:
+            return failed(work.number, FailureKind.LOST_WORKER, "died", time=0.0)
+        return doubles.run(work, report)
+
+    with InProcessExecutor(loses_once) as executor:
+        outcomes = run_all(executor, [doubles.spec(i, [0.5]) for i in range(2)], lambda _: None)
+    assert [o.state for o in outcomes] == [TrialState.COMPLETE] * 2
+
+
+@pytest.mark.parametrize("end", [SystemExit(3), KeyboardInterrupt(), OSError(28, "No space left on device")])
+def test_work_that_ends_without_an_outcome_is_told_as_failed(end: BaseException, bench: Bench) -> None:
+    def ends(work: Work, report: Callable[[Report], Decision]) -> Outcome:
+        raise end
+
+    progress = bench.search(1, executor=InProcessExecutor(ends))
+    assert progress.states == Counter({TrialState.FAILED: 1})
+    assert bench.outcomes()[0].reason.startswith(type(end).__name__)
 
 
 def test_poor_trials_are_stopped_at_a_rung(bench: Bench) -> None:
@@ -241,7 +317,7 @@ def test_rungs_stand_again_after_a_resume(bench: Bench) -> None:
 
 def test_a_stop_that_was_decided_before_the_crash_is_decided_again(bench: Bench) -> None:
     journal = Journal(bench.folder, maximize=True)
-    study = Study(journal, SPACE, maximize=True)
+    study = Study(journal, SPACE, IDENTITY, maximize=True)
     study.create({"optimizer.lr": 0.1})
     study.record(Report(number=0, step=1, metrics={"objective": 0.2}, time=0.0))
     study.record(Decision(number=0, step=1, stop=True, reason="rung", time=0.0))

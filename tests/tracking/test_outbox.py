@@ -1,54 +1,63 @@
-"""The background delivery: batches, a server that is away, and what a restart still has to say."""
+"""The background delivery: it follows the event log, survives a server that is away, and goes on after a restart."""
 
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
 
 from search.records import Event, Report, Started, TrialState
 from search.sweep.journal import Journal
 from search.tracking import outbox
-from search.tracking.outbox import MlflowTracker, delivered
+from search.tracking.outbox import Delivered, MlflowTracker, delivered
 from search.tracking.projection import Projection
-from search.tracking.tracker import NullTracker, SearchInfo, Tracker
+from search.tracking.tracker import NullTracker, SearchInfo, Summary, Tracker
 from tests.kits.doubles import outcome
 
 INFO = SearchInfo(uid="u1", name="mine", maximize=True, params={})
+SUMMARY = Summary(metrics={"test/greedy": 0.9}, note="a table", files=(), time=1000.0)
 
 
 class Server:
     """Opens projections of a store, or fails as a server that is away does."""
 
-    def __init__(self, store: str, folder: Path, failures: int = 0) -> None:
+    def __init__(self, store: str, folder: Path, failures: int = 0, error: Exception | None = None) -> None:
         self.store, self.folder, self.failures = store, folder, failures
+        self.error = error or ConnectionError("connection refused")
 
-    def __call__(self, resumed: bool) -> Projection:
+    def __call__(self, known_run: str | None) -> Projection:
         if self.failures:
             self.failures -= 1
-            raise ConnectionError("connection refused")
-        return Projection(self.store, "experiment", self.folder, INFO, resumed=resumed)
+            raise self.error
+        return Projection(self.store, "experiment", self.folder, INFO, known_run)
 
 
-def write_events(folder: Path, num_trials: int) -> Journal:
-    """Make a study of trials with one report each; the caller closes it."""
-    journal = Journal(folder, maximize=True)
-    for number in range(num_trials):
+def events_of(number: int, key: str = "objective") -> list[Event]:
+    return [
+        Started(number=number, params={"x": number}, seed=0, time=1.0),
+        Report(number=number, step=1, metrics={key: 0.5}, time=2.0),
+        outcome(number, TrialState.COMPLETE, 0.5, 1),
+    ]
+
+
+def write(journal: Journal, numbers: range, key: str = "objective") -> None:
+    for number in numbers:
         journal.create({}, {})
-        events: list[Event] = [
-            Started(number=number, params={"x": number}, seed=0, time=1.0),
-            Report(number=number, step=1, metrics={"objective": 0.5}, time=2.0),
-            outcome(number, TrialState.COMPLETE, 0.5, 1),
-        ]
-        for event in events:
+        for event in events_of(number, key):
             journal.append(event)
-    return journal
 
 
-def deliver(server: Server, folder: Path, journal: Journal, *, most: int = 1000) -> str | None:
-    tracker = MlflowTracker(server, server.store, folder)
-    for event, position in list(journal.events(start=tracker.position))[:most]:
-        tracker.record(event, position)
-    return tracker.finish("FINISHED")
+@pytest.fixture
+def journal(tmp_path: Path) -> Iterator[Journal]:
+    journal = Journal(tmp_path, maximize=True)
+    yield journal
+    journal.close()
+
+
+def deliver(server: Server, folder: Path, journal: Journal) -> str | None:
+    return MlflowTracker(server, journal.events, server.store, folder).finish("FINISHED")
 
 
 def trial_runs(store: str) -> list[str]:
@@ -65,55 +74,107 @@ def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(outbox, "_BATCH_SECONDS", 0.05)
 
 
-def test_everything_is_delivered_and_noted(store: str, tmp_path: Path) -> None:
-    journal = write_events(tmp_path, 3)
+def test_everything_is_delivered_and_noted(store: str, tmp_path: Path, journal: Journal) -> None:
+    write(journal, range(3))
     assert deliver(Server(store, tmp_path), tmp_path, journal) is None
     assert trial_runs(store) == ["0 FINISHED", "1 FINISHED", "2 FINISHED"]
     state = delivered(tmp_path, store)
     assert state is not None
     assert state.position == journal.size()
-    journal.close()
 
 
-def test_a_server_that_comes_back_gets_everything(store: str, tmp_path: Path) -> None:
-    journal = write_events(tmp_path, 2)
+def test_what_is_logged_meanwhile_is_followed(store: str, tmp_path: Path, journal: Journal) -> None:
+    tracker = MlflowTracker(Server(store, tmp_path), journal.events, store, tmp_path)
+    for number in range(3):
+        write(journal, range(number, number + 1))
+        time.sleep(0.1)
+    assert tracker.finish("FINISHED") is None
+    assert trial_runs(store) == ["0 FINISHED", "1 FINISHED", "2 FINISHED"]
+
+
+def test_a_server_that_comes_back_gets_everything(store: str, tmp_path: Path, journal: Journal) -> None:
+    write(journal, range(2))
     assert deliver(Server(store, tmp_path, failures=3), tmp_path, journal) is None
     assert trial_runs(store) == ["0 FINISHED", "1 FINISHED"]
-    journal.close()
 
 
-def test_a_server_that_stays_away_is_told_later(store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_that_stays_away_is_told_later(
+    store: str, tmp_path: Path, journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(outbox, "_PATIENCE_SECONDS", 0.2)
-    journal = write_events(tmp_path, 2)
+    write(journal, range(2))
     problem = deliver(Server(store, tmp_path, failures=10_000), tmp_path, journal)
-    assert problem is not None
-    assert "connection refused" in problem
+    assert problem == "MLflow: connection refused"
     assert delivered(tmp_path, store) is None
     assert deliver(Server(store, tmp_path), tmp_path, journal) is None
     assert trial_runs(store) == ["0 FINISHED", "1 FINISHED"]
-    journal.close()
 
 
-def test_a_restart_tells_only_what_is_missing(store: str, tmp_path: Path) -> None:
-    journal = write_events(tmp_path, 2)
-    deliver(Server(store, tmp_path), tmp_path, journal, most=4)
-    tracker = MlflowTracker(Server(store, tmp_path), store, tmp_path)
-    assert len(list(journal.events(start=tracker.position))) == 2
-    tracker.finish("KILLED")
+def test_a_server_that_refuses_is_not_asked_again(store: str, tmp_path: Path, journal: Journal) -> None:
+    server = Server(store, tmp_path, failures=10_000, error=MlflowException.invalid_parameter_value("bad experiment"))
+    assert deliver(server, tmp_path, journal) == "MLflow: bad experiment"
+    assert server.failures == 9_999
+
+
+def test_a_refused_event_does_not_take_others_with_it(store: str, tmp_path: Path, journal: Journal) -> None:
+    write(journal, range(1))
+    write(journal, range(1, 2), key="k" * 300 + "(")
+    write(journal, range(2, 3))
+    problem = deliver(Server(store, tmp_path), tmp_path, journal)
+    assert problem is not None
+    assert problem.startswith("MLflow refused an event of trial 1: ")
+    assert trial_runs(store) == ["0 FINISHED", "1 FINISHED", "2 FINISHED"]
+
+
+def test_a_restart_tells_only_what_is_missing(store: str, tmp_path: Path, journal: Journal) -> None:
+    write(journal, range(1))
+    assert deliver(Server(store, tmp_path), tmp_path, journal) is None
+    before = journal.size()
+    write(journal, range(1, 2))
+    asked: list[int] = []
+
+    def follow(start: int) -> list[tuple[Event, int]]:
+        asked.append(start)
+        return list(journal.events(start))
+
+    assert MlflowTracker(Server(store, tmp_path), follow, store, tmp_path).finish("FINISHED") is None
+    assert asked[1] == before, "the first look back is for the best value so far"
+    assert trial_runs(store) == ["0 FINISHED", "1 FINISHED"]
+
+
+def test_a_store_that_lost_the_search_is_told_everything_again(
+    store: str, migrated_store: Path, tmp_path: Path, journal: Journal
+) -> None:
+    write(journal, range(2))
+    deliver(Server(store, tmp_path), tmp_path, journal)
+    path = Path(store.removeprefix("sqlite:///"))
+    for file in tmp_path.glob("mlflow.db*"):
+        file.unlink()
+    assert delivered(tmp_path, store) is None
+    path.write_bytes(migrated_store.read_bytes())
     assert deliver(Server(store, tmp_path), tmp_path, journal) is None
     assert trial_runs(store) == ["0 FINISHED", "1 FINISHED"]
-    journal.close()
 
 
-def test_another_store_is_told_from_the_beginning(store: str, tmp_path: Path) -> None:
-    journal = write_events(tmp_path, 1)
+def test_a_summary_is_told_once(store: str, tmp_path: Path, journal: Journal) -> None:
+    for _ in range(2):
+        tracker = MlflowTracker(Server(store, tmp_path), journal.events, store, tmp_path)
+        tracker.summarize(SUMMARY)
+        assert tracker.finish("FINISHED") is None
+    state = delivered(tmp_path, store)
+    assert isinstance(state, Delivered)
+    points = MlflowClient(tracking_uri=store).get_metric_history(state.run, "test/greedy")
+    assert len(points) == 1
+    assert state.told == outbox.summary_digest(SUMMARY)
+
+
+def test_no_address_stands_in_the_note(store: str, tmp_path: Path, journal: Journal) -> None:
     deliver(Server(store, tmp_path), tmp_path, journal)
+    assert store not in (tmp_path / "tracking.json").read_text()
     assert delivered(tmp_path, "sqlite:////elsewhere.db") is None
-    journal.close()
 
 
 def test_the_null_tracker_is_a_tracker() -> None:
     tracker: Tracker = NullTracker()
-    tracker.record(Started(number=0, params={}, seed=0, time=0.0), 10)
-    tracker.summarize({}, "", ())
-    assert (tracker.position, tracker.parent_run(), tracker.finish("FINISHED")) == (0, None, None)
+    tracker.summarize(SUMMARY)
+    assert (tracker.parent_run(), tracker.finish("FINISHED")) == (None, None)

@@ -10,7 +10,7 @@ from mlflow.entities import Run
 from search.errors import UsageError
 from search.records import Decision, Event, Failure, FailureKind, ParamValue, Report, Started, TrialState
 from search.tracking.projection import Projection, store_uri
-from search.tracking.tracker import SearchInfo
+from search.tracking.tracker import SearchInfo, Summary
 from tests.kits.doubles import outcome
 
 INFO = SearchInfo(uid="u1", name="mine", maximize=True, params={"seed": 0}, tags={"search.name": "mine"})
@@ -36,8 +36,9 @@ EVENTS = [
 ]
 
 
-def project(store: str, folder: Path, events: list[Event], *, resumed: bool = False) -> Projection:
-    projection = Projection(store, "experiment", folder, INFO, resumed=resumed)
+def project(store: str, folder: Path, events: list[Event], before: list[Event] | None = None) -> Projection:
+    projection = Projection(store, "experiment", folder, INFO)
+    projection.go_on_after(before or [])
     projection.apply(events)
     return projection
 
@@ -88,15 +89,27 @@ def test_curves_carry_step_and_time_of_measurement(store: str, tmp_path: Path) -
 def test_told_twice_is_told_once(store: str, tmp_path: Path) -> None:
     project(store, tmp_path, EVENTS)
     before = {uid: (r.data.params, r.data.metrics, r.data.tags, r.info.status) for uid, r in runs(store).items()}
-    project(store, tmp_path, EVENTS, resumed=True)
+    project(store, tmp_path, EVENTS)
     after = runs(store)
     assert {uid: (r.data.params, r.data.metrics, r.data.tags, r.info.status) for uid, r in after.items()} == before
     assert len(history(store, after["u1/0"], "objective")) == 2
+    assert len(history(store, after["u1"], "best")) == 2
+
+
+def test_a_trial_started_again_keeps_its_run(store: str, tmp_path: Path) -> None:
+    project(store, tmp_path, [EVENTS[0], EVENTS[1], EVENTS[0], *EVENTS[2:5]])
+    assert set(runs(store)) == {"u1", "u1/0"}
+
+
+def test_the_curve_of_the_best_goes_on_where_it_was(store: str, tmp_path: Path) -> None:
+    project(store, tmp_path, EVENTS[:5])
+    project(store, tmp_path, EVENTS[5:10], before=EVENTS[:5])
+    assert [value for _, value, _ in history(store, runs(store)["u1"], "best")] == [0.2, 0.2]
 
 
 def test_a_search_cut_in_two_is_one_search(store: str, tmp_path: Path) -> None:
     project(store, tmp_path, EVENTS[:2])
-    project(store, tmp_path, EVENTS[2:], resumed=True)
+    project(store, tmp_path, EVENTS[2:], before=EVENTS[:2])
     found = runs(store)
     assert set(found) == {"u1", "u1/0", "u1/1", "u1/2"}
     assert history(store, found["u1/0"], "objective") == [(1, 0.1, 1_001_000), (2, 0.2, 1_002_000)]
@@ -106,7 +119,7 @@ def test_results_stand_on_the_parent(store: str, tmp_path: Path) -> None:
     file = tmp_path / "results.json"
     file.write_text("{}")
     projection = project(store, tmp_path, [])
-    projection.summarize({"test/greedy": 0.98}, "| a table |", (file,), 1000.0)
+    projection.summarize(Summary(metrics={"test/greedy": 0.98}, note="| a table |", files=(file,), time=1000.0))
     projection.end("FINISHED")
     parent = runs(store)["u1"]
     assert parent.data.metrics["test/greedy"] == 0.98
