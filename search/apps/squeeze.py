@@ -58,8 +58,9 @@ def _made_from(session: Session, study: Study) -> str:
 
 def _make(session: Session, study: Study, made_from: str) -> Results:
     """Choose and train the contenders, choose the champion on validation, then open the test split."""
-    configs = _configs(session, study)
+    configs = _trial_configs(session, study)
     trials = [folder for folder in configs if (session.folder / folder / "validation.npy").exists()]
+    configs |= _student_configs(session, study)
     if not trials:
         raise UsageError(f"squeeze: no trial left predictions in {session.folder / 'trials'}")
     targets = _targets(session, "validation")
@@ -96,20 +97,24 @@ def _make(session: Session, study: Study, made_from: str) -> Results:
     return results
 
 
-def _configs(session: Session, study: Study) -> dict[str, Mapping[str, Any]]:
-    """Return the configuration of every trial that did not fail, and of the students."""
-    configs: dict[str, Mapping[str, Any]] = {
+def _trial_configs(session: Session, study: Study) -> dict[str, Mapping[str, Any]]:
+    """Return the configuration of every trial that did not fail."""
+    return {
         str(study.directory(number).relative_to(session.folder)): session.space.configure(study.params[number])
         for number, outcome in sorted(study.outcomes.items())
         if outcome.state is not TrialState.FAILED
     }
+
+
+def _student_configs(session: Session, study: Study) -> dict[str, Mapping[str, Any]]:
+    """Return the configuration of the students: the best trial's, with another model where one is named."""
     best = study.progress.best
-    if best is not None:
-        student: dict[str, Any] = session.space.configure(study.params[best.number])
-        if session.cfg.squeeze.student is not None:
-            student["model"] = settings_of(session.plain("squeeze")["student"])
-        configs |= dict.fromkeys(_STUDENTS.values(), student)
-    return configs
+    if best is None:
+        return {}
+    config = session.space.configure(study.params[best.number])
+    if session.cfg.squeeze.student is not None:
+        config["model"] = settings_of(session.plain("squeeze")["student"])
+    return dict.fromkeys(_STUDENTS.values(), config)
 
 
 def _train_students(session: Session, configs: Configs, teacher: Candidate) -> list[Candidate]:
@@ -149,7 +154,7 @@ def _register(session: Session, study: Study, results: Results) -> Results:
         return results
     from search.post.package import Champion, Member, export, log_champion, model_name
 
-    configs = _configs(session, study)
+    configs = {**_trial_configs(session, study), **_student_configs(session, study)}
     champion = next(c for c in results.contenders if c.name == results.champion)
     members = [
         Member(directory=session.folder / folder, config=configs[folder], weight=weight)

@@ -11,6 +11,7 @@ import math
 import os
 import queue
 import secrets
+import socket
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -23,6 +24,7 @@ from search.records import Decision, FailureKind, Outcome, Report, TrialSpec, Wo
 from search.sweep.executor import Conversation, Executor, Happening, Run
 
 _START_SECONDS = 120.0
+_CONNECT_SECONDS = 10.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -190,6 +192,8 @@ def _start_ray(resources: Resources) -> Any:
         os.environ.pop("RAY_ADDRESS", None)
         settings |= {"num_cpus": resources.cpus or len(os.sched_getaffinity(0)), "include_dashboard": False}
         settings |= {"num_gpus": resources.gpus} if resources.gpus is not None else {}
+    else:
+        _require_reachable(resources.address)
     import ray
 
     try:
@@ -199,6 +203,17 @@ def _start_ray(resources: Resources) -> Any:
         raise UsageError(f"{where}: Ray does not start there ({' '.join(str(error).split())[:200]})") from error
 
     return ray
+
+
+def _require_reachable(address: str) -> None:
+    """Raise UsageError where nobody listens: Ray would go on knocking for minutes."""
+    if address == "auto":
+        return
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=_CONNECT_SECONDS).close()
+    except (OSError, ValueError) as error:
+        raise UsageError(f"cluster.address={address}: nobody answers there ({error}); HOST:PORT, or auto") from error
 
 
 def _num_workers(total: Mapping[str, float], resources: Resources, gpus_per_trial: float) -> int:
