@@ -26,7 +26,7 @@ LOAD = """
 import json, sys, mlflow, numpy as np, pandas as pd
 model = mlflow.pyfunc.load_model(sys.argv[1])
 given = json.loads(sys.stdin.read())
-rows = pd.DataFrame(given) if isinstance(given, dict) else np.array(given, dtype=np.float32)
+rows = pd.DataFrame(given) if isinstance(given, dict) else np.array(given, dtype=np.uint8)
 print(json.dumps(np.asarray(model.predict(rows)).tolist()))
 """
 
@@ -100,7 +100,7 @@ def test_a_table_goes_in_as_it_came(store: str, tmp_path: Path) -> None:
         members=[Member(directory=champion.members[0].directory, config=champion.members[0].config, weight=1.0)],
     )
     address = log(store, tmp_path, champion)
-    rows = {"colour": ["blue", "violet"], "size": [0.5, -1.0]}
+    rows = {"colour": ["blue", "violet"], "size": [0.5, -1]}  # whole numbers and words nobody saw, in another order
     with torch.inference_mode():
         expected = networks[0](torch.tensor([[0.5, 1, 0, 0], [-1.0, 0, 0, 0]])).squeeze(1).numpy()
     assert loaded_predictions(store, address, rows) == pytest.approx(expected, rel=1e-5)

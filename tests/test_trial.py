@@ -1,0 +1,499 @@
+import dataclasses
+import json
+import math
+import pickle
+import random
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from torch import Tensor, nn
+
+from search.apps.cli import CONFIG, config_folder
+from search.apps.naming import register_resolvers
+from search.config import schema
+from search.errors import UsageError
+from search.records import (
+    Decision,
+    FailureKind,
+    Outcome,
+    PredictSpec,
+    Report,
+    TrialSpec,
+    TrialState,
+    event_from_json,
+)
+from search.space import Space
+from search.train.data import digits
+from search.train.data.arrays import Dataset, Examples
+from search.train.data.split import divide
+from search.train.metrics import metrics_of
+from search.trial import CHECKPOINT, OBJECTIVE, OUTCOME, WEIGHTS, Equipment, Runner, load_model
+
+LEFT = {WEIGHTS, "validation.npy", OUTCOME}
+"""What a finished trial leaves in its folder."""
+
+
+@pytest.fixture(autouse=True)
+def threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+@cache
+def dataset() -> Dataset:
+    whole = digits.load("digits")
+    examples = dataclasses.replace(whole, inputs=whole.inputs[:250], targets=whole.targets[:250])
+    return Dataset(examples=examples, split=divide(examples, configured()["split"]))
+
+
+@cache
+def configured(*arguments: str) -> Mapping[str, Any]:
+    """A trial's configuration as the driver makes it, of few epochs."""
+    schema.register()
+    register_resolvers()
+    named = () if any(a.startswith("model=") for a in arguments) else ("model=mlp", "model.dropout=0.2")
+    short = ("trainer.epochs=4", "trainer.checkpoint_every=1")
+    with initialize_config_dir(str(config_folder()), version_base="1.3"):
+        cfg = compose(CONFIG, overrides=[*named, *short, *arguments])
+    cfg.model.space = cfg.optimizer.space = {}  # every value is the one written
+    return Space.of(cfg).configure({})
+
+
+def with_model(name: str, **arguments: Any) -> Mapping[str, Any]:
+    return {**configured(), "model": {"_target_": f"{__name__}.{name}", **arguments}}
+
+
+def runner(**equipment: Any) -> Runner:
+    return Runner(Equipment(**{"dataset": dataset(), "device": "cpu", "threads": 1, **equipment}))
+
+
+def spec(folder: Path, config: Mapping[str, Any] | None = None, **fields: Any) -> TrialSpec:
+    return TrialSpec(
+        **{
+            "number": 7,
+            "params": {},
+            "config": configured() if config is None else config,
+            "seed": 11,
+            "directory": str(folder / "trial"),
+            **fields,
+        }
+    )
+
+
+class Driver:
+    """Keeps the reports; tells a trial to stop at one of them, or dies there."""
+
+    def __init__(self, stop_at: int | None = None, die_at: int | None = None, reason: str = "rung at step 2") -> None:
+        self.reports: list[Report] = []
+        self._stop_at, self._die_at, self._reason = stop_at, die_at, reason
+
+    def __call__(self, report: Report) -> Decision:
+        self.reports.append(report)
+        if report.step == self._die_at:
+            raise KeyboardInterrupt  # no Exception: nothing in a worker catches the end of its process
+        stop = report.step == self._stop_at
+        return Decision(
+            number=report.number, step=report.step, stop=stop, reason=self._reason if stop else "", time=report.time
+        )
+
+    @property
+    def figures(self) -> list[Mapping[str, float]]:
+        return [report.metrics for report in self.reports]
+
+
+def run(work: TrialSpec, driver: Driver | None = None, worker: Runner | None = None) -> tuple[Outcome, Driver]:
+    driver = driver or Driver()
+    return (worker or runner())(work, driver), driver
+
+
+def left_in(directory: str | Path) -> set[str]:
+    return {path.name for path in Path(directory).iterdir()}
+
+
+def without_times(outcome: Outcome) -> Outcome:
+    return dataclasses.replace(outcome, seconds=0.0, time=0.0)
+
+
+def accuracy(predictions: Any, split: str) -> float:
+    targets = dataset().examples.targets[dataset().split.of(split)]
+    return metrics_of("classification")["accuracy"](predictions, targets)
+
+
+# --------------------------------------------------------------------------------------------------------- finished
+
+
+def test_a_finished_trial_leaves_weights_predictions_and_its_outcome(tmp_path: Path) -> None:
+    work = spec(tmp_path)
+    outcome, driver = run(work)
+    assert (outcome.number, outcome.state, outcome.steps, outcome.failure) == (7, TrialState.COMPLETE, 4, None)
+    assert outcome.reason == "all epochs done"
+    assert left_in(work.directory) == LEFT
+    assert left_in(tmp_path) == {"trial"}  # nothing outside its folder
+    assert event_from_json((Path(work.directory) / OUTCOME).read_text()) == outcome
+    predictions = np.load(Path(work.directory) / "validation.npy")
+    assert predictions.shape == (len(dataset().split.validation), 10)
+    assert outcome.value == accuracy(predictions, "validation")
+    assert outcome.best_step is not None
+    assert driver.reports[outcome.best_step - 1].metrics[OBJECTIVE] == outcome.value
+    assert outcome.seconds > 0
+
+
+def test_every_epoch_is_reported_once_with_its_figures(tmp_path: Path) -> None:
+    _, driver = run(spec(tmp_path))
+    assert [(report.number, report.step) for report in driver.reports] == [(7, 1), (7, 2), (7, 3), (7, 4)]
+    for figures in driver.figures:
+        assert set(figures) == {OBJECTIVE, "train/loss", "val/loss", "val/accuracy"}
+        assert figures[OBJECTIVE] == figures["val/accuracy"]
+
+
+def test_the_objective_is_the_one_configured(tmp_path: Path) -> None:
+    outcome, driver = run(spec(tmp_path, configured("metric.name=loss")))
+    losses = [figures["val/loss"] for figures in driver.figures]
+    assert [figures[OBJECTIVE] for figures in driver.figures] == losses
+    assert outcome.value == min(losses)
+    assert outcome.best_step == losses.index(min(losses)) + 1
+
+
+def test_patience_completes_a_trial_with_its_reason(tmp_path: Path) -> None:
+    config = configured("trainer.epochs=50", "trainer.patience=1", "optimizer.lr=0.05")
+    outcome, _ = run(spec(tmp_path, config))
+    assert outcome.state is TrialState.COMPLETE
+    assert outcome.reason == "no better figure for 1 epochs"
+    assert outcome.best_step == outcome.steps - 1
+
+
+def test_the_kept_weights_are_those_of_the_best_epoch(tmp_path: Path) -> None:
+    far_too_fast = ("model=linear", "optimizer.lr=0.3", "schedule=constant", "metric.name=loss")
+    work = spec(tmp_path, configured(*far_too_fast))
+    outcome, driver = run(work)
+    losses = [figures[OBJECTIVE] for figures in driver.figures]
+    assert outcome.value == min(losses)
+    assert min(losses) < 0.9 * losses[-1]  # or the last would do as well
+    model = load_model(Path(work.directory), work.config, dataset()).eval()
+    validation = dataset().split.validation
+    with torch.inference_mode():
+        found = model(torch.as_tensor(dataset().examples.inputs)[validation]).softmax(1).numpy()
+    loss = metrics_of("classification")["loss"](found, dataset().examples.targets[validation])
+    assert loss == pytest.approx(outcome.value, rel=1e-6)
+
+
+# ----------------------------------------------------------------------------------------------------------- stopped
+
+
+def test_a_trial_that_is_told_to_stop_is_pruned_and_leaves_predictions(tmp_path: Path) -> None:
+    work = spec(tmp_path)
+    outcome, driver = run(work, Driver(stop_at=2))
+    assert (outcome.state, outcome.steps, outcome.reason) == (TrialState.PRUNED, 2, "rung at step 2")
+    assert outcome.failure is None
+    assert left_in(work.directory) == LEFT
+    assert outcome.value == accuracy(np.load(Path(work.directory) / "validation.npy"), "validation")
+    assert outcome.value == max(figures[OBJECTIVE] for figures in driver.figures)
+
+
+def test_a_stop_without_a_reason_stops_too(tmp_path: Path) -> None:
+    outcome, driver = run(spec(tmp_path), Driver(stop_at=2, reason=""))
+    assert (outcome.state, len(driver.reports)) == (TrialState.PRUNED, 2)
+
+
+# ------------------------------------------------------------------------------------------------------------ failed
+
+
+class Failing(nn.Module):
+    """Fails as it is told, after a while."""
+
+    def __init__(self, in_shape: tuple[int, ...], num_outputs: int, fault: str, batches: int = 12) -> None:
+        super().__init__()
+        self.head = nn.Linear(math.prod(in_shape), num_outputs)
+        self.fault, self.left = fault, batches
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        if self.training:
+            self.left -= 1
+            if self.left < 0:
+                FAULTS[self.fault][0]()
+        outputs: Tensor = self.head(inputs.flatten(1))
+        return outputs
+
+
+class OwnError(Exception):
+    pass
+
+
+def fail(error: Exception) -> Callable[[], None]:
+    def act() -> None:
+        raise error
+
+    return act
+
+
+FAULTS: dict[str, tuple[Callable[[], object], FailureKind, str]] = {
+    "exception": (fail(ValueError("bad\n  luck")), FailureKind.EXCEPTION, "ValueError: bad luck"),
+    "exception of the user's": (fail(OwnError("mine")), FailureKind.EXCEPTION, "OwnError: mine"),
+    "refusal": (fail(UsageError("model.width=0: must be at least 1")), FailureKind.EXCEPTION, "model.width=0: must be"),
+    "memory of the GPU": (
+        fail(torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")),
+        FailureKind.OUT_OF_MEMORY,
+        "OutOfMemoryError: CUDA out of memory",
+    ),
+    "memory of numpy": (lambda: np.empty(2**50), FailureKind.OUT_OF_MEMORY, "MemoryError: Unable to allocate"),
+    "memory of torch": (lambda: torch.empty(2**60, dtype=torch.uint8), FailureKind.OUT_OF_MEMORY, "allocate"),
+    "assertion": (fail(AssertionError()), FailureKind.EXCEPTION, "AssertionError"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_becomes_the_outcome_with_its_kind(tmp_path: Path, fault: str) -> None:
+    work = spec(tmp_path, with_model("Failing", fault=fault))
+    outcome, driver = run(work)
+    _, kind, message = FAULTS[fault]
+    assert outcome.state is TrialState.FAILED
+    assert outcome.value is None
+    assert outcome.failure is not None
+    assert outcome.failure.kind is kind
+    assert message in outcome.failure.message
+    assert outcome.reason == outcome.failure.message
+    assert "\n" not in outcome.reason
+    assert outcome.failure.traceback.startswith("Traceback (most recent call last)")
+    assert "in forward" in outcome.failure.traceback
+    assert len(driver.reports) == 2  # five batches an epoch
+    assert left_in(work.directory) == {OUTCOME}
+    assert event_from_json((Path(work.directory) / OUTCOME).read_text()) == outcome
+
+
+def test_a_loss_that_is_no_number_is_a_kind_of_its_own(tmp_path: Path) -> None:
+    config = configured("model=linear", "optimizer=sgd", "optimizer.lr=1e38")
+    outcome, _ = run(spec(tmp_path, config))
+    assert outcome.failure is not None
+    assert outcome.failure.kind is FailureKind.NON_FINITE
+    assert "epoch 1" in outcome.reason
+
+
+BROKEN: dict[str, tuple[Mapping[str, Any], str]] = {
+    "no such model": ({"model": {"_target_": "nowhere.Model"}}, "model._target_=nowhere.Model"),
+    "no such optimiser": ({"optimizer": {"_target_": "torch.optim.Adamm"}}, "optimizer._target_=torch.optim.Adamm"),
+    "no model": ({"model": {}}, "model: needs a _target_"),
+    "an argument too many": (
+        {"schedule": {"_target_": "search.train.schedules.constant", "x": 1}},
+        "TypeError: constant",
+    ),
+    "no objective": ({"metric": {"name": "rmse", "mode": None}}, "metric.name=rmse"),
+}
+
+
+@pytest.mark.parametrize(("changes", "message"), BROKEN.values(), ids=BROKEN)
+def test_a_configuration_that_cannot_be_built_fails_its_trial_in_one_line(
+    tmp_path: Path, changes: Mapping[str, Any], message: str
+) -> None:
+    work = spec(tmp_path, {**configured(), **changes})
+    outcome, _ = run(work)
+    assert outcome.failure is not None
+    assert outcome.failure.kind is FailureKind.EXCEPTION
+    assert outcome.reason.startswith(message)
+    assert "\n" not in outcome.reason
+    assert left_in(work.directory) == {OUTCOME}
+
+
+def test_a_worker_goes_on_after_a_failure(tmp_path: Path) -> None:
+    worker = runner()
+    run(spec(tmp_path / "a", with_model("Failing", fault="exception")), worker=worker)
+    after, _ = run(spec(tmp_path / "b"), worker=worker)
+    alone, _ = run(spec(tmp_path / "c"))
+    assert without_times(after) == without_times(alone)
+
+
+# ----------------------------------------------------------------------------------------- what figures depend on
+
+
+class Drawing(nn.Module):
+    """A user's network with weights from every generator there is."""
+
+    def __init__(self, in_shape: tuple[int, ...], num_outputs: int) -> None:
+        super().__init__()
+        size = math.prod(in_shape)
+        weights = np.random.normal(0, 0.1, (num_outputs, size)) + random.random() / 100
+        self.weight = nn.Parameter(torch.as_tensor(weights, dtype=torch.float32) + torch.randn(num_outputs, size) / 10)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return inputs.flatten(1) @ self.weight.T
+
+
+MODELS = {
+    "mlp": configured("model=mlp", "model.dropout=0.3"),
+    "cnn": configured("model=cnn", "optimizer=sgd"),
+    "a user's": with_model("Drawing"),
+}
+
+
+@pytest.mark.parametrize("config", MODELS.values(), ids=MODELS)
+def test_figures_depend_on_the_specification_alone(tmp_path: Path, config: Mapping[str, Any]) -> None:
+    _, alone = run(spec(tmp_path / "a", config))
+    worker = runner()
+    run(spec(tmp_path / "b", configured("model=linear"), seed=1), worker=worker)
+    torch.rand(3)
+    random.random()
+    np.random.random()
+    _, later = run(spec(tmp_path / "c", config), worker=worker)
+    assert later.figures == alone.figures
+    for name in (WEIGHTS, "validation.npy"):
+        assert (tmp_path / "a/trial" / name).read_bytes() == (tmp_path / "c/trial" / name).read_bytes()
+
+
+def test_a_copy_of_the_data_gives_the_same_figures(tmp_path: Path) -> None:
+    # a worker has the data from Ray's object store, `stages=[train]` has it from its source: strides may differ
+    copied = pickle.loads(pickle.dumps(dataset(), protocol=5))  # noqa: S301 - our own
+    _, ours = run(spec(tmp_path / "a", MODELS["cnn"]))
+    _, theirs = run(spec(tmp_path / "b", MODELS["cnn"]), worker=runner(dataset=copied))
+    assert theirs.figures == ours.figures
+
+
+def test_another_seed_gives_other_figures(tmp_path: Path) -> None:
+    _, one = run(spec(tmp_path / "a"))
+    _, other = run(spec(tmp_path / "b", seed=12))
+    assert one.figures != other.figures
+
+
+def test_a_data_loader_gives_the_same_figures(tmp_path: Path) -> None:
+    _, memory = run(spec(tmp_path / "a"))
+    _, loader = run(spec(tmp_path / "b", configured("trainer.loading=loader")))
+    assert loader.figures == memory.figures
+
+
+@pytest.mark.parametrize("config", MODELS.values(), ids=MODELS)
+def test_a_trial_taken_up_again_ends_as_if_it_had_never_been_killed(tmp_path: Path, config: Mapping[str, Any]) -> None:
+    expected, undisturbed = run(spec(tmp_path / "a", config))
+    work = spec(tmp_path / "b", config)
+    killed = Driver(die_at=3)
+    with pytest.raises(KeyboardInterrupt):
+        run(work, killed)
+    assert left_in(work.directory) == {CHECKPOINT}
+    outcome, resumed = run(work)
+    assert [report.step for report in resumed.reports] == [3, 4]
+    assert killed.figures[:2] + resumed.figures == undisturbed.figures
+    assert without_times(outcome) == without_times(expected)
+    assert left_in(work.directory) == LEFT
+    for name in (WEIGHTS, "validation.npy"):
+        assert (tmp_path / "a/trial" / name).read_bytes() == (tmp_path / "b/trial" / name).read_bytes()
+
+
+# ------------------------------------------------------------------------------------------------------- predictions
+
+
+@pytest.mark.parametrize("split", ["train", "validation", "test"])
+def test_predictions_of_finished_trials_are_those_of_their_networks(tmp_path: Path, split: str) -> None:
+    works = [spec(tmp_path / name, config) for name, config in MODELS.items()]
+    worker = runner()
+    for work in works:
+        run(work, worker=worker)
+    trained = [np.load(Path(work.directory) / "validation.npy") for work in works]
+    order = PredictSpec(number=3, members=tuple((w.directory, w.config) for w in works), split=split)
+    outcome = worker(order, Driver())
+    assert (outcome.number, outcome.state, outcome.value, outcome.failure) == (3, TrialState.COMPLETE, None, None)
+    indices = dataset().split.of(split)
+    for work, validation in zip(works, trained, strict=True):
+        assert left_in(work.directory) == LEFT | {f"{split}.npy"}
+        found = np.load(Path(work.directory) / f"{split}.npy")
+        model = load_model(Path(work.directory), work.config, dataset()).eval()
+        with torch.inference_mode():
+            expected = model(torch.as_tensor(dataset().examples.inputs)[indices]).softmax(1).numpy()
+        np.testing.assert_array_equal(found, expected)
+        if split == "validation":
+            np.testing.assert_array_equal(found, validation)
+
+
+@pytest.mark.parametrize("damage", ["gone", "torn"])
+def test_predictions_without_weights_fail_by_name(tmp_path: Path, damage: str) -> None:
+    work = spec(tmp_path)
+    run(work)
+    weights = Path(work.directory) / WEIGHTS
+    if damage == "gone":
+        weights.unlink()
+    else:
+        weights.write_bytes(weights.read_bytes()[:-1])
+    outcome = runner()(PredictSpec(number=0, members=((work.directory, work.config),), split="test"), Driver())
+    assert outcome.state is TrialState.FAILED
+    assert outcome.failure is not None
+    assert str(weights) in outcome.reason
+    assert "missing or damaged" in outcome.reason
+    assert not (Path(work.directory) / "test.npy").exists()
+    with pytest.raises(FileNotFoundError, match="missing or damaged"):
+        load_model(Path(work.directory), work.config, dataset())
+
+
+# ------------------------------------------------------------------------------------------------------------ teacher
+
+
+def taught(tmp_path: Path, mix: float, soft: Any) -> Driver:
+    np.save(tmp_path / "teacher.npy", soft.astype(np.float32))
+    config = configured(f"squeeze.distill.mix={mix}")
+    _, driver = run(spec(tmp_path / f"mix{mix}", config, teacher=str(tmp_path / "teacher.npy")))
+    return driver
+
+
+def test_a_student_learns_from_its_teacher_by_the_share_configured(tmp_path: Path) -> None:
+    train = dataset().split.train
+    wrong = np.full((len(train), 10), 0.01)
+    wrong[np.arange(len(train)), (dataset().examples.targets[train] + 1) % 10] = 0.91
+    _, alone = run(spec(tmp_path))
+    assert taught(tmp_path, 0.0, wrong).figures == alone.figures
+    # a teacher that is always wrong: a network that follows it alone does worse than one that guesses
+    assert max(figures["val/accuracy"] for figures in taught(tmp_path, 1.0, wrong).figures[1:]) < 0.1
+    assert alone.figures[-1]["val/accuracy"] > 0.3
+
+
+# ---------------------------------------------------------------------------------------------------------- equipment
+
+
+def test_a_regression_runs_the_same_way(tmp_path: Path) -> None:
+    generator = np.random.default_rng(0)
+    inputs = generator.normal(size=(100, 3)).astype(np.float32)
+    targets = (100 * inputs[:, 0] + 1000).astype(np.float32)
+    examples = Examples(name="line", inputs=inputs, targets=targets, task="regression")
+    line = Dataset(examples=examples, split=divide(examples, configured()["split"]))
+    work = spec(tmp_path, configured("model=linear"))
+    outcome, driver = run(work, worker=runner(dataset=line))
+    predictions = np.load(Path(work.directory) / "validation.npy")
+    assert predictions.shape == (20,)
+    error = math.sqrt(np.mean((predictions.astype(np.float64) - targets[line.split.validation]) ** 2))
+    assert outcome.value == pytest.approx(error)
+    assert outcome.value == min(figures["val/rmse"] for figures in driver.figures)
+
+
+def test_a_worker_keeps_to_its_threads() -> None:
+    for count in (2, 1):
+        runner(threads=count)
+        assert torch.get_num_threads() == count
+
+
+@pytest.mark.parametrize("device", ["cuda", "cuda:1"])
+def test_a_gpu_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch, device: str) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(UsageError, match=rf"device={device}: torch sees no GPU here; use device=cpu"):
+        runner(device=device)
+
+
+def test_auto_takes_what_is_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert run(spec(tmp_path), worker=runner(device="auto"))[0].state is TrialState.COMPLETE
+
+
+def test_a_worker_that_does_not_see_the_drivers_folder_is_refused(tmp_path: Path) -> None:
+    token = tmp_path / "token"
+    token.write_text("of this study")
+    runner(token=(str(token), "of this study"))
+    for path, written in ((token, "of another study"), (tmp_path / "elsewhere" / "token", "of this study")):
+        with pytest.raises(UsageError, match=rf"output_dir={path.parent}: .* must be shared by all nodes"):
+            runner(token=(str(path), written))
+
+
+def test_an_outcome_is_plain_json(tmp_path: Path) -> None:
+    work = spec(tmp_path)
+    run(work)
+    stored = json.loads((Path(work.directory) / OUTCOME).read_text())
+    assert (stored["event"], stored["state"], stored["failure"]) == ("outcome", "complete", None)

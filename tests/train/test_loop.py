@@ -1,0 +1,626 @@
+"""The training loop, with golden traces: `python tests/train/test_loop.py` writes them anew after a wanted change."""
+
+import json
+import math
+import random
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from search.train import schedules
+from search.train.batches import Batches, LoaderBatches, ResidentBatches
+from search.train.data import digits
+from search.train.data.arrays import Array, Dataset, Examples, Split
+from search.train.data.split import divide
+from search.train.estimator import build
+from search.train.loop import Fitted, NonFiniteError, Plan, ReportFn, Training, predict
+from search.train.losses import Loss, hard_loss
+from search.train.metrics import objective
+
+CPU = torch.device("cpu")
+GOLDEN = Path(__file__).parent / "golden"
+COSINE = partial(schedules.cosine, warmup=0.05, final=0.0)
+
+MLP = {"_target_": "search.train.models.mlp.MLP", "width": 32, "depth": 2, "dropout": 0.3}
+CNN = {"_target_": "search.train.models.cnn.CNN", "channels": 4, "blocks": 2, "kernel": 3, "dropout": 0.1}
+LINEAR = {"_target_": "search.train.models.linear.Linear"}
+
+OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
+    "adamw": partial(torch.optim.AdamW, lr=3e-3, weight_decay=1e-2),
+    "adamw, slowly": partial(torch.optim.AdamW, lr=2e-3, weight_decay=1e-2),
+    "sgd": partial(torch.optim.SGD, lr=0.05, momentum=0.9, nesterov=True),
+}
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@cache
+def digits_dataset(size: int) -> Dataset:
+    whole = digits.load("digits")
+    examples = Examples(
+        name="digits", inputs=whole.inputs[:size], targets=whole.targets[:size], task=whole.task, classes=whole.classes
+    )
+    config = {"fractions": [0.6, 0.2, 0.2], "stratify": True, "seed": 0, "group": None, "time": None}
+    return Dataset(examples=examples, split=divide(examples, config))
+
+
+@dataclass(kw_only=True)
+class Run:
+    """One training with everything fresh, as a worker makes it; `trace` gets the figures of its epochs."""
+
+    model: Mapping[str, Any] = field(default_factory=lambda: MLP)
+    optimizer: str = "adamw"
+    epochs: int = 6
+    batch_size: int = 16
+    patience: int | None = None
+    checkpoint_every: int = 1
+    seed: int = 0
+    dataset: Dataset = field(default_factory=lambda: digits_dataset(250))
+    batches: Callable[[Examples], Batches] = lambda examples: ResidentBatches(examples, CPU)
+    schedule: Callable[[float], float] = COSINE
+    metric: str | None = None
+    loss: Loss | None = None
+    trace: dict[int, dict[str, float]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        torch.manual_seed(self.seed)
+        self.network = build(self.model, self.dataset)
+        self.torch_optimizer = OPTIMIZERS[self.optimizer](self.network.parameters())
+        task = self.dataset.examples.task
+        self.training = Training(
+            model=self.network,
+            optimizer=self.torch_optimizer,
+            schedule=self.schedule,
+            loss=self.loss or hard_loss(task, float(self.network.target_std)),
+            batches=self.batches(self.dataset.examples),
+            dataset=self.dataset,
+            objective=objective(self.metric, None, task),
+            plan=Plan(
+                epochs=self.epochs,
+                batch_size=self.batch_size,
+                patience=self.patience,
+                checkpoint_every=self.checkpoint_every,
+            ),
+            seed=self.seed,
+        )
+
+    def fit(self, checkpoint: Path | None = None, report: ReportFn = lambda step, figures: None) -> Fitted:
+        def remember(step: int, figures: Mapping[str, float]) -> str | None:
+            self.trace[step] = dict(figures)
+            return report(step, figures)
+
+        return self.training.fit(remember, checkpoint)
+
+
+def assert_same_weights(one: nn.Module, other: nn.Module) -> None:
+    state, others = one.state_dict(), other.state_dict()
+    assert list(state) == list(others)
+    for name, value in state.items():
+        assert torch.equal(value, others[name]), name
+
+
+def assert_same_fit(one: Fitted, other: Fitted) -> None:
+    assert (one.best_step, one.steps, one.figures, one.stopped) == (
+        other.best_step,
+        other.steps,
+        other.figures,
+        other.stopped,
+    )
+    np.testing.assert_array_equal(one.predictions, other.predictions)
+
+
+# ------------------------------------------------------------------------------------------------- golden traces
+
+# A faster cnn is chaotic: where two pixels of a pool are nearly equal, another order of addition takes the other one.
+GOLDEN_RUNS: dict[str, dict[str, Any]] = {
+    "mlp": {"model": {**MLP, "width": 64}, "optimizer": "sgd"},
+    "cnn": {"model": {**CNN, "channels": 8}, "optimizer": "adamw, slowly"},
+}
+
+
+def processor() -> str:
+    """What the mathematical libraries choose their code by."""
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")
+    return f"{torch.backends.cpu.get_cpu_capability()}, {model}"
+
+
+def traced(name: str) -> dict[str, Any]:
+    run = Run(**GOLDEN_RUNS[name], epochs=3, batch_size=32, dataset=digits_dataset(1797), metric="loss")
+    run.fit()
+    return {
+        "torch": torch.__version__,
+        "cpu": processor(),
+        "train/loss": [figures["train/loss"] for figures in run.trace.values()],
+        "val/loss": [figures["val/loss"] for figures in run.trace.values()],
+    }
+
+
+@pytest.mark.parametrize("name", GOLDEN_RUNS)
+def test_training_gives_the_figures_that_it_always_gave(name: str) -> None:
+    stored, found = json.loads((GOLDEN / f"{name}.json").read_text()), traced(name)
+    same_machine = all(stored[key] == found[key] for key in ("torch", "cpu"))
+    # another torch or processor adds in another order; here AVX512, AVX2 and plain code differ by less than 1e-6
+    tolerance = 1e-12 if same_machine else 1e-4
+    for key in ("train/loss", "val/loss"):
+        assert found[key] == pytest.approx(stored[key], rel=tolerance, abs=0), key
+        assert found[key] == sorted(found[key], reverse=True)  # it learns
+
+
+# ---------------------------------------------------------------------------------------- interrupted and resumed
+
+
+class KilledError(Exception):
+    """Stands for the end of the process."""
+
+
+def kill_after(step: int) -> ReportFn:
+    def report(at: int, figures: Mapping[str, float]) -> None:
+        if at == step:
+            raise KilledError
+
+    return report
+
+
+RESUMED: dict[str, dict[str, Any]] = {
+    "adamw and dropout": {"model": MLP, "optimizer": "adamw"},
+    "momentum, batch norm and dropout": {"model": CNN, "optimizer": "sgd"},
+    "momentum and an odd batch": {"model": LINEAR, "optimizer": "sgd", "batch_size": 17},
+}
+
+
+@pytest.mark.parametrize("settings", RESUMED.values(), ids=RESUMED)
+@pytest.mark.parametrize(("every", "killed"), [(1, (4,)), (2, (4,)), (2, (3, 5, 6)), (3, (1,))], ids=str)
+def test_a_resumed_run_is_bitwise_the_undisturbed_one(
+    tmp_path: Path, settings: dict[str, Any], every: int, killed: tuple[int, ...]
+) -> None:
+    whole = Run(**settings)
+    expected = whole.fit()
+    trace: dict[int, dict[str, float]] = {}
+    for step in killed:
+        interrupted = Run(**settings, checkpoint_every=every)
+        with pytest.raises(KilledError):
+            interrupted.fit(tmp_path / "c", kill_after(step))
+        trace |= interrupted.trace
+    torch.rand(3)  # whatever else the process drew meanwhile
+    resumed = Run(**settings, checkpoint_every=every)
+    found = resumed.fit(tmp_path / "c")
+    # it goes on behind the last checkpoint, no sooner and no later: the epoch of the kill itself was not stored
+    assert min(resumed.trace) == (max(killed) - 1) // every * every + 1
+    assert trace | resumed.trace == whole.trace
+    assert_same_fit(found, expected)
+    assert_same_weights(resumed.network, whole.network)
+
+
+def test_the_best_weights_from_before_the_kill_are_kept(tmp_path: Path) -> None:
+    def schedule(position: float) -> float:
+        return 1.0 if position < 0.5 else 300.0  # the second half spoils what the first has learnt
+
+    whole = Run(schedule=schedule)
+    expected = whole.fit()
+    assert expected.best_step <= 3
+    with pytest.raises(KilledError):
+        Run(schedule=schedule).fit(tmp_path / "c", kill_after(6))
+    resumed = Run(schedule=schedule)
+    assert_same_fit(resumed.fit(tmp_path / "c"), expected)
+    assert min(resumed.trace) == 6
+    assert_same_weights(resumed.network, whole.network)
+
+
+def test_a_run_killed_behind_its_last_checkpoint_ends_at_once_with_the_same_result(tmp_path: Path) -> None:
+    expected = Run().fit(tmp_path / "c")
+    again = Run()
+    assert_same_fit(again.fit(tmp_path / "c"), expected)
+    assert again.trace == {}
+
+
+@pytest.mark.parametrize("stopping", ["patience", "report"])
+def test_a_run_killed_behind_the_checkpoint_of_its_last_epoch_goes_no_further(tmp_path: Path, stopping: str) -> None:
+    settings: dict[str, Any] = {"epochs": 60, "optimizer": "sgd", "schedule": schedules.constant}
+    if stopping == "patience":
+        settings["patience"] = 2
+
+    def report(step: int, figures: Mapping[str, float]) -> str | None:
+        return "enough" if stopping == "report" and step == 3 else None
+
+    expected = Run(**settings).fit(tmp_path / "c", report)
+    assert expected.stopped is not None
+    assert expected.steps < 60
+    again = Run(**settings)
+    assert_same_fit(again.fit(tmp_path / "c", report), expected)
+
+
+def test_a_damaged_checkpoint_costs_only_time(tmp_path: Path) -> None:
+    expected = Run().fit(tmp_path / "c")
+    (tmp_path / "c").write_bytes((tmp_path / "c").read_bytes()[:1000])
+    again = Run()
+    assert_same_fit(again.fit(tmp_path / "c"), expected)
+    assert list(again.trace) == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_checkpoint_of_a_longer_plan_is_left_aside(tmp_path: Path) -> None:
+    Run(epochs=6).fit(tmp_path / "c")
+    shorter = Run(epochs=3)
+    shorter.fit(tmp_path / "c")
+    assert list(shorter.trace) == [1, 2, 3]
+
+
+# ------------------------------------------------------------------------------------------- what figures depend on
+
+
+@pytest.mark.parametrize("model", [MLP, CNN], ids=["mlp", "cnn"])
+def test_a_data_loader_gives_bitwise_the_figures_of_resident_data(model: dict[str, Any]) -> None:
+    resident = Run(model=model, epochs=3)
+    loader = Run(model=model, epochs=3, batches=lambda examples: LoaderBatches(examples, CPU, 0))
+    assert_same_fit(loader.fit(), resident.fit())
+    assert loader.trace == resident.trace
+    assert_same_weights(loader.network, resident.network)
+
+
+class Drawing(nn.Module):
+    """A user's network that draws noise from every generator there is, as careless code does."""
+
+    def __init__(self, in_shape: tuple[int, ...], num_outputs: int) -> None:
+        super().__init__()
+        self.head = nn.Linear(math.prod(in_shape), num_outputs)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        outputs: Tensor = self.head(inputs.flatten(1))
+        if not self.training:
+            return outputs
+        return outputs + float(torch.rand(())) + random.random() + np.random.random()
+
+
+@pytest.mark.parametrize("model", [MLP, {"_target_": f"{__name__}.Drawing"}], ids=["ours", "a user's"])
+def test_figures_do_not_depend_on_what_the_process_drew_before(model: dict[str, Any]) -> None:
+    one, other = Run(model=model, epochs=2), Run(model=model, epochs=2)
+    one.fit()
+    torch.rand(100)
+    random.random()
+    np.random.random()
+    other.fit()
+    assert one.trace == other.trace
+
+
+def test_another_seed_gives_other_figures() -> None:
+    one, other = Run(epochs=1), Run(epochs=1, seed=1)
+    one.fit()
+    other.fit()
+    assert one.trace != other.trace
+
+
+def test_a_report_that_draws_random_numbers_changes_nothing() -> None:
+    quiet, drawing = Run(epochs=3), Run(epochs=3)
+    quiet.fit()
+
+    def report(step: int, figures: Mapping[str, float]) -> None:
+        torch.rand(3)
+
+    drawing.fit(report=report)
+    assert quiet.trace == drawing.trace
+
+
+# -------------------------------------------------------------------------------------------------- epochs and rates
+
+
+class Recording:
+    """Hands batches on and keeps the order in which they came."""
+
+    def __init__(self, examples: Examples) -> None:
+        self._batches = ResidentBatches(examples, CPU)
+        self.train: list[list[list[int]]] = []
+
+    def __call__(self, order: Tensor, batch_size: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        seen: list[list[int]] = []
+        if torch.is_grad_enabled():
+            self.train.append(seen)
+        for inputs, targets, indices in self._batches(order, batch_size):
+            seen.append(indices.tolist())
+            yield inputs, targets, indices
+
+
+def recorded(**settings: Any) -> tuple[Run, Recording]:
+    run = Run(**settings)
+    recording = Recording(run.dataset.examples)
+    run.training._batches = recording
+    return run, recording
+
+
+def part_of_digits(num_train: int) -> Dataset:
+    whole = digits_dataset(250)
+    split = Split(train=whole.split.train[:num_train], validation=whole.split.validation, test=whole.split.test)
+    return Dataset(examples=whole.examples, split=split)
+
+
+@pytest.mark.parametrize(
+    ("num_train", "batch_size", "sizes"),
+    [
+        (32, 16, [16, 16]),
+        (33, 16, [16, 16]),  # batch norm cannot take the last one alone
+        (34, 16, [16, 16, 2]),
+        (15, 16, [15]),
+        (17, 16, [16]),
+        (3, 1, [1, 1, 1]),
+        (1, 16, [1]),
+    ],
+)
+def test_an_epoch_takes_every_training_example_once_but_for_a_last_one_alone(
+    num_train: int, batch_size: int, sizes: list[int]
+) -> None:
+    dataset = part_of_digits(num_train)
+    run, recording = recorded(model=LINEAR, dataset=dataset, batch_size=batch_size, epochs=2)
+    run.fit()
+    assert [[len(batch) for batch in epoch] for epoch in recording.train] == [sizes, sizes]
+    for epoch in recording.train:
+        taken = [index for batch in epoch for index in batch]
+        assert len(set(taken)) == len(taken) == sum(sizes)
+        assert set(taken) <= set(dataset.split.train.tolist())
+
+
+def test_batch_norm_meets_no_batch_of_one() -> None:
+    assert math.isfinite(Run(model=CNN, dataset=part_of_digits(33), batch_size=16, epochs=1).fit().figures["val/loss"])
+
+
+def test_each_epoch_has_an_order_of_its_own_by_seed_and_number() -> None:
+    orders = []
+    for seed in (0, 0, 1):
+        run, recording = recorded(model=LINEAR, epochs=2, seed=seed)
+        run.fit()
+        orders.append(recording.train)
+    assert orders[0] == orders[1]
+    assert orders[0] != orders[2]
+    assert orders[0][0] != orders[0][1]
+
+
+def test_the_rate_of_every_step_is_the_base_rate_times_the_schedule() -> None:
+    positions: list[float] = []
+
+    def schedule(position: float) -> float:
+        positions.append(position)
+        return 0.5 + position
+
+    run = Run(model=LINEAR, dataset=part_of_digits(64), batch_size=16, epochs=3, schedule=schedule)
+    run.fit()
+    # the middle of each step: a warm-up from 0 wastes no first step, a fall to 0 no last one
+    assert positions == pytest.approx([(i + 0.5) / 12 for i in range(12)])
+    assert [group["lr"] for group in run.torch_optimizer.param_groups] == pytest.approx([3e-3 * (0.5 + 11.5 / 12)])
+
+
+def test_the_training_loss_is_the_mean_over_examples() -> None:
+    # a rate of 0 leaves the weights as they were, so that the mean can be worked out afterwards
+    dataset = part_of_digits(38)
+    run = Run(model=LINEAR, dataset=dataset, batch_size=16, epochs=1, schedule=lambda position: 0.0)
+    run.fit()
+    inputs, targets = (
+        torch.as_tensor(a[dataset.split.train]) for a in (dataset.examples.inputs, dataset.examples.targets)
+    )
+    with torch.inference_mode():
+        expected = nn.functional.cross_entropy(run.network.eval()(inputs), targets)
+    assert run.trace[1]["train/loss"] == pytest.approx(float(expected), rel=1e-6)
+
+
+def test_figures_of_an_epoch_are_those_of_the_validation_split() -> None:
+    run = Run(model=LINEAR, epochs=1)
+    fitted = run.fit()
+    validation = run.dataset.split.validation
+    targets = run.dataset.examples.targets[validation]
+    assert set(run.trace[1]) == {"train/loss", "val/accuracy", "val/loss"}
+    assert run.trace[1]["val/accuracy"] == np.mean(fitted.predictions.argmax(1) == targets)
+    assert fitted.predictions.shape == (len(validation), 10)
+    assert fitted.predictions.dtype == np.float32
+    np.testing.assert_allclose(fitted.predictions.sum(1), 1, rtol=1e-5)
+
+
+@pytest.mark.parametrize("size", [1023, 1024, 1025, 1797])
+def test_predictions_keep_the_order_asked_for_over_any_number_of_batches(size: int) -> None:
+    run = Run(model=LINEAR, dataset=digits_dataset(1797))
+    indices = np.random.default_rng(0).permutation(1797)[:size]
+    found = predict(run.network, ResidentBatches(run.dataset.examples, CPU), indices, "classification")
+    with torch.inference_mode():
+        expected = run.network.eval()(torch.as_tensor(run.dataset.examples.inputs[indices])).softmax(1)
+    np.testing.assert_allclose(found, expected.numpy(), rtol=1e-5, atol=1e-7)
+
+
+# ------------------------------------------------------------------------------------------------- best and patience
+
+
+class Scripted(nn.Module):
+    """Answers validation with the next accuracy of a list; its weight counts the epochs."""
+
+    def __init__(self, accuracies: list[float], losses: list[float] | None = None) -> None:
+        super().__init__()
+        self.epoch = nn.Parameter(torch.zeros(()), requires_grad=False)
+        self.weight = nn.Parameter(torch.zeros(()))
+        self.accuracies = accuracies
+        self.confidence = losses or [0.9] * len(accuracies)
+
+    def train(self, mode: bool = True) -> "Scripted":
+        if mode and not self.training:
+            self.epoch.add_(1)
+        return super().train(mode)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        if self.training:
+            return self.weight * torch.ones(len(inputs), 2)
+        at = min(int(self.epoch), len(self.accuracies) - 1)
+        right = torch.arange(len(inputs)) < round(self.accuracies[at] * len(inputs))
+        sure = math.log(self.confidence[at] / (1 - self.confidence[at]))
+        return torch.stack([torch.where(right, sure, -sure), torch.zeros(len(inputs))], 1)
+
+
+def scripted(
+    accuracies: list[float], losses: list[float] | None = None, patience: int | None = None, metric: str | None = None
+) -> tuple[Training, Scripted]:
+    targets = np.zeros(20, dtype=np.int64)
+    inputs = np.zeros((20, 1), dtype=np.float32)
+    examples = Examples(name="s", inputs=inputs, targets=targets, task="classification", classes=("a", "b"))
+    everything = np.arange(20)
+    model = Scripted(accuracies, losses)
+    model.eval()
+    model.epoch.sub_(1)
+    training = Training(
+        model=model,
+        optimizer=torch.optim.SGD([model.weight], lr=0.0),
+        schedule=schedules.constant,
+        loss=hard_loss("classification", 1.0),
+        batches=ResidentBatches(examples, CPU),
+        dataset=Dataset(examples=examples, split=Split(train=everything, validation=everything, test=everything)),
+        objective=objective(metric, None, "classification"),
+        plan=Plan(epochs=len(accuracies), batch_size=20, patience=patience, checkpoint_every=100),
+        seed=0,
+    )
+    return training, model
+
+
+BEST: dict[str, tuple[list[float], list[float] | None, str | None, int]] = {
+    "the highest accuracy": ([0.1, 0.9, 0.5, 0.8], None, None, 2),
+    "the first of equals": ([0.1, 0.9, 0.9, 0.9], None, None, 2),
+    "the last": ([0.1, 0.2, 0.3, 0.4], None, None, 4),
+    "of equal accuracies the lowest loss": ([0.9, 0.9, 0.9, 0.9], [0.6, 0.6, 0.8, 0.7], None, 3),
+    "the lowest loss where that is the objective": ([0.5, 0.9, 0.9, 0.5], [0.6, 0.6, 0.7, 0.9], "loss", 3),
+}
+
+
+@pytest.mark.parametrize(("accuracies", "losses", "metric", "best"), BEST.values(), ids=BEST)
+def test_the_best_epochs_weights_and_figures_are_kept(
+    accuracies: list[float], losses: list[float] | None, metric: str | None, best: int
+) -> None:
+    training, model = scripted(accuracies, losses, metric=metric)
+    fitted = training.fit(lambda step, figures: None)
+    assert (fitted.best_step, fitted.steps, fitted.stopped) == (best, 4, None)
+    assert int(model.epoch) == best - 1
+    assert fitted.figures["val/accuracy"] == pytest.approx(accuracies[best - 1])
+    assert np.mean(fitted.predictions.argmax(1) == 0) == pytest.approx(accuracies[best - 1])
+
+
+PATIENCE: dict[str, tuple[list[float], int | None, int, str | None]] = {
+    "none": ([0.9, *[0.1] * 9], None, 10, None),
+    "of one": ([0.5, 0.6, 0.6, 0.9], 1, 3, "no better figure for 1 epochs"),
+    "of three": ([0.5, 0.6, 0.1, 0.1, 0.1, 0.9], 3, 5, "no better figure for 3 epochs"),
+    "renewed": ([0.5, 0.1, 0.6, 0.1, 0.7, 0.1], 2, 6, None),
+    "longer than the plan": ([0.9, 0.1, 0.1], 5, 3, None),
+}
+
+
+@pytest.mark.parametrize(("accuracies", "patience", "steps", "stopped"), PATIENCE.values(), ids=PATIENCE)
+def test_patience_ends_a_run_that_gets_no_better(
+    accuracies: list[float], patience: int | None, steps: int, stopped: str | None
+) -> None:
+    fitted = scripted(accuracies, patience=patience)[0].fit(lambda step, figures: None)
+    assert (fitted.steps, fitted.stopped) == (steps, stopped)
+
+
+def test_a_report_may_stop_the_run_and_its_reason_is_kept() -> None:
+    run = Run(epochs=5)
+    fitted = run.fit(report=lambda step, figures: "rung at step 2" if step == 2 else None)
+    assert (fitted.steps, fitted.stopped) == (2, "rung at step 2")
+    assert list(run.trace) == [1, 2]
+
+
+# --------------------------------------------------------------------------------------------------- what goes wrong
+
+
+def failing_from(call: int, value: float) -> Loss:
+    calls = iter(range(1_000_000))
+
+    def loss(outputs: Tensor, targets: Tensor, indices: Tensor) -> Tensor:
+        factor = value if next(calls) >= call else 1.0
+        return nn.functional.cross_entropy(outputs, targets) * factor
+
+    return loss
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf], ids=str)
+def test_a_loss_that_is_no_number_ends_the_run_in_its_epoch(value: float) -> None:
+    dataset = part_of_digits(64)
+    run = Run(dataset=dataset, batch_size=16, loss=failing_from(6, value), epochs=5)  # epoch 2 has calls 4 to 7
+    with pytest.raises(NonFiniteError, match=r"training loss became (nan|inf) in epoch 2"):
+        run.fit()
+    assert list(run.trace) == [1]
+
+
+class Bursting(nn.Module):
+    """Finite while it trains, not when it is asked."""
+
+    def __init__(self, in_shape: tuple[int, ...], num_outputs: int) -> None:
+        super().__init__()
+        self.head = nn.Linear(math.prod(in_shape), num_outputs)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        outputs: Tensor = self.head(inputs.flatten(1))
+        return outputs if self.training else outputs * math.inf
+
+
+def test_predictions_that_are_no_numbers_end_the_run() -> None:
+    run = Run(model={"_target_": f"{__name__}.Bursting"})
+    with pytest.raises(NonFiniteError, match=r"predictions on the validation split are not finite after epoch 1"):
+        run.fit()
+    assert run.trace == {}
+
+
+def test_a_run_that_diverges_leaves_its_last_whole_checkpoint(tmp_path: Path) -> None:
+    settings: dict[str, Any] = {"dataset": part_of_digits(64), "batch_size": 16, "epochs": 5}
+    with pytest.raises(NonFiniteError):
+        Run(**settings, loss=failing_from(10, math.nan)).fit(tmp_path / "c")
+    again = Run(**settings)
+    again.fit(tmp_path / "c")
+    assert list(again.trace) == [3, 4, 5]
+
+
+# --------------------------------------------------------------------------------------------------------- regression
+
+
+@cache
+def line(scale: float, offset: float) -> Dataset:
+    generator = np.random.default_rng(0)
+    inputs = generator.normal(size=(300, 3)).astype(np.float32)
+    slope = np.array([1.0, -2.0, 0.5])
+    noise = generator.normal(0, 0.1, 300)
+    targets: Array = (scale * (inputs @ slope + noise) + offset).astype(np.float32)
+    examples = Examples(name="line", inputs=inputs, targets=targets, task="regression")
+    split = Split(train=np.arange(200), validation=np.arange(200, 250), test=np.arange(250, 300))
+    return Dataset(examples=examples, split=split)
+
+
+def test_a_regression_learns_and_answers_in_the_targets_unit() -> None:
+    run = Run(model=LINEAR, optimizer="sgd", dataset=line(1000.0, 5000.0), epochs=15)
+    fitted = run.fit()
+    targets = run.dataset.examples.targets[200:250]
+    assert set(fitted.figures) == {"train/loss", "val/loss", "val/rmse", "val/mae", "val/r2"}
+    assert fitted.predictions.shape == (50,)
+    assert fitted.figures["val/rmse"] == pytest.approx(
+        math.sqrt(np.mean((fitted.predictions - targets) ** 2)), rel=1e-4
+    )
+    # the noise has a deviation of 100; a fit of 200 examples is hardly worse, the mean alone more than twenty times
+    assert fitted.figures["val/rmse"] < 130
+
+
+def test_the_targets_unit_does_not_change_how_a_regression_trains() -> None:
+    one, other = (
+        Run(model=LINEAR, optimizer="sgd", dataset=line(*unit), epochs=3) for unit in ((1.0, 0.0), (64.0, 0.0))
+    )
+    one.fit()
+    other.fit()
+    for step, figures in one.trace.items():
+        assert other.trace[step]["train/loss"] == pytest.approx(figures["train/loss"], rel=1e-4)
+        assert other.trace[step]["val/rmse"] == pytest.approx(64 * figures["val/rmse"], rel=1e-4)
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    for name in GOLDEN_RUNS:
+        (GOLDEN / f"{name}.json").write_text(json.dumps(traced(name), indent=1) + "\n")
