@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from search.errors import UsageError
@@ -65,6 +65,8 @@ class Dimension:
             return any(value == c and isinstance(value, bool) == isinstance(c, bool) for c in self.choices)
         if isinstance(value, bool | str) or value is None or not self.low <= value <= self.high:
             return False
+        if self.integer and value != round(value):
+            return False
         if self.step is None:
             return True
         steps = (value - self.low) / self.step
@@ -72,7 +74,7 @@ class Dimension:
 
     def nearest(self, value: ParamValue) -> ParamValue:
         """Return the value itself where it may be drawn, else the nearest that may; the first choice of words."""
-        if self.contains(value):
+        if self.choices and self.contains(value):
             return value
         if isinstance(value, bool | str) or value is None:
             return self.choices[0] if self.choices else self._number(self.low)
@@ -107,7 +109,8 @@ class Dimension:
         """Return the dimension in words, e.g. `0.0001 to 0.01, log`."""
         if self.choices:
             return "one of " + ", ".join(map(str, self.choices))
-        text = f"{self.low:g} to {self.high:g}"
+        low, high = (str(v) if self.integer else f"{v:g}" for v in (self.low, self.high))
+        text = f"{low} to {high}"
         if self.step is not None and not (self.integer and self.step == 1):
             text += f", step {self.step:g}"
         return text + (", log" if self.log else "")
@@ -181,7 +184,7 @@ class Space:
                     value: ParamValue = left.pop(name)
                     if not dimension.contains(value):
                         raise UsageError(f"enqueue: {name}={value} lies outside its space ({dimension.describe()})")
-                    return value
+                    return dimension.nearest(value)  # 3.0 is 3 where whole numbers are meant
             return dimension.nearest(dimension.default)
 
         params = self.draw(pick)
@@ -205,12 +208,11 @@ class Space:
     def require_valid(self) -> None:
         """Raise UsageError for a dimension with values that its key cannot take."""
         for dimension in self.dimensions:
-            chosen = {dimension.option[0]: dimension.option[1]} if dimension.option else {}
+            chosen: dict[str, ParamValue] = {d.name: d.default for d in self.dimensions if d.name in self.base.choose}
+            chosen |= dict([dimension.option]) if dimension.option else {}
             for value in dimension.choices or (dimension.at(0.0), dimension.at(1.0 - 2**-53)):
-                fixed = {**chosen, dimension.name: value}
-                params = self.draw(lambda d, fixed=fixed: fixed.get(d.name, d.nearest(d.default)))  # type: ignore[misc]
                 try:
-                    self.configure(params)
+                    self.configure({**chosen, dimension.name: value})
                 except OmegaConfBaseException as error:
                     raise UsageError(f"{dimension.name}: cannot be {value!r} ({str(error).splitlines()[0]})") from error
 
@@ -294,7 +296,9 @@ def _dimensions_under(
             continue
         child = node[key]
         if key == "space":
-            for dim, spec in (child or {}).items():
+            if not isinstance(child, DictConfig):
+                raise UsageError(f"{_dotted(at, key)}={child}: must be a mapping, e.g. {{width: {{choices: [1, 2]}}}}")
+            for dim, spec in child.items():
                 yield _dimension(node, str(dim), spec, at=at, name=name, path=path, option=option)
         elif isinstance(child, DictConfig):
             yield from _dimensions_under(
@@ -311,6 +315,8 @@ def _dimension(
         raise UsageError(
             f"{address}: {at or 'the configuration'} has no key {key}; allowed: {', '.join(siblings) or 'none'}"
         )
+    if isinstance(node[key], DictConfig | ListConfig):
+        raise UsageError(f"{address}: {key}={node[key]} is no number, word or truth value, which alone can vary")
     if not isinstance(spec, Mapping | DictConfig):
         raise UsageError(f"{address}={spec!r}: must be a mapping, {{choices: [...]}} or {{low: ..., high: ...}}")
     plain: dict[str, Any] = {str(k): v for k, v in _plain(spec).items()}
@@ -342,7 +348,7 @@ def _choices(address: str, choices: Any) -> tuple[ParamValue, ...]:
             raise UsageError(f"{address}.choices: {value} must be a number, a word, true, false or null")
         if isinstance(value, float) and not math.isfinite(value):
             raise UsageError(f"{address}.choices: {value} must be finite")
-    if len({(type(c) is bool, c) for c in choices}) < len(choices):
+    if len(set(choices)) < len(choices):
         raise UsageError(f"{address}.choices={choices}: a value stands there twice")
     return tuple(choices)
 

@@ -34,13 +34,14 @@ from search.train.batches import Batches, LoaderBatches, ResidentBatches
 from search.train.checkpoint import load_state, save_state
 from search.train.data.arrays import Array, Dataset
 from search.train.estimator import Estimator, build
-from search.train.loop import Fitted, NonFiniteError, Plan, Training, predict
+from search.train.loop import Fitted, NonFiniteError, Plan, Training, predict, seed_everything
 from search.train.losses import DistillationLoss, Loss, hard_loss
 from search.train.metrics import Metric, objective
 
 CHECKPOINT = "checkpoint.safetensors"
 WEIGHTS = "weights.safetensors"
 OUTCOME = "outcome.json"
+_NO_MEMORY = "can't allocate memory"  # torch raises a RuntimeError for it on a CPU
 OBJECTIVE = "objective"
 """Name under which every report carries the figure that trials are compared by."""
 
@@ -85,7 +86,7 @@ class Runner:
         directory.mkdir(parents=True, exist_ok=True)
         config = spec.config
         metric = objective(config["metric"]["name"], config["metric"]["mode"], self._dataset.examples.task)
-        torch.manual_seed(keyed_int(spec.seed, "init"))
+        seed_everything(keyed_int(spec.seed, "init"))
         model = build(config["model"], self._dataset).to(self._device)
         training = Training(
             model=model,
@@ -155,7 +156,7 @@ class _Reporter:
         metrics = {OBJECTIVE: figures[self._key], **figures}
         decision = self._report(Report(number=self._number, step=step, metrics=metrics, time=time.time()))
         self._stopped_by_driver = decision.stop
-        return decision.reason if decision.stop else None
+        return (decision.reason or "told to stop") if decision.stop else None
 
     def outcome(self, fitted: Fitted, seconds: float) -> Outcome:
         return Outcome(
@@ -216,7 +217,7 @@ def _device(name: str) -> str:
 def _failed(number: int, error: Exception, seconds: float) -> Outcome:
     if isinstance(error, NonFiniteError):
         kind = FailureKind.NON_FINITE
-    elif isinstance(error, torch.OutOfMemoryError | MemoryError):
+    elif isinstance(error, torch.OutOfMemoryError | MemoryError) or _NO_MEMORY in str(error):
         kind = FailureKind.OUT_OF_MEMORY
     else:
         kind = FailureKind.EXCEPTION

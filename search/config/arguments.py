@@ -22,6 +22,10 @@ def expand(arguments: Sequence[str], conf: Path, config_name: str) -> list[str]:
     _refuse_contradictions(arguments)
     if not choices:
         return list(arguments)
+    groups = [match["group"] for match in choices]
+    for group in groups:
+        if groups.count(group) > 1:
+            raise UsageError(f"choose.{group}: stands there twice; name all options in one list")
     others = [text for text in arguments if not _CHOICE.fullmatch(text)]
     composed = _composed_groups(others, conf, config_name)
     expanded: list[str] = []

@@ -28,15 +28,11 @@ def factory(node: Mapping[str, Any], key: str) -> Callable[..., Any]:
 
 def accepted(node: Mapping[str, Any], offered: Mapping[str, Any]) -> dict[str, Any]:
     """Return those of the offered arguments that the node's target takes by name and does not set itself."""
-    parameters = inspect.signature(get_method_or_class(node["_target_"])).parameters
-    takes_all = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values())
+    target = get_method(node["_target_"])
+    parameters = inspect.signature(target).parameters
+    own = not inspect.isclass(target) or "__init__" in vars(target)  # an inherited **kwargs promises nothing
+    takes_all = own and any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values())
     return {k: v for k, v in offered.items() if k not in node and (takes_all or k in parameters)}
-
-
-def get_method_or_class(target: str) -> Callable[..., Any]:
-    """Return the callable of that dotted name."""
-    found: Callable[..., Any] = get_method(target)
-    return found
 
 
 def _innermost(error: BaseException) -> str:

@@ -18,7 +18,7 @@ STAGES = ("search", "squeeze", "report", "train")
 
 _CHOICES: dict[str, tuple[Any, ...]] = {
     "resume": ("auto", "must", "never"),
-    "fused": ("auto", "off"),
+    "fused": ("auto", "off", False),  # YAML reads off as false
     "metric.mode": (None, "max", "min"),
     "metric.name": (None, "accuracy", "loss", "rmse", "mae", "r2"),
     "trainer.loading": ("memory", "loader"),
@@ -61,7 +61,7 @@ def check(cfg: SearchConfig) -> None:
     node = OmegaConf.structured(cfg) if not isinstance(cfg, DictConfig) else cfg
     _require_given(node)
     for key, allowed in _CHOICES.items():
-        listed = ", ".join("null" if a is None else str(a) for a in allowed)
+        listed = ", ".join("null" if a is None else str(a) for a in allowed if a is not False)
         _each(node, key, partial(_is_in, allowed), f"must be one of {listed}")
     for key, bound in _AT_LEAST.items():
         _each(node, key, partial(_is_at_least, bound), f"must be at least {bound:g}")
@@ -73,6 +73,7 @@ def check(cfg: SearchConfig) -> None:
     _check_split(cfg)
     _check_device(cfg.device)
     _check_rungs(node)
+    _check_components(node)
     _check_cluster(cfg)
     _check_tracking(node)
 
@@ -124,6 +125,12 @@ def _check_split(cfg: SearchConfig) -> None:
 def _check_device(device: str) -> None:
     if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", device):
         raise UsageError(f"device={device}: must be auto, cpu, cuda or cuda:<number>")
+
+
+def _check_components(cfg: DictConfig) -> None:
+    for group in ("model", "optimizer", "schedule"):
+        if cfg.get(group) is None and not cfg.choose.get(group):
+            raise UsageError(f"{group}: nothing is chosen; {group}=... or choose.{group}=[...]")
 
 
 def _check_cluster(cfg: SearchConfig) -> None:

@@ -56,6 +56,7 @@ class LoaderBatches:
             sampler=order.tolist(),
             num_workers=self._num_workers,
             pin_memory=self._device.type == "cuda",
+            generator=torch.Generator(),  # else it draws from the global one, and dropout would differ
         )
         for inputs, targets, indices in loader:
             yield inputs.to(self._device, non_blocking=True), targets.to(self._device, non_blocking=True), indices
@@ -69,7 +70,7 @@ class _Indexed(TorchDataset[tuple[Array, Array, int]]):
         return len(self._examples)
 
     def __getitem__(self, index: int) -> tuple[Array, Array, int]:
-        return np.asarray(self._examples.inputs[index]), np.asarray(self._examples.targets[index]), index
+        return np.array(self._examples.inputs[index]), np.array(self._examples.targets[index]), index
 
 
 def _tensor(array: Array) -> Tensor:

@@ -32,10 +32,10 @@ def load_state(path: Path, device: str | torch.device = "cpu") -> State | None:
         with safe_open(path, framework="pt", device=str(device)) as file:
             skeleton = json.loads(file.metadata()["skeleton"])
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        state: State = _join(skeleton, tensors)
     except (FileNotFoundError, SafetensorError, KeyError, TypeError, ValueError):
         return None
-    joined: State = _join(skeleton, tensors)
-    return joined
+    return state
 
 
 _TENSOR = "__tensor__"

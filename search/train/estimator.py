@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -68,7 +69,8 @@ def _statistics(inputs: Array, train: Array) -> tuple[Tensor, Tensor]:
     every = max(1, len(train) // _STATISTICS_EXAMPLES)
     sample = inputs[train[::every]].astype(np.float64)
     axes = (0, *range(2, sample.ndim))
-    with np.errstate(invalid="ignore"):
+    with warnings.catch_warnings():  # a column without a value has no mean
+        warnings.simplefilter("ignore", RuntimeWarning)
         mean, std = np.nanmean(sample, axis=axes), np.nanstd(sample, axis=axes)
     mean, std = np.nan_to_num(mean), np.nan_to_num(std)
     std[std < 1e-8] = 1.0  # a constant input carries nothing; leave it at 0 rather than divide by 0

@@ -113,7 +113,7 @@ class Training:
 
     def _train_epoch(self) -> float:
         """Run one epoch; return the mean training loss per example."""
-        _seed_everything(keyed_int(self._seed, "epoch", self._epoch))  # dropout and whatever user code draws
+        seed_everything(keyed_int(self._seed, "epoch", self._epoch))  # dropout and whatever user code draws
         generator = torch.Generator().manual_seed(keyed_int(self._seed, "order", self._epoch))
         train = torch.as_tensor(self._dataset.split.train)
         order = train[torch.randperm(len(train), generator=generator)]
@@ -189,7 +189,8 @@ class Training:
         self._best = _Best(**state["best"])
 
 
-def _seed_everything(seed: int) -> None:
+def seed_everything(seed: int) -> None:
+    """Seed every generator that a network or its author may draw from."""
     torch.manual_seed(seed)
     random.seed(seed)
     np.random.seed(seed % 2**32)

@@ -139,6 +139,16 @@ def test_a_new_file_takes_the_old_ones_place_or_leaves_it_whole(
     assert load_state(path) == {"epoch": 3}
 
 
+def test_who_reads_the_old_file_meanwhile_reads_it_to_its_end(tmp_path: Path) -> None:
+    path = tmp_path / "c"
+    save_state(path, {"epoch": 1})
+    old = path.read_bytes()
+    with path.open("rb") as file:
+        beginning = file.read(5)
+        save_state(path, {"epoch": 2, "weights": torch.zeros(1000)})
+        assert beginning + file.read() == old
+
+
 def test_a_process_killed_at_any_moment_leaves_a_whole_file(tmp_path: Path) -> None:
     path = tmp_path / "c"
     code = f"""

@@ -109,6 +109,13 @@ def test_an_input_that_is_always_the_same_carries_nothing(value: float) -> None:
     assert torch.equal(found[:, 1], torch.zeros(10))
 
 
+def test_an_input_that_was_always_the_same_in_training_is_not_blown_up_later() -> None:
+    rows = ROWS.copy()
+    rows[:6, 1] = 7.0
+    rows[6:, 1] = 8.5
+    assert torch.equal(standardised(dataset(rows))[6:, 1], torch.full((4,), 1.5))
+
+
 def test_a_regression_answers_in_the_targets_unit() -> None:
     targets = np.array([100.0, 102, 104, 106, 108, 110, 0, 0, 0, 0])
     estimator = build(LINEAR, dataset(ROWS, targets))

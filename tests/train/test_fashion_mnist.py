@@ -75,7 +75,7 @@ DAMAGED: dict[str, Callable[[bytes], bytes]] = {
     "not packed": lambda raw: b"<html>not found</html>",
     "torn": lambda raw: gzip.compress(raw)[:-9],
     "nothing": lambda raw: b"",
-    "garbled": lambda raw: gzip.compress(raw)[:20] + b"\xff" * 20,
+    "garbled": lambda raw: gzip.compress(raw)[:10] + b"\xff" * 40,
 }
 
 

@@ -146,6 +146,14 @@ def test_a_bootstrap_interval_holds_its_figure_and_shrinks_with_the_root_of_the_
     assert widths[0] / widths[1] == pytest.approx(4, rel=0.24)
 
 
+def test_a_bootstrap_interval_is_that_of_95_percent() -> None:
+    predictions, targets = noisy(2000, seed=3)
+    errors = np.abs(predictions - targets)
+    low, high = NUMBERS["mae"].interval(predictions, targets)
+    # two quantiles of 2,000 resamples have a standard error of 2 % of their distance together; five of them
+    assert (high - low) / (2 * 1.96 * errors.std() / math.sqrt(2000)) == pytest.approx(1, rel=0.1)
+
+
 def test_a_bootstrap_interval_is_the_same_for_the_same_seed() -> None:
     predictions, targets = noisy(50, seed=2)
     one, again, other = (NUMBERS["mae"].interval(predictions, targets, seed=s, num_resamples=200) for s in (0, 0, 1))

@@ -69,14 +69,12 @@ def test_each_class_has_the_same_share_of_each_part(seed: int) -> None:
 
 
 def test_without_stratification_shares_vary() -> None:
-    # so that the test above is known to see something: 100 examples of 1,000, half of each class, have a standard
-    # deviation of 4.7, and of ten seeds at least one lies two examples off
+    # so that the test above is known to see something: 200 of 1,000 examples, a third of them of the first class, have
+    # a standard deviation of 6, so ten seeds within two examples have a probability of (0.26)**10
     data = examples(1000, num_classes=2)
-    off = [
-        abs(np.bincount(data.targets[divide(data, config(stratify=False, seed=seed)).test])[0] - len(data) / 15)
-        for seed in range(10)
-    ]
-    assert max(off) > 2
+    share = np.bincount(data.targets)[0] / 5
+    splits = [divide(data, config(stratify=False, seed=seed)) for seed in range(10)]
+    assert max(abs(np.bincount(data.targets[split.test])[0] - share) for split in splits) > 2
 
 
 def test_regression_cannot_be_stratified_and_is_divided_at_random() -> None:

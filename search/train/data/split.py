@@ -75,7 +75,7 @@ def _moments(name: str | None, column: Array | None) -> Array | None:
     import pandas as pd
 
     try:
-        moments: Array = pd.to_datetime(pd.Series(column)).to_numpy()
+        moments: Array = pd.to_datetime(pd.Series(column), format="mixed").to_numpy()
     except (ValueError, TypeError) as error:
         raise UsageError(f"split.time={name}: not numbers and not dates ({str(error).splitlines()[0]})") from error
     return moments
@@ -83,6 +83,8 @@ def _moments(name: str | None, column: Array | None) -> Array | None:
 
 def _cut_future(indices: Array, moments: Array, share: float) -> tuple[Array, Array]:
     """Cut the latest off, between two distinct moments."""
+    if not len(indices):
+        return indices, indices
     edge = np.sort(moments)[len(indices) - max(1, round(share * len(indices)))]
     future = moments >= edge
     return np.sort(indices[~future]), np.sort(indices[future])
