@@ -45,6 +45,9 @@ def main() -> int:
         return _refuse(str(error))
     except (HydraException, OmegaConfBaseException) as error:
         return _refuse(one_line(error, conf, CONFIG))
+    except BrokenPipeError:  # search --help | head
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except KeyboardInterrupt:
         print("search: interrupted; the same command goes on where it stopped", file=sys.stderr)
         return INTERRUPTED

@@ -139,6 +139,18 @@ def test_words_are_ordered_as_dates(form: str) -> None:
     assert sorted(dates[split.test]) == [form.format(9), form.format(10)]
 
 
+@pytest.mark.parametrize("first", [0, 1], ids=["ambiguous first", "clear first"])
+def test_dates_with_the_day_first_are_read_so_or_refused_but_never_mixed(first: int) -> None:
+    # read one by one, 05/01 would be the first of May and 20/01 the twentieth of January
+    dates = np.array(["05/01/2024", "20/01/2024", "06/02/2024", "20/02/2024", "07/03/2024", "25/03/2024"], dtype=object)
+    column = np.roll(dates, -first)
+    try:
+        split = divide(examples(6, columns={"when": column}), config(time="when", fractions=[0.34, 0.33, 0.33]))
+    except UsageError:
+        return
+    assert [set(column[split.of(part)]) for part in PARTS] == [set(dates[:2]), set(dates[2:4]), set(dates[4:])]
+
+
 @given(
     times=st.lists(st.integers(0, 12), min_size=12, max_size=60).filter(lambda times: len(set(times)) > 6),
     share=st.floats(0.1, 0.3),
