@@ -1,4 +1,4 @@
-"""A search while it runs: a live display on a terminal, plain lines elsewhere."""
+"""Work while it runs: a line that changes in place on a terminal, a plain line now and then elsewhere."""
 
 from __future__ import annotations
 
@@ -17,24 +17,43 @@ from search.sweep.study import Progress
 _LINE_SECONDS = 5.0
 
 
-class ProgressDisplay:
-    """Watches a search; use it as a context."""
+class _Display:
+    """One line; used as a context."""
 
-    def __init__(self, console: Console, budget: int, clock: Callable[[], float] = time.monotonic) -> None:
-        self._console, self._budget, self._clock = console, budget, clock
-        self._began = clock()
-        self._running: set[int] = set()
-        self._ended_here = 0
-        self._lines = _Lines(console, clock)
+    def __init__(self, console: Console, clock: Callable[[], float]) -> None:
+        self._console, self._clock = console, clock
+        self._last = clock()
+        self._live = Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
 
     def __enter__(self) -> Self:
-        self._lines.start()
+        if self._live:
+            self._live.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._lines.stop()
+        if self._live:
+            self._live.stop()
+
+    def _show(self, line: str, *, now: bool = False) -> None:
+        """Show the line; where lines stay, only every few seconds unless it should appear now."""
+        if self._live:
+            self._live.update(Text(line), refresh=True)
+        elif now or self._clock() - self._last >= _LINE_SECONDS:
+            self._console.print(line, markup=False, highlight=False)
+            self._last = self._clock()
+
+
+class ProgressDisplay(_Display):
+    """Watches a search."""
+
+    def __init__(self, console: Console, budget: int, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__(console, clock)
+        self._budget = budget
+        self._began = clock()
+        self._running: set[int] = set()
+        self._ended_here = 0
 
     def __call__(self, event: Event, position: int, progress: Progress) -> None:
         """Show an event."""
@@ -43,12 +62,9 @@ class ProgressDisplay:
         elif isinstance(event, Outcome):
             self._running.discard(event.number)
             self._ended_here += 1
-            self._show_failure(event)
-        self._lines.show(self._line(progress), now=progress.finished == self._budget)
-
-    def _show_failure(self, outcome: Outcome) -> None:
-        if outcome.state is TrialState.FAILED:
-            self._console.print(f"trial {outcome.number} failed: {outcome.reason}", style="red", markup=False)
+            if event.state is TrialState.FAILED:
+                self._console.print(f"trial {event.number} failed: {event.reason}", style="red", markup=False)
+        self._show(self._line(progress), now=progress.finished == self._budget)
 
     def _line(self, progress: Progress) -> str:
         states = progress.states
@@ -56,15 +72,15 @@ class ProgressDisplay:
         parts += [f"{states[state]} {state}" for state in (TrialState.PRUNED, TrialState.FAILED) if states[state]]
         if progress.best is not None and progress.best.value is not None:
             parts.append(f"best {progress.best.value:.4f} (trial {progress.best.number})")
-        rate = self._ended_here / max(self._clock() - self._began, 1e-9)
         if self._ended_here:
+            rate = self._ended_here / max(self._clock() - self._began, 1e-9)
             parts.append(f"{rate:.2f} trials/s")
             parts.append(f"{(self._budget - progress.finished) / rate:.0f} s left")
         return " · ".join(parts)
 
 
-class WorkDisplay:
-    """Watches a handful of named pieces of work, e.g. two students; use it as a context."""
+class WorkDisplay(_Display):
+    """Watches a handful of named pieces of work, e.g. two students."""
 
     def __init__(
         self,
@@ -75,46 +91,12 @@ class WorkDisplay:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`steps` is the number of reports that each piece makes; 0: it makes none."""
-        self._title, self._names, self._steps = title, names, steps
+        super().__init__(console, clock)
+        self._title, self._names, self._steps = title, names, max(1, steps)
         self._done = [0] * len(names)
-        self._lines = _Lines(console, clock)
-
-    def __enter__(self) -> Self:
-        self._lines.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._lines.stop()
 
     def __call__(self, said: Report | Outcome) -> None:
         """Show a report or an end."""
-        self._done[said.number] = said.step if isinstance(said, Report) else max(1, self._steps)
-        parts = [f"{name} {done}/{max(1, self._steps)}" for name, done in zip(self._names, self._done, strict=True)]
-        self._lines.show(f"{self._title}: {' · '.join(parts)}", now=False)
-
-
-class _Lines:
-    """One line that changes in place on a terminal, and a new line now and then elsewhere."""
-
-    def __init__(self, console: Console, clock: Callable[[], float]) -> None:
-        self._console, self._clock = console, clock
-        self._last = clock()
-        self._live = Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
-
-    def start(self) -> None:
-        if self._live:
-            self._live.start()
-
-    def stop(self) -> None:
-        if self._live:
-            self._live.stop()
-
-    def show(self, line: str, *, now: bool) -> None:
-        """Show the line; where lines stay, only every few seconds unless it should appear now."""
-        if self._live:
-            self._live.update(Text(line), refresh=True)
-        elif now or self._clock() - self._last >= _LINE_SECONDS:
-            self._console.print(line, markup=False, highlight=False)
-            self._last = self._clock()
+        self._done[said.number] = said.step if isinstance(said, Report) else self._steps
+        parts = [f"{name} {done}/{self._steps}" for name, done in zip(self._names, self._done, strict=True)]
+        self._show(f"{self._title}: {' · '.join(parts)}")
