@@ -71,10 +71,12 @@ def _run(conf: Path) -> int:
 
     try:
         job()
-    except OSError as error:
-        if jobs or not error.filename:
+    except (OSError, ValueError) as error:
+        if jobs:
             raise
-        return _refuse(f"output_dir: {error.filename} cannot be written ({error.strerror})")  # Hydra makes it first
+        if isinstance(error, OSError) and error.filename:  # Hydra makes the folder before the job begins
+            return _refuse(f"output_dir: {error.filename} cannot be written ({error.strerror})")
+        return _refuse(" ".join(str(error).split()))  # e.g. of flags that exclude each other
     return max(codes, default=0)
 
 

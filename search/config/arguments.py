@@ -12,6 +12,10 @@ _CHOICE = re.compile(r"\+{0,2}choose\.(?P<group>\w+)=(?P<options>.*)", re.DOTALL
 _LIST = re.compile(r"\[\s*[\w\-]+(\s*,\s*[\w\-]+)*\s*\]")
 
 
+CHOOSABLE = ("model", "optimizer", "schedule")
+"""Groups whose option may be a parameter."""
+
+
 def expand(arguments: Sequence[str], conf: Path, config_name: str) -> list[str]:
     """Return the arguments with each `choose.<group>=[a,b]` written as Hydra's defaults-list overrides.
 
@@ -20,27 +24,34 @@ def expand(arguments: Sequence[str], conf: Path, config_name: str) -> list[str]:
     """
     choices = [match for text in arguments if (match := _CHOICE.fullmatch(text))]
     _refuse_contradictions(arguments)
+    _refuse_null(arguments)
     if not choices:
         return list(arguments)
     groups = [match["group"] for match in choices]
     for group in groups:
+        if group not in CHOOSABLE:
+            raise UsageError(f"choose.{group}: cannot be a parameter; allowed: {', '.join(CHOOSABLE)}")
         if groups.count(group) > 1:
             raise UsageError(f"choose.{group}: stands there twice; name all options in one list")
     others = [text for text in arguments if not _CHOICE.fullmatch(text)]
     composed = _composed_groups(others, conf, config_name)
-    expanded: list[str] = []
-    for match in choices:
-        group, options = match["group"], match["options"]
-        if not _LIST.fullmatch(options):
-            raise UsageError(f"choose.{group}={options}: must be a list of options, e.g. choose.{group}=[a,b]")
-        wanted = [option.strip() for option in options.strip("[] ").split(",")]
-        at = f"choose.{group}."
-        present = [package.removeprefix(at) for g, package in composed if g == group and package.startswith(at)]
-        expanded += [f"~{group}@{at}{option}" for option in present if option not in wanted]
-        expanded += [f"+{group}@{at}{option}={option}" for option in wanted if option not in present]
-        if (group, group) in composed:
-            expanded.append(f"~{group}")
-    return others + expanded
+    # In place: argparse takes the overrides as one run of words.
+    return [word for text in arguments for word in _in_hydras_words(text, composed)]
+
+
+def _in_hydras_words(text: str, composed: Sequence[tuple[str, str]]) -> list[str]:
+    match = _CHOICE.fullmatch(text)
+    if match is None:
+        return [text]
+    group, options = match["group"], match["options"]
+    if not _LIST.fullmatch(options):
+        raise UsageError(f"choose.{group}={options}: must be a list of options, e.g. choose.{group}=[a,b]")
+    wanted = [option.strip() for option in options.strip("[] ").split(",")]
+    at = f"choose.{group}."
+    present = [package.removeprefix(at) for g, package in composed if g == group and package.startswith(at)]
+    words = [f"~{group}@{at}{option}" for option in present if option not in wanted]
+    words += [f"+{group}@{at}{option}={option}" for option in wanted if option not in present]
+    return [*words, f"~{group}"] if (group, group) in composed else words
 
 
 def _refuse_contradictions(arguments: Sequence[str]) -> None:
@@ -49,6 +60,14 @@ def _refuse_contradictions(arguments: Sequence[str]) -> None:
         if (match := re.match(r"[+~]*choose\.(\w+)\b", text)) and match[1] in named:
             group = match[1]
             raise UsageError(f"{group}=... takes the place of choose.{group}: remove it or {text.split('=')[0]}")
+
+
+def _refuse_null(arguments: Sequence[str]) -> None:
+    """Hydra answers a group set to null with a traceback."""
+    for text in arguments:
+        group, _, option = text.partition("=")
+        if option == "null" and group in CHOOSABLE:
+            raise UsageError(f"{text}: names no option; leave it out, or name one, e.g. {group}=...")
 
 
 def _composed_groups(arguments: Sequence[str], conf: Path, config_name: str) -> list[tuple[str, str]]:
@@ -65,15 +84,9 @@ def _composed_groups(arguments: Sequence[str], conf: Path, config_name: str) -> 
         search_path.append("command-line", f"file://{Path(parsed.config_dir).resolve()}")
     loader = ConfigLoaderImpl(config_search_path=search_path)
     run_mode = RunMode.MULTIRUN if parsed.multirun else RunMode.RUN
-    overrides = [_first_of_sweep(word) for word in parsed.overrides]
-    found = loader.compute_defaults_list(config_name, overrides, run_mode).defaults
+    found = loader.compute_defaults_list(config_name, parsed.overrides, run_mode).defaults
     return [
         (item.config_path.rpartition("/")[0], str(item.package))
         for item in found
         if item.config_path and "/" in item.config_path
     ]
-
-
-def _first_of_sweep(override: str) -> str:
-    """Return `model=mlp` for `model=mlp,cnn`: the defaults list is computed for one job."""
-    return re.sub(r"^([\w@./]+=[\w\-]+)(,[\w\-]+)+$", r"\1", override)

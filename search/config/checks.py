@@ -9,6 +9,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from search.config.arguments import CHOOSABLE
 from search.config.messages import suggestion
 from search.config.schema import SearchConfig
 from search.errors import UsageError
@@ -128,7 +129,7 @@ def _check_device(device: str) -> None:
 
 
 def _check_components(cfg: DictConfig) -> None:
-    for group in ("model", "optimizer", "schedule"):
+    for group in CHOOSABLE:
         if cfg.get(group) is None and not cfg.choose.get(group):
             raise UsageError(f"{group}: nothing is chosen; {group}=... or choose.{group}=[...]")
 

@@ -74,6 +74,8 @@ MISTAKES = {
     ),
     "choice of an unknown option": (["choose.model=[mlp,rnn]"], "model=rnn: no such option; allowed: cnn, linear, mlp"),
     "choice that is no list": (["choose.model=mlp"], "choose.model=mlp: must be a list of options"),
+    "choice of what is no parameter": (["choose.data=[digits]"], "choose.data: cannot be a parameter; allowed: model,"),
+    "group at null": (["model=null"], "model=null: names no option; leave it out, or name one, e.g. model=..."),
     "named and chosen": (["model=mlp", "choose.model.cnn.kernel=5"], "model=... takes the place of choose.model"),
     "missing value": (["data=csv", "data.target=y"], "data.path: must be given"),
     "budget below one": (["budget.trials=0"], "budget.trials=0: must be at least 1"),
@@ -95,6 +97,7 @@ MISTAKES = {
     "cluster without address": (["cluster=existing"], "cluster.address: must be given"),
     "file store": (["tracking.uri=mlruns"], "tracking.uri=mlruns: MLflow 3 keeps runs in a database"),
     "under multirun": (["-m", "trainer.epoch=3,4"], "trainer.epoch: no such key; did you mean epochs?"),
+    "flags that exclude each other": (["-m", "--cfg=job"], "Only one of --run, --multirun, --cfg, --info"),
     "no folder to write to": (["output_dir=/proc/nowhere"], "output_dir: /proc/nowhere cannot be written"),
 }
 

@@ -76,7 +76,7 @@ EXPANDED: dict[str, tuple[list[str], list[str], dict[str, list[str]]]] = {
     ),
     "beside others": (
         ["name=x", "choose.model=[mlp]", "choose.model.mlp.space.depth.high=5"],
-        ["name=x", "choose.model.mlp.space.depth.high=5", "~model@choose.model.cnn"],
+        ["name=x", "~model@choose.model.cnn", "choose.model.mlp.space.depth.high=5"],
         {"model": ["mlp"]},
     ),
 }
@@ -104,7 +104,7 @@ def test_each_option_brings_a_space_of_its_own() -> None:
 
 def test_a_multirun_expands_for_each_of_its_jobs() -> None:
     given = expand(["-m", "choose.model=[mlp,linear]", "optimizer=adam,sgd"], CONF, CONFIG)
-    assert given == ["-m", "optimizer=adam,sgd", "~model@choose.model.cnn", "+model@choose.model.linear=linear"]
+    assert given == ["-m", "~model@choose.model.cnn", "+model@choose.model.linear=linear", "optimizer=adam,sgd"]
 
 
 def test_options_of_a_folder_of_the_user_are_found(tmp_path: Path) -> None:

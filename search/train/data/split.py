@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -75,8 +76,11 @@ def _moments(name: str | None, column: Array | None) -> Array | None:
     import pandas as pd
 
     try:
-        moments: Array = pd.to_datetime(pd.Series(column), format="mixed").to_numpy()
-    except (ValueError, TypeError) as error:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Parsing dates in")  # day first, which it has understood
+            warnings.filterwarnings("error", message="Could not infer format")  # else each is read on its own
+            moments: Array = pd.to_datetime(pd.Series(column)).to_numpy()
+    except (ValueError, TypeError, UserWarning) as error:
         raise UsageError(f"split.time={name}: not numbers and not dates ({str(error).splitlines()[0]})") from error
     return moments
 
