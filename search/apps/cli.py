@@ -72,7 +72,7 @@ def _run(conf: Path) -> int:
     try:
         job()
     except (OSError, ValueError) as error:
-        if jobs:
+        if jobs or isinstance(error, HydraException):  # some of those are OSErrors, too
             raise
         if isinstance(error, OSError) and error.filename:  # Hydra makes the folder before the job begins
             return _refuse(f"output_dir: {error.filename} cannot be written ({error.strerror})")
