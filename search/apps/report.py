@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 from urllib.parse import quote
@@ -12,6 +13,7 @@ from search.report.tables import Row, contenders_table, trials_table
 from search.sweep.driver import Driver
 from search.sweep.study import Study
 from search.tracking.outbox import delivered
+from search.tracking.projection import public_uri
 
 _SHOWN_TRIALS = 5
 _GO_ON = {
@@ -63,16 +65,17 @@ def _how_to_go_on(session: Session, study: Study, driver: Driver, results: Resul
         console.print(f"to go on: {go_on}; a new search: name=...", highlight=False)
     if results is not None and results.model is not None:
         console.print(f"the champion: mlflow.pyfunc.load_model('{results.model}') with", highlight=False)
-        console.print(f"    MLFLOW_TRACKING_URI={session.tracking_uri}", highlight=False)
+        console.print(f"    MLFLOW_TRACKING_URI={shlex.quote(public_uri(session.tracking_uri or ''))}", highlight=False)
     if (uri := session.tracking_uri) is not None:
         _where_to_compare(session, uri)
 
 
 def _where_to_compare(session: Session, uri: str) -> None:
-    address = uri.rstrip("/")
+    address = public_uri(uri).rstrip("/")
     if uri.startswith("sqlite:"):
         tool = _short(Path(sys.executable).with_name("mlflow"))
-        session.console.print(f"compare the trials: {tool} ui --backend-store-uri {uri}", highlight=False)
+        command = f"{shlex.quote(tool)} ui --backend-store-uri {shlex.quote(uri)}"
+        session.console.print(f"compare the trials: {command}", highlight=False)
         address = "http://127.0.0.1:5000"
     state = delivered(session.folder, uri)
     if state is not None:

@@ -8,14 +8,13 @@ from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from rich.console import Console
 
 from search.apps.composed import Composed
 from search.apps.report import report
 from search.apps.session import Session
 from search.errors import UsageError
 from search.records import TrialState
-from search.report.progress import ProgressDisplay
+from search.report.progress import ProgressDisplay, SteadyConsole
 from search.sweep import pruners, samplers
 from search.sweep.driver import Budget, Driver
 from search.sweep.journal import EVENTS, Journal
@@ -57,7 +56,7 @@ def _session(composed: Composed) -> Session:
     hydra = HydraConfig.get()
     folder = Path(hydra.runtime.output_dir).resolve()
     job = folder.name if hydra.mode is RunMode.MULTIRUN else None
-    return Session(composed, folder, Console(soft_wrap=True), choices=hydra.runtime.choices, job=job)
+    return Session(composed, folder, SteadyConsole(soft_wrap=True), choices=hydra.runtime.choices, job=job)
 
 
 def _check_resume(session: Session) -> None:

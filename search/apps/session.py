@@ -92,6 +92,12 @@ class Session:
         assert isinstance(plain, dict)
         return {str(k): v for k, v in plain.items()}
 
+    @property
+    def registered_name(self) -> str | None:
+        """The champion's name in MLflow's registry: one of its own for each job of a multirun."""
+        name = self.cfg.squeeze.register
+        return name if name is None or self.job is None else f"{name}-{self.job}"
+
     @cached_property
     def identity(self) -> Identity:
         """What the trials' figures depend on. Interpolations stay unresolved: they may hold secrets."""
@@ -196,7 +202,7 @@ class Session:
         """End the workers and deliver what the tracker has left."""
         self._resources.close()
         if self._tracker is not None and (problem := self._tracker.finish(status)):
-            self.console.print(f"not everything was delivered: {problem}", style="red", markup=False)
+            self.console.print(f"not everything stands in MLflow: {problem}", style="red", markup=False)
 
     def _begin_tracking(self, journal: Journal) -> Tracker:
         uri = self.tracking_uri

@@ -149,7 +149,7 @@ def _train_students(session: Session, configs: Configs, teacher: Candidate) -> l
 
 def _register(session: Session, study: Study, results: Results) -> Results:
     """Export the champion into the study's folder, and register it in MLflow; keep why where that cannot be."""
-    name = session.cfg.squeeze.register
+    name = session.registered_name
     if name is None:
         return results
     from search.post.package import Champion, Member, export, log_champion, model_name

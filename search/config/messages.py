@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 _UNKNOWN = re.compile(r"Could not (?:override|delete from config) '?([\w.@/\-]+?)'?\.(?:\s|$)")
+_UNREADABLE = re.compile(r"LexerNoViableAltException: (.*)")
 _FULL_KEY = re.compile(r"full_key: (\S+)")
 _NO_OPTION = re.compile(
     r"Could not find '([\w/]+)/([^'/]*)'\s+Available options in '[^']*':((?:\s+\S+)*?)\s+Config search",
@@ -27,6 +28,8 @@ def one_line(error: BaseException, conf: Path, config_name: str) -> str:
     if match := _NO_OPTION.search(text):
         group, option, options = match.groups()
         return f"{group}={option}: no such option; allowed: {', '.join(options.split())}"
+    if match := _UNREADABLE.search(text):
+        return f"{match[1].strip()}: cannot be read; write key=value, without spaces around ="
     if match := _UNKNOWN.search(text):
         return _unknown_key(match[1], _defaults(conf, config_name))
     lines = dict.fromkeys(line.strip() for line in text.splitlines())  # causes repeat what they caused
@@ -51,7 +54,7 @@ def _unknown_key(key: str, defaults: DictConfig | None) -> str:
         return f"{key}: no such key; {suggestion(name, allowed)}"
     if defaults is not None and parent in defaults:
         return f"{key}: {parent} is {node}; name an option first, e.g. {parent}=..."
-    return f"{key}: no such key"
+    return _unknown_key(parent, defaults) if parent else f"{key}: no such key"
 
 
 def suggestion(name: str, allowed: Sequence[str]) -> str:

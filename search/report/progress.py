@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Sequence
 from types import TracebackType
@@ -15,6 +16,15 @@ from search.records import Event, Outcome, Report, Started, TrialState
 from search.sweep.study import Progress
 
 _LINE_SECONDS = 5.0
+
+
+class SteadyConsole(Console):
+    """A console that goes on without output where nobody reads it any more (`search | head`)."""
+
+    def on_broken_pipe(self) -> None:
+        """Write into nothing from now on; rich would end the program."""
+        self.quiet = True
+        os.dup2(os.open(os.devnull, os.O_WRONLY), self.file.fileno())
 
 
 class _Display:

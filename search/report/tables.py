@@ -23,7 +23,7 @@ class Row:
 
 def contenders_table(metric: str, rows: Sequence[Row]) -> Table:
     """Return the final comparison for the terminal."""
-    table = Table(title=f"{metric}, with 95 % intervals over examples; * the champion, chosen on validation")
+    table = Table(title=f"{metric} with 95 % intervals; validation is cross-fitted; * the champion, chosen on it")
     table.add_column("contender")
     table.add_column("members", justify="right")
     for split in ("validation", "test"):

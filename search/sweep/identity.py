@@ -31,17 +31,16 @@ def require_same(stored: Identity | None, now: Identity, folder: Path) -> None:
     if stored is None or stored == now:
         return
     key = next(k for k in sorted({*stored, *now}) if stored.get(k, _ABSENT) != now.get(k, _ABSENT))
-    was, wanted = (_shown(side.get(key, _ABSENT)) for side in (stored, now))
-    raise UsageError(
-        f"{key}: the study in {folder} was made with {was}, not {wanted}; choose another name=... for a new study"
-    )
+    if key not in stored or key not in now:
+        difference = "without it" if key in now else "with it"
+    else:
+        difference = f"with {_shown(stored[key])}, not {_shown(now[key])}"
+    raise UsageError(f"{key}: the study in {folder} was made {difference}; choose another name=... for a new study")
 
 
 _ABSENT = object()
 
 
 def _shown(value: Any) -> str:
-    if value is _ABSENT:
-        return "nothing there"
     text = "null" if value is None else str(value)
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."

@@ -62,13 +62,15 @@ class MlflowTracker:
         self._problems: list[str] = []
         self._parent: str | None = None
         self._opened, self._wake = threading.Event(), threading.Event()
-        self._deadline = float("inf")
+        self._ending = False
+        self._failing_since: float | None = None
         self._thread = threading.Thread(target=self._deliver, name="mlflow", daemon=True)
         self._thread.start()
 
     def parent_run(self) -> str | None:
-        """Wait for the parent run as long as the server may be away at the end of a search."""
-        self._opened.wait(_PATIENCE_SECONDS)
+        """Wait for the parent run, but not for a server that has been away for long."""
+        while not self._opened.wait(0.1) and not self._out_of_patience():
+            pass
         return self._parent
 
     def summarize(self, summary: Summary) -> None:
@@ -77,8 +79,8 @@ class MlflowTracker:
 
     def finish(self, status: str) -> str | None:
         """Wait for the thread to deliver what is left; return why something could not be delivered."""
-        self._deadline = time.monotonic() + _PATIENCE_SECONDS
         self._status = status
+        self._ending = True
         self._wake.set()
         self._thread.join()
         return "; ".join(self._problems) or None
@@ -91,14 +93,19 @@ class MlflowTracker:
                 projection = self._open(stored.run if stored else None)
                 self._parent = projection.parent
                 self._opened.set()
+                self._failing_since = None
                 return self._follow_log(projection, stored)
             except Exception as error:  # noqa: BLE001 - whatever the tracking server does, the search goes on
-                if is_refusal(error) or time.monotonic() > self._deadline:
+                self._failing_since = self._failing_since or time.monotonic()
+                if is_refusal(error) or (self._ending and self._out_of_patience()):
                     self._opened.set()
-                    self._problems.append(f"MLflow: {_one_line(error)}")
+                    self._problems.append(_explained(error))
                     return None
             self._wake.wait(_RETRY_SECONDS)
             time.sleep(_RETRY_SECONDS if self._wake.is_set() else 0)
+
+    def _out_of_patience(self) -> bool:
+        return self._failing_since is not None and time.monotonic() - self._failing_since > _PATIENCE_SECONDS
 
     def _follow_log(self, projection: Projection, stored: Delivered | None) -> None:
         fresh = Delivered(store=_digest(self._uri), position=0, experiment=projection.experiment, run=projection.parent)
@@ -163,6 +170,12 @@ def is_refusal(error: Exception) -> bool:
 
 def _digest(text: str) -> str:
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+
+
+def _explained(error: Exception) -> str:
+    if is_refusal(error):
+        return f"MLflow refuses it: {_one_line(error)}"
+    return f"MLflow is away ({_one_line(error)[:100]}); the same command delivers it later"
 
 
 def _one_line(error: Exception) -> str:

@@ -6,6 +6,7 @@ simply sent once more, by a projection that is opened anew.
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -35,6 +36,11 @@ def store_uri(uri: str | None, folder: Path) -> str:
             f"tracking.uri={uri}: MLflow 3 keeps runs in a database; e.g. sqlite:///{uri.split(':')[-1]}.db"
         )
     return uri
+
+
+def public_uri(uri: str) -> str:
+    """Return the address without a user's name and password."""
+    return re.sub(r"//[^/@]*@", "//", uri)
 
 
 class Projection:

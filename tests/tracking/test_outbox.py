@@ -104,7 +104,7 @@ def test_a_server_that_stays_away_is_told_later(
     monkeypatch.setattr(outbox, "_PATIENCE_SECONDS", 0.2)
     write(journal, range(2))
     problem = deliver(Server(store, tmp_path, failures=10_000), tmp_path, journal)
-    assert problem == "MLflow: connection refused"
+    assert problem == "MLflow is away (connection refused); the same command delivers it later"
     assert delivered(tmp_path, store) is None
     assert deliver(Server(store, tmp_path), tmp_path, journal) is None
     assert trial_runs(store) == ["0 FINISHED", "1 FINISHED"]
@@ -112,7 +112,7 @@ def test_a_server_that_stays_away_is_told_later(
 
 def test_a_server_that_refuses_is_not_asked_again(store: str, tmp_path: Path, journal: Journal) -> None:
     server = Server(store, tmp_path, failures=10_000, error=MlflowException.invalid_parameter_value("bad experiment"))
-    assert deliver(server, tmp_path, journal) == "MLflow: bad experiment"
+    assert deliver(server, tmp_path, journal) == "MLflow refuses it: bad experiment"
     assert server.failures == 9_999
 
 
