@@ -175,7 +175,8 @@ def _digest(text: str) -> str:
 def _explained(error: Exception) -> str:
     if is_refusal(error):
         return f"MLflow refuses it: {_one_line(error)}"
-    return f"MLflow is away ({_one_line(error)[:100]}); the same command delivers it later"
+    what = _one_line(error).partition(" with exception ")[0]  # the rest is urllib3's
+    return f"MLflow is away ({what[:150]}); the same command delivers it later"
 
 
 def _one_line(error: Exception) -> str:
