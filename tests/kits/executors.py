@@ -3,8 +3,6 @@
 import time
 from pathlib import Path
 
-import pytest
-
 from search.records import Decision, Outcome, Report, TrialState
 from search.sweep.executor import Executor, Happening
 from tests.kits.doubles import spec
@@ -37,11 +35,7 @@ def drain(executor: Executor, slot: int) -> list[Report | Outcome]:
 
 
 class ExecutorConformance:
-    """The suite; `executor` has at least two slots."""
-
-    @pytest.fixture
-    def executor(self) -> Executor:
-        raise NotImplementedError
+    """The suite; a subclass gives the fixture `executor`, with at least two slots."""
 
     def test_reports_come_in_order_and_the_outcome_last(self, executor: Executor, tmp_path: Path) -> None:
         executor.start(0, spec(7, [0.1, 0.3, 0.2], str(tmp_path)))
