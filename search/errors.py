@@ -1,5 +1,9 @@
-"""The one exception that the command line shows as a single line."""
+"""Errors that are told to the user in one line, without a traceback."""
 
 
 class UsageError(Exception):
-    """Something the user can mend; the message names the key, the value and what is allowed."""
+    """A configuration that cannot work; the message names the key, its value and what is allowed."""
+
+
+class GaveUpError(Exception):
+    """A search that stopped because going on would waste time; the message says why."""

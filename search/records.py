@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
@@ -27,7 +27,19 @@ class FailureKind(StrEnum):
     EXCEPTION = "exception"
     NON_FINITE = "non-finite"
     OUT_OF_MEMORY = "out-of-memory"
+    TIMEOUT = "timeout"
+    HANG = "hang"
     LOST_WORKER = "lost-worker"
+    PREEMPTED = "preempted"
+
+
+class Verdict(StrEnum):
+    """What a trial does after a report."""
+
+    GO_ON = "go on"
+    STOP = "stop"
+    PAUSE = "pause"
+    """Leave the worker, with a checkpoint; the trial may go on later."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +48,8 @@ class TrialSpec:
 
     `config` is the trial's whole configuration, resolved, without `space` and `choose`; `directory` is the
     only place where the worker writes. `teacher` names an array file of class probabilities (num_train, C)
-    or values (num_train,), to be imitated as `config["distill"]` says.
+    or values (num_train,), to be imitated as `config["distill"]` says. Each batch is worked through in
+    `micro_batches` parts, whose gradients are summed: the same training with less memory.
     """
 
     number: int
@@ -45,6 +58,7 @@ class TrialSpec:
     seed: int
     directory: str
     teacher: str | None = None
+    micro_batches: int = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +103,7 @@ class Decision:
 
     number: int
     step: int
-    stop: bool
+    verdict: Verdict
     reason: str
     time: float
 
@@ -108,6 +122,7 @@ class Outcome:
     """How a piece of work ended: one for each, always its last event.
 
     `value` is the objective at `best_step`, the step whose weights were kept; it is None where none was reached.
+    `peak_memory` is in bytes, of the worker's process ("host") and of its GPU ("device").
     """
 
     number: int
@@ -118,7 +133,27 @@ class Outcome:
     metrics: Mapping[str, float] = field(default_factory=dict)
     reason: str
     failure: Failure | None = None
+    peak_memory: Mapping[str, int] = field(default_factory=dict)
     seconds: float
+    time: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Paused:
+    """A trial left its worker as it was told. `so_far` is its Outcome should it never go on."""
+
+    number: int
+    step: int
+    so_far: Outcome
+    time: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Retried:
+    """An attempt at a trial failed, and there will be another one."""
+
+    number: int
+    failure: Failure
     time: float
 
 
@@ -139,15 +174,15 @@ def failed(
     )
 
 
-Event = Started | Report | Decision | Outcome
-_EVENTS: dict[str, type[Started | Report | Decision | Outcome]] = {
-    kind.__name__.lower(): kind for kind in (Started, Report, Decision, Outcome)
+Event = Started | Report | Decision | Paused | Retried | Outcome
+_EVENTS: dict[str, type[Event]] = {
+    kind.__name__.lower(): kind for kind in (Started, Report, Decision, Paused, Retried, Outcome)
 }
 
 
 def event_to_json(event: Event) -> str:
     """Return the event as one line of JSON (NaN and infinities as Python writes them)."""
-    return json.dumps({"event": type(event).__name__.lower(), **asdict(event)})
+    return json.dumps({"event": type(event).__name__.lower(), **_plain(event)})
 
 
 def event_from_json(line: str) -> Event:
@@ -155,11 +190,25 @@ def event_from_json(line: str) -> Event:
     try:
         fields = json.loads(line)
         kind = _EVENTS[fields.pop("event")]
-        if kind is Outcome:
-            fields["state"] = TrialState(fields["state"])
-            if fields["failure"] is not None:
-                failure = fields["failure"]
-                fields["failure"] = Failure(**{**failure, "kind": FailureKind(failure["kind"])})
-        return kind(**fields)
+        return kind(**_typed(fields))
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"not an event: {line[:80]!r}") from error
+
+
+def _plain(record: Event | Failure) -> dict[str, Any]:
+    """Return a record's fields; dataclasses.asdict copies deeply, at ten times the price."""
+    return {k: _plain(v) if isinstance(v, Outcome | Failure) else v for k, v in vars(record).items()}
+
+
+def _typed(fields: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields with those that JSON knows no type for brought back to theirs."""
+    if "state" in fields:
+        fields["state"] = TrialState(fields["state"])
+    if "verdict" in fields:
+        fields["verdict"] = Verdict(fields["verdict"])
+    if fields.get("failure") is not None:
+        failure = fields["failure"]
+        fields["failure"] = Failure(**{**failure, "kind": FailureKind(failure["kind"])})
+    if "so_far" in fields:
+        fields["so_far"] = Outcome(**_typed(fields["so_far"]))
+    return fields

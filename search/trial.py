@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
+import gc
 import io
+import json
 import platform
 import time
 import traceback
@@ -18,14 +21,18 @@ from search.config.build import factory
 from search.errors import UsageError
 from search.files import write_atomically
 from search.keyed import keyed_int
+from search.layout import CHECKPOINT, CONFIG, OUTCOME, WEIGHTS, predictions_of
+from search.memory import peak_memory, reset_peak_memory
 from search.records import (
     Decision,
     FailureKind,
     Outcome,
+    Paused,
     PredictSpec,
     Report,
     TrialSpec,
     TrialState,
+    Verdict,
     Work,
     event_to_json,
     failed,
@@ -38,9 +45,6 @@ from search.train.loop import Fitted, NonFiniteError, Plan, Training, predict, s
 from search.train.losses import DistillationLoss, Loss, hard_loss
 from search.train.metrics import Metric, objective
 
-CHECKPOINT = "checkpoint.safetensors"
-WEIGHTS = "weights.safetensors"
-OUTCOME = "outcome.json"
 _NO_MEMORY = "can't allocate memory"  # torch raises a RuntimeError for it on a CPU
 OBJECTIVE = "objective"
 """Name under which every report carries the figure that trials are compared by."""
@@ -67,24 +71,44 @@ class Runner:
         self._resident: Batches | None = None
         torch.set_num_threads(equipment.threads)
 
-    def __call__(self, work: Work, report: Callable[[Report], Decision]) -> Outcome:
+    def __call__(self, work: Work, report: Callable[[Report], Decision]) -> Paused | Outcome:
         """Do the work; failures become the Outcome's, with their kind."""
         started = time.time()
+        self._begin_memory()
+        last: Paused | Outcome
         try:
-            outcome = self._train(work, report) if isinstance(work, TrialSpec) else self._predict(work)
+            last = self._train(work, report) if isinstance(work, TrialSpec) else self._predict(work)
         except Exception as error:  # noqa: BLE001 - user code may raise anything; the search goes on
-            outcome = _failed(work.number, error, time.time() - started)
+            last = _failed(work.number, error, time.time() - started)
+        if isinstance(last, Paused):
+            return last
+        last = dataclasses.replace(last, peak_memory=self._peak_memory())
         if isinstance(work, TrialSpec):
-            Path(work.directory).mkdir(parents=True, exist_ok=True)
-            write_atomically(Path(work.directory) / OUTCOME, event_to_json(outcome).encode())
-            (Path(work.directory) / CHECKPOINT).unlink(missing_ok=True)  # not before the outcome is there
-        return outcome
+            directory = Path(work.directory)
+            directory.mkdir(parents=True, exist_ok=True)
+            write_atomically(directory / OUTCOME, event_to_json(last).encode())
+            (directory / CHECKPOINT).unlink(missing_ok=True)  # not before the outcome is there
+        return last
 
-    def _train(self, spec: TrialSpec, report: Callable[[Report], Decision]) -> Outcome:
+    def _begin_memory(self) -> None:
+        reset_peak_memory()
+        if self._device.type == "cuda":
+            gc.collect()  # an earlier failure's frames hold on to its tensors
+            torch.cuda.empty_cache()
+            torch.cuda.reset_peak_memory_stats(self._device)
+
+    def _peak_memory(self) -> dict[str, int]:
+        host = {"host": peak_memory()}
+        return (
+            {**host, "device": torch.cuda.max_memory_allocated(self._device)} if self._device.type == "cuda" else host
+        )
+
+    def _train(self, spec: TrialSpec, report: Callable[[Report], Decision]) -> Paused | Outcome:
         started = time.time()
         directory = Path(spec.directory)
         directory.mkdir(parents=True, exist_ok=True)
         config = spec.config
+        write_atomically(directory / CONFIG, json.dumps(config, indent=1).encode())
         metric = objective(config["metric"]["name"], config["metric"]["mode"], self._dataset.examples.task)
         seed_everything(keyed_int(spec.seed, "init"))
         model = build(config["model"], self._dataset).to(self._device)
@@ -96,17 +120,20 @@ class Runner:
             batches=self._batches(config["trainer"]),
             dataset=self._dataset,
             objective=metric,
-            plan=_plan(config["trainer"]),
+            plan=_plan(config["trainer"], spec.micro_batches),
             seed=spec.seed,
         )
         reporter = _Reporter(spec.number, metric, report)
         fitted = training.fit(reporter, checkpoint=directory / CHECKPOINT)
         self._keep(directory, model, fitted)
-        return reporter.outcome(fitted, seconds=time.time() - started)
+        outcome = reporter.outcome(fitted, seconds=time.time() - started)
+        if fitted.paused:
+            return Paused(number=spec.number, step=fitted.steps, so_far=outcome, time=outcome.time)
+        return outcome
 
     def _keep(self, directory: Path, model: Estimator, fitted: Fitted) -> None:
         save_state(directory / WEIGHTS, model.state_dict())
-        save_array(directory / "validation.npy", fitted.predictions)
+        save_array(directory / predictions_of("validation"), fitted.predictions)
 
     def _predict(self, spec: PredictSpec) -> Outcome:
         started = time.time()
@@ -114,7 +141,7 @@ class Runner:
             model = load_model(Path(directory), config, self._dataset).to(self._device)
             indices = self._dataset.split.of(spec.split)
             predictions = predict(model, self._batches(config["trainer"]), indices, self._dataset.examples.task)
-            save_array(Path(directory) / f"{spec.split}.npy", predictions)
+            save_array(Path(directory) / predictions_of(spec.split), predictions)
         return Outcome(
             number=spec.number,
             state=TrialState.COMPLETE,
@@ -150,18 +177,18 @@ class _Reporter:
     def __init__(self, number: int, metric: Metric, report: Callable[[Report], Decision]) -> None:
         self._number, self._report = number, report
         self._key = f"val/{metric.name}"
-        self._stopped_by_driver = False
+        self._told_to_leave = False
 
-    def __call__(self, step: int, figures: Mapping[str, float]) -> str | None:
+    def __call__(self, step: int, figures: Mapping[str, float]) -> tuple[Verdict, str]:
         metrics = {OBJECTIVE: figures[self._key], **figures}
         decision = self._report(Report(number=self._number, step=step, metrics=metrics, time=time.time()))
-        self._stopped_by_driver = decision.stop
-        return (decision.reason or "told to stop") if decision.stop else None
+        self._told_to_leave = decision.verdict is not Verdict.GO_ON
+        return decision.verdict, decision.reason or "told to stop"
 
     def outcome(self, fitted: Fitted, seconds: float) -> Outcome:
         return Outcome(
             number=self._number,
-            state=TrialState.PRUNED if self._stopped_by_driver else TrialState.COMPLETE,
+            state=TrialState.PRUNED if fitted.stopped and self._told_to_leave else TrialState.COMPLETE,
             value=fitted.figures[self._key],
             best_step=fitted.best_step,
             steps=fitted.steps,
@@ -202,8 +229,9 @@ def save_array(path: Path, array: Array) -> None:
     write_atomically(path, buffer.getvalue())
 
 
-def _plan(trainer: Mapping[str, Any]) -> Plan:
-    return Plan(**{key: trainer[key] for key in ("epochs", "batch_size", "patience", "checkpoint_every")})
+def _plan(trainer: Mapping[str, Any], micro_batches: int) -> Plan:
+    settings = {key: trainer[key] for key in ("epochs", "batch_size", "patience", "checkpoint_every")}
+    return Plan(**settings, micro_batches=micro_batches)
 
 
 def _device(name: str) -> str:

@@ -30,7 +30,7 @@ FAILURES = st.builds(Failure, kind=st.sampled_from(FailureKind), message=st.text
 EVENTS: st.SearchStrategy[Event] = st.one_of(
     st.builds(Started, number=COUNT, params=PARAMS, seed=COUNT, time=FINITE),
     st.builds(Report, number=COUNT, step=COUNT, metrics=METRICS, time=FINITE),
-    st.builds(Decision, number=COUNT, step=COUNT, stop=st.booleans(), reason=st.text(), time=FINITE),
+    st.builds(Decision, number=COUNT, step=COUNT, verdict=st.sampled_from(Verdict), reason=st.text(), time=FINITE),
     st.builds(
         Outcome,
         number=COUNT,
@@ -57,7 +57,7 @@ STORED = {
     ),
     "decision": (
         '{"event": "decision", "number": 3, "step": 1, "stop": true, "reason": "rung", "time": 2.5}',
-        Decision(number=3, step=1, stop=True, reason="rung", time=2.5),
+        Decision(number=3, step=1, verdict=Verdict.STOP, reason="rung", time=2.5),
     ),
     "complete": (
         (

@@ -13,15 +13,15 @@ from omegaconf.errors import OmegaConfBaseException
 
 import search
 from search.apps.composed import composed
+from search.apps.exits import GAVE_UP, INTERRUPTED, USAGE_ERROR
+from search.apps.interrupts import raise_on_signals
 from search.apps.naming import register_resolvers
 from search.config import schema
 from search.config.arguments import expand
 from search.config.messages import one_line
-from search.errors import UsageError
+from search.errors import GaveUpError, UsageError
 
 CONFIG = "search"
-USAGE_ERROR = 2
-INTERRUPTED = 75  # EX_TEMPFAIL: the same command goes on
 
 
 def config_folder() -> Path:
@@ -38,6 +38,7 @@ def main() -> int:
     sys.path.insert(0, str(Path.cwd()))  # the user's own modules, also in workers
     schema.register()
     register_resolvers()
+    raise_on_signals()
     try:
         sys.argv[1:] = expand(sys.argv[1:], conf, CONFIG)
         return _run(conf)
@@ -68,6 +69,8 @@ def _run(conf: Path) -> int:
             codes.append(run(checked))
         except UsageError as error:  # caught here: Hydra would add lines of its own, and drop a multirun's other jobs
             codes.append(_refuse(str(error)))
+        except GaveUpError as error:
+            codes.append(_refuse(str(error), GAVE_UP))
 
     try:
         job()
@@ -80,9 +83,9 @@ def _run(conf: Path) -> int:
     return max(codes, default=0)
 
 
-def _refuse(message: str) -> int:
+def _refuse(message: str, code: int = USAGE_ERROR) -> int:
     print(f"search: {message}", file=sys.stderr)
-    return USAGE_ERROR
+    return code
 
 
 if __name__ == "__main__":

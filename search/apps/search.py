@@ -10,15 +10,22 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 
 from search.apps.composed import Composed
+from search.apps.interrupts import asked_on_signals
 from search.apps.report import report
 from search.apps.session import Session
-from search.errors import UsageError
+from search.errors import GaveUpError, UsageError
+from search.layout import LOG
 from search.records import TrialState
 from search.report.progress import ProgressDisplay, SteadyConsole
 from search.sweep import pruners, samplers
+from search.sweep.disk import Disk
 from search.sweep.driver import Budget, Driver
+from search.sweep.history import History
 from search.sweep.journal import EVENTS, Journal
 from search.sweep.study import Study
+
+_PAUSING = 0.6
+"""Share of the grace after an interruption in which trials may pause; the rest is for leaving."""
 
 
 def run(composed: Composed) -> int:
@@ -32,7 +39,7 @@ def run(composed: Composed) -> int:
     journal = Journal(session.folder, maximize=session.metric.maximize)
     status = "KILLED"
     try:
-        study = Study(journal, session.space, session.identity, maximize=session.metric.maximize)
+        study = _study(session, journal)
         driver = _driver(session, study)
         stages: dict[str, Callable[[], None]] = {
             "search": lambda: _search(session, study, driver),
@@ -68,19 +75,33 @@ def _check_resume(session: Session) -> None:
         raise UsageError(f"{why}: {session.folder} holds no study; check name=... or search first")
 
 
+def _study(session: Session, journal: Journal) -> Study:
+    cfg, maximize = session.cfg, session.metric.maximize
+    need_history = cfg.sampler.kind in samplers.NEED_HISTORY or cfg.pruner.kind in pruners.NEED_HISTORY
+    return Study(
+        journal,
+        session.space,
+        session.identity,
+        maximize=maximize,
+        history=History(maximize=maximize) if need_history else None,
+        extend=cfg.resume == "extend",
+    )
+
+
 def _driver(session: Session, study: Study) -> Driver:
     cfg, space = session.cfg, session.space
     return Driver(
         study=study,
         make_sampler=lambda taken: samplers.make(cfg.sampler.kind, space, cfg.seed, taken, cfg.budget.trials),
         pruner=pruners.make(
-            session.plain("pruner"), most_steps=session.most_steps(), study=study.history, maximize=study.maximize
+            session.plain("pruner"), most_steps=session.most_steps(), history=study.history, maximize=study.maximize
         ),
         budget=Budget(
             trials=cfg.budget.trials,
             seconds=None if cfg.budget.hours is None else cfg.budget.hours * 3600,
             patience=cfg.budget.patience,
         ),
+        failures=session.failures(),
         first=session.first,
         make_spec=session.spec,
         planned_steps=session.planned_steps,
@@ -93,19 +114,20 @@ def _search(session: Session, study: Study, driver: Driver) -> None:
     if driver.remaining() or session.undelivered(study.journal):
         session.tracker(study.journal)
     if driver.remaining():
-        _run_trials(session, driver)
+        _run_trials(session, study, driver)
     if study.progress.best is not None:
         return
     if not study.outcomes:
         raise UsageError(f"budget.hours={session.cfg.budget.hours}: spent before a trial ended")
-    first = min(study.outcomes)
-    raise UsageError(
-        f"all {study.progress.finished} trials failed; the first: {study.outcomes[first].reason} "
-        f"(see {study.directory(first) / 'log.txt'})"
-    )
+    raise UsageError(f"all {study.progress.finished} trials failed; {_first_failure(study)}")
 
 
-def _run_trials(session: Session, driver: Driver) -> None:
+def _first_failure(study: Study) -> str:
+    number = min(n for n, outcome in study.outcomes.items() if outcome.failure is not None)
+    return f"the first was trial {number}: {study.outcomes[number].reason} (see {study.directory(number) / LOG})"
+
+
+def _run_trials(session: Session, study: Study, driver: Driver) -> None:
     for option in session.left_out:
         session.console.print(f"note: {option} does not fit this data and is left out", style="dim")
     for sentence in session.space.defaults_moved():
@@ -115,10 +137,21 @@ def _run_trials(session: Session, driver: Driver) -> None:
         f"searching {len(session.space.dimensions)} dimensions with {executor.num_slots} workers; "
         f"the study is in {session.folder}"
     )
+    disk = Disk(
+        session.folder,
+        keep=session.cfg.squeeze.keep,
+        checkpoint_bytes=session.cfg.budget.checkpoints * 2**30,
+        maximize=study.maximize,
+    )
+    disk.restore(study)
     display = ProgressDisplay(session.console, driver.total)
-    driver.watchers.append(display)
-    with display:
+    driver.watchers += [disk, display]
+    with display, asked_on_signals(lambda: driver.interrupt(_PAUSING * session.cfg.cluster.grace)):
         driver.run(executor)
+    if driver.interrupted:
+        raise KeyboardInterrupt
+    if driver.broken is not None:
+        raise GaveUpError(f"{driver.broken}; {_first_failure(study)}; the same command goes on once it is mended")
 
 
 def _squeeze(session: Session, study: Study) -> None:

@@ -19,11 +19,13 @@ from omegaconf import OmegaConf
 from rich.console import Console
 
 from search.apps.composed import Composed
+from search.apps.interrupts import raise_on_signals
 from search.config.build import factory
 from search.config.schema import SearchConfig
 from search.errors import UsageError
 from search.keyed import keyed_int
-from search.records import Params, TrialSpec
+from search.records import FailureKind, Params, TrialSpec
+from search.sweep.failures import FailurePolicy, Failures
 from search.sweep.identity import Identity, flatten
 from search.sweep.journal import Journal, trial_folder
 from search.tracking.outbox import MlflowTracker, delivered
@@ -140,8 +142,12 @@ class Session:
                 workers=cluster.workers,
                 cpus_per_trial=cluster.cpus_per_trial,
                 gpus_per_trial=0.0 if without_gpu else cluster.gpus_per_trial,
+                memory_per_trial=cluster.memory_per_trial,
+                recycle_trials=cluster.recycle_trials,
+                recycle_growth=cluster.recycle_growth,
             ),
         )
+        raise_on_signals()  # Ray took the handlers
         self._resources.enter_context(executor)
         token = self.folder / "token"
         token.write_text(uuid.uuid4().hex)
@@ -154,6 +160,20 @@ class Session:
             )
         )
         return executor
+
+    def failures(self) -> Failures:
+        """Return a new count of failures under the configuration's policy."""
+        node = self.cfg.failures
+        retries = self.plain("failures")["retries"]
+        return Failures(
+            FailurePolicy(
+                retries={FailureKind(key.replace("_", "-")): budget for key, budget in retries.items()},
+                hang_seconds=node.hang_seconds,
+                timeout_seconds=node.timeout_seconds,
+                window=node.window,
+                share=node.share,
+            )
+        )
 
     def planned_steps(self, params: Params) -> int:
         """Return how many epochs a trial plans."""

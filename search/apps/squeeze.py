@@ -16,13 +16,14 @@ from search.apps.report import rows_of
 from search.apps.session import Session
 from search.errors import UsageError
 from search.keyed import keyed_int
+from search.layout import CONFIG, predictions_of
 from search.post.contenders import Candidate, Selection, champion_of, judged, select, weighted
 from search.post.results import FILE, Results
 from search.records import PredictSpec, TrialSpec, TrialState
 from search.report.progress import WorkDisplay
 from search.report.tables import contenders_markdown
 from search.space import settings_of
-from search.sweep.driver import run_all
+from search.sweep.batch import run_all
 from search.sweep.study import Study
 from search.tracking.outbox import delivered, summary_digest
 from search.tracking.tracker import Summary
@@ -59,7 +60,7 @@ def _made_from(session: Session, study: Study) -> str:
 def _make(session: Session, study: Study, made_from: str) -> Results:
     """Choose and train the contenders, choose the champion on validation, then open the test split."""
     configs = _trial_configs(session, study)
-    trials = [folder for folder in configs if (session.folder / folder / "validation.npy").exists()]
+    trials = list(configs)
     configs |= _student_configs(session, study)
     if not trials:
         raise UsageError(f"squeeze: no trial left predictions in {session.folder / 'trials'}")
@@ -98,11 +99,16 @@ def _make(session: Session, study: Study, made_from: str) -> Results:
 
 
 def _trial_configs(session: Session, study: Study) -> dict[str, Mapping[str, Any]]:
-    """Return the configuration of every trial that did not fail."""
-    return {
-        str(study.directory(number).relative_to(session.folder)): session.space.configure(study.params[number])
+    """Return what was trained in every trial that left predictions of this data (the best `squeeze.keep`)."""
+    folders = {
+        str(study.directory(number).relative_to(session.folder)): study.directory(number)
         for number, outcome in sorted(study.outcomes.items())
-        if outcome.state is not TrialState.FAILED
+        if outcome.state is not TrialState.FAILED and number >= study.comparable_from
+    }
+    return {
+        relative: json.loads((folder / CONFIG).read_text())
+        for relative, folder in folders.items()
+        if (folder / predictions_of("validation")).exists()
     }
 
 
@@ -111,7 +117,7 @@ def _student_configs(session: Session, study: Study) -> dict[str, Mapping[str, A
     best = study.progress.best
     if best is None:
         return {}
-    config = session.space.configure(study.params[best.number])
+    config = json.loads((study.directory(best.number) / CONFIG).read_text())
     if session.cfg.squeeze.student is not None:
         config["model"] = settings_of(session.plain("squeeze")["student"])
     return dict.fromkeys(_STUDENTS.values(), config)
@@ -136,7 +142,7 @@ def _train_students(session: Session, configs: Configs, teacher: Candidate) -> l
     ]
     epochs = specs[0].config["trainer"]["epochs"]
     with WorkDisplay(session.console, "distilling the ensemble", list(_STUDENTS), epochs) as display:
-        outcomes = run_all(session.executor, specs, display)
+        outcomes = run_all(session.executor, specs, display, session.failures())
     candidates = []
     for (name, place), outcome in zip(_STUDENTS.items(), outcomes, strict=True):
         if outcome.state is TrialState.FAILED:
@@ -203,7 +209,7 @@ def _tell(session: Session, study: Study, results: Results) -> None:
 
 def _predict(session: Session, configs: Configs, members: Sequence[str], split: str) -> None:
     """Have the workers predict a split with the members that have not done it yet, an equal share each."""
-    missing = [m for m in members if not (session.folder / m / f"{split}.npy").exists()]
+    missing = [m for m in members if not (session.folder / m / predictions_of(split)).exists()]
     if not missing:
         return
     slots = session.executor.num_slots
@@ -214,7 +220,7 @@ def _predict(session: Session, configs: Configs, members: Sequence[str], split: 
     ]
     names = [f"worker {i + 1}" for i in range(len(work))]
     with WorkDisplay(session.console, f"predicting the {split} split", names, 0) as display:
-        outcomes = run_all(session.executor, work, display)
+        outcomes = run_all(session.executor, work, display, session.failures())
     for outcome in outcomes:
         if outcome.failure is not None:
             raise RuntimeError(f"predicting the {split} split failed: {outcome.failure.traceback}")
@@ -225,5 +231,5 @@ def _targets(session: Session, split: str) -> Array:
 
 
 def _load(session: Session, folder: str, split: str) -> Array:
-    array: Array = np.load(Path(session.folder) / folder / f"{split}.npy", allow_pickle=False)
+    array: Array = np.load(Path(session.folder) / folder / predictions_of(split), allow_pickle=False)
     return array

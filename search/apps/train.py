@@ -7,7 +7,7 @@ import time
 
 from search.apps.session import Session
 from search.errors import UsageError
-from search.records import Decision, Report, TrialState
+from search.records import Decision, Outcome, Report, TrialState, Verdict
 from search.sweep.identity import require_same
 from search.sweep.journal import read_attributes, read_trials
 from search.sweep.study import IDENTITY
@@ -33,10 +33,11 @@ def train_again(session: Session) -> int:
     def report(said: Report) -> Decision:
         figures = "  ".join(f"{key} {value:.4f}" for key, value in said.metrics.items())
         session.console.print(f"epoch {said.step}: {figures}", highlight=False)
-        return Decision(number=number, step=said.step, stop=False, reason="", time=said.time)
+        return Decision(number=number, step=said.step, verdict=Verdict.GO_ON, reason="", time=said.time)
 
     equipment = Equipment(dataset=session.dataset, device=session.cfg.device, threads=session.cfg.trainer.threads)
     outcome = Runner(equipment)(spec, report)
+    assert isinstance(outcome, Outcome)  # it was never told to pause
     if outcome.state is TrialState.FAILED:
         assert outcome.failure is not None
         session.console.print(outcome.failure.traceback or outcome.reason, markup=False, highlight=False)

@@ -14,17 +14,18 @@ from search.config.messages import suggestion
 from search.config.schema import SearchConfig
 from search.errors import UsageError
 
-STAGES = ("search", "squeeze", "report", "train")
-"""The stages that exist, in the order in which they run; `train` runs on request only."""
+STAGES = ("search", "squeeze", "report", "sync", "train")
+"""The stages that exist, in the order in which they run; the last two run alone and on request only."""
 
+RETRIED = ("exception", "non_finite", "out_of_memory", "timeout", "hang", "lost_worker", "preempted")
 _CHOICES: dict[str, tuple[Any, ...]] = {
-    "resume": ("auto", "must", "never"),
+    "resume": ("auto", "must", "never", "extend"),
     "fused": ("auto", "off", False),  # YAML reads off as false
     "metric.mode": (None, "max", "min"),
     "metric.name": (None, "accuracy", "loss", "rmse", "mae", "r2"),
     "trainer.loading": ("memory", "loader"),
     "sampler.kind": ("random", "qmc", "tpe", "grid"),
-    "pruner.kind": ("none", "asha", "median", "hyperband"),
+    "pruner.kind": ("none", "asha", "promotion", "median", "hyperband", "optuna_sha"),
     "cluster.kind": ("local", "existing"),
     "squeeze.metric": (None, "accuracy", "loss", "rmse", "mae", "r2"),
     "data.task": (None, "classification", "regression"),
@@ -38,12 +39,18 @@ _AT_LEAST: dict[str, float] = {
     "trainer.patience": 1,
     "trainer.checkpoint_every": 1,
     "trainer.loader_workers": 0,
+    "budget.checkpoints": 0,
+    "failures.window": 1,
+    **{f"failures.retries.{kind}": 0 for kind in RETRIED},
     "cluster.workers": 1,
     "cluster.cpus": 1,
     "cluster.gpus": 0,
     "cluster.gpus_per_trial": 0,
+    "cluster.recycle_trials": 1,
+    "cluster.grace": 1,
     "seed": 0,
     "split.seed": 0,
+    "squeeze.keep": 1,
     "squeeze.top_k": 1,
     "squeeze.picks": 1,
     "squeeze.folds": 2,
@@ -54,7 +61,15 @@ _AT_LEAST: dict[str, float] = {
     "pruner.reduction_factor": 2,
     "data.limit": 1,
 }
-_ABOVE_ZERO = ("budget.hours", "cluster.cpus_per_trial", "squeeze.distill.temperature")
+_ABOVE_ZERO = (
+    "budget.hours",
+    "cluster.cpus_per_trial",
+    "cluster.memory_per_trial",
+    "cluster.recycle_growth",
+    "failures.hang_seconds",
+    "failures.timeout_seconds",
+    "squeeze.distill.temperature",
+)
 
 
 def check(cfg: SearchConfig) -> None:
@@ -68,6 +83,7 @@ def check(cfg: SearchConfig) -> None:
         _each(node, key, partial(_is_at_least, bound), f"must be at least {bound:g}")
     for key in _ABOVE_ZERO:
         _each(node, key, lambda v: v is None or v > 0, "must be above 0")
+    _each(node, "failures.share", lambda v: 0 < v <= 1, "must lie above 0 and up to 1")
     _each(node, "squeeze.distill.mix", lambda v: 0 <= v <= 1, "must lie in 0 to 1")
     _check_name(cfg.name)
     _check_stages(cfg)
@@ -111,6 +127,8 @@ def _check_stages(cfg: SearchConfig) -> None:
             raise UsageError(f"stages: {stage} does not exist; {suggestion(stage, STAGES)}")
     if "train" in cfg.stages and (list(cfg.stages) != ["train"] or cfg.trial is None):
         raise UsageError("stages=[train]: runs alone and needs trial=N, the number of the trial to run again")
+    if "sync" in cfg.stages and (list(cfg.stages) != ["sync"] or not cfg.tracking.enabled):
+        raise UsageError("stages=[sync]: runs alone and needs tracking")
     if cfg.trial is not None and cfg.trial < 0:
         raise UsageError(f"trial={cfg.trial}: must be at least 0")
 

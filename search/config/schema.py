@@ -25,9 +25,34 @@ class Metric:
 class Budget:
     """When the search asks for no more trials; totals of the study, so a resumed search spends the rest."""
 
-    trials: int = MISSING
+    trials: int = MISSING  # total
     hours: float | None = MISSING  # wall time; running trials are stopped at their next report
     patience: int | None = MISSING  # finished trials in a row without a better one
+    checkpoints: float = MISSING  # GiB of paused trials' checkpoints; who loses one trains again from the seed
+
+
+@dataclass
+class Retries:
+    """How often one trial is tried again after a failure of a kind; null: always."""
+
+    exception: int | None = MISSING
+    non_finite: int | None = MISSING
+    out_of_memory: int | None = MISSING  # each time with batches worked through in twice as many parts
+    timeout: int | None = MISSING
+    hang: int | None = MISSING
+    lost_worker: int | None = MISSING
+    preempted: int | None = MISSING
+
+
+@dataclass
+class FailuresNode:
+    """What failures cost."""
+
+    retries: Retries = field(default_factory=Retries)
+    hang_seconds: float | None = MISSING  # without a report, before a trial is ended by force; null: never
+    timeout_seconds: float | None = MISSING  # in a worker
+    window: int = MISSING  # the search stops once `share` of the last `window` trials failed for one cause
+    share: float = MISSING
 
 
 @dataclass
@@ -66,6 +91,10 @@ class Cluster:
     workers: int | None = MISSING  # null: as many as fit
     cpus_per_trial: float = MISSING
     gpus_per_trial: float | None = MISSING  # fractions share a GPU; null: 1 on a GPU, else 0
+    memory_per_trial: float | None = MISSING  # GiB of the nodes' memory; null: not reckoned with
+    recycle_trials: int | None = MISSING  # pieces of work after which a worker is replaced; null: never
+    recycle_growth: float | None = MISSING  # GiB grown since its first piece of work, after which it is replaced
+    grace: float = MISSING  # seconds between the first Ctrl-C or SIGTERM and the exit
 
 
 @dataclass
@@ -89,6 +118,7 @@ class Distill:
 class Squeeze:
     """What is made of the finished trials."""
 
+    keep: int = MISSING  # trials, the best, whose weights and predictions stay on disk
     top_k: int = MISSING  # members of the uniform ensemble
     picks: int = MISSING  # greedy selection with replacement: number of picks
     metric: str | None = MISSING  # what selection looks at; null: the loss
@@ -113,6 +143,7 @@ class SearchConfig:
     enqueue: list[Any] = MISSING
     metric: Metric = field(default_factory=Metric)
     budget: Budget = field(default_factory=Budget)
+    failures: FailuresNode = field(default_factory=FailuresNode)
     split: Split = field(default_factory=Split)
     trainer: Trainer = field(default_factory=Trainer)
     data: Any = MISSING
@@ -227,14 +258,14 @@ class Sampler:
 
 @dataclass
 class Pruner:
-    """When poor trials are stopped; `kind` is one of none, asha, median, hyperband."""
+    """When poor trials are stopped; `kind` is one of none, asha, promotion, median, hyperband, optuna_sha."""
 
     kind: str = MISSING
 
 
 @dataclass
 class Asha(Pruner):
-    """Asynchronous successive halving (Li et al. 2020), stop rule, over our own rung table."""
+    """Asynchronous successive halving (Li et al. 2020) over our own rung table."""
 
     rungs: list[float] = MISSING  # fractions of a trial's planned epochs
     eta: int = MISSING  # one of eta goes on
@@ -256,13 +287,21 @@ class Hyperband(Pruner):
     reduction_factor: int = MISSING
 
 
+@dataclass
+class OptunaSha(Pruner):
+    """Optuna's SuccessiveHalvingPruner."""
+
+    min_resource: int = MISSING
+    reduction_factor: int = MISSING
+
+
 _GROUPS: dict[str, dict[str, type]] = {
     "model": {"linear": Linear, "mlp": MLP, "cnn": CNN},
     "optimizer": {"adam": Adam, "sgd": SGD},
     "schedule": {"constant": Constant, "cosine": Cosine},
     "data": {"bundled": BundledData, "fashion_mnist": FashionMNIST, "csv": CSV},
     "sampler": {"sampler": Sampler},
-    "pruner": {"pruner": Pruner, "asha": Asha, "median": Median, "hyperband": Hyperband},
+    "pruner": {"pruner": Pruner, "asha": Asha, "median": Median, "hyperband": Hyperband, "optuna_sha": OptunaSha},
 }
 
 

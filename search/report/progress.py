@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from search.records import Event, Outcome, Report, Started, TrialState
+from search.records import Event, Outcome, Paused, Report, Retried, Started, TrialState
 from search.sweep.study import Progress
 
 _LINE_SECONDS = 5.0
@@ -69,6 +69,13 @@ class ProgressDisplay(_Display):
         """Show an event."""
         if isinstance(event, Started):
             self._running.add(event.number)
+        elif isinstance(event, Paused):
+            self._running.discard(event.number)
+        elif isinstance(event, Retried):
+            self._running.discard(event.number)
+            self._console.print(
+                f"trial {event.number} is tried again: {event.failure.message}", style="yellow", markup=False
+            )
         elif isinstance(event, Outcome):
             self._running.discard(event.number)
             self._ended_here += 1

@@ -6,21 +6,41 @@ There is no barrier: a slot that becomes free gets the next trial at once. The d
 from __future__ import annotations
 
 import dataclasses
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
-from search.records import Decision, Event, FailureKind, Outcome, Params, Report, Started, TrialSpec, Work
-from search.sweep.executor import Executor
+from search.layout import OUTCOME
+from search.records import (
+    Decision,
+    Event,
+    FailureKind,
+    Outcome,
+    Params,
+    Paused,
+    Report,
+    Retried,
+    Started,
+    TrialSpec,
+    Verdict,
+    failed,
+)
+from search.sweep.executor import Executor, Said
+from search.sweep.failures import Failures
 from search.sweep.journal import outcome_on_disk
-from search.sweep.pruners import Pruner
+from search.sweep.pruners import GO_ON, Pruner, Ruling
 from search.sweep.samplers import Sampler
 from search.sweep.study import Progress, Study
 
-MAX_LOST_WORKERS = 3
-"""How often one trial is handed to another worker after its own died."""
 _POLL_SECONDS = 0.5
+_LOOK_SECONDS = 1.0
+"""How often running trials are looked at for hanging."""
+_OUT_OF_TIME: Ruling = (Verdict.STOP, "budget.hours is spent")
+_CLOSING: Ruling = (Verdict.PAUSE, "the search was interrupted")
+_UNHEARD = (FailureKind.LOST_WORKER, FailureKind.PREEMPTED, FailureKind.HANG, FailureKind.TIMEOUT)
+"""Failures of workers that may have left an Outcome which nobody heard."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +60,15 @@ class Watcher(Protocol):
         ...
 
 
+@dataclass
+class _Running:
+    """The trial in a slot: when it was handed over and last heard of."""
+
+    number: int
+    began: float
+    heard: float
+
+
 class Driver:
     """One search."""
 
@@ -50,48 +79,42 @@ class Driver:
         make_sampler: Callable[[Sequence[Params]], Sampler],
         pruner: Pruner,
         budget: Budget,
+        failures: Failures,
         first: Sequence[Params],
         make_spec: Callable[[int, Params], TrialSpec],
         planned_steps: Callable[[Params], int],
         shown: Callable[[Params], Params],
         clock: Callable[[], float],
         watchers: Sequence[Watcher] = (),
+        poll_seconds: float = _POLL_SECONDS,
     ) -> None:
         """Take up the study.
 
         `first` are the parameters of the first trials; `make_sampler` is given all that are not to be sampled.
         `planned_steps` says how many reports a trial makes, `shown` how its parameters are named for people.
         """
-        self._study, self._pruner, self._budget = study, pruner, budget
+        self._study, self._pruner, self._budget, self._failures = study, pruner, budget, failures
         self._make_spec, self._planned_steps, self._shown = make_spec, planned_steps, shown
-        self._clock = clock
+        self._clock, self._poll_seconds = clock, poll_seconds
         self.watchers = list(watchers)
+        self.broken: str | None = None
+        """Why the search gave up, if it did."""
+        self._grace: float | None = None
+        self._leave_at: float | None = None
         self._waiting: deque[int] = deque()
-        self._lost: Counter[int] = Counter()
-        self._spent = 0.0
+        self._running: dict[int, _Running] = {}
+        self._prepared: TrialSpec | None = None
+        self._looked = self._spent = 0.0
         self._began: float | None = None
         self._restore()
         self._named = deque(params for params in first if params not in study.params)
         self._sampler = make_sampler([*study.params, *self._named])
         self.total = budget.trials if self._sampler.size is None else min(budget.trials, self._sampler.size)
 
-    def _restore(self) -> None:
-        """Replay the study through the pruner, so that rungs stand as they stood, and take up what was running."""
-        previous: float | None = None
-        self._study.restore()
-        for event, _ in self._study.journal.events():
-            self._study.replay(event)
-            if isinstance(event, Report) and event.number not in self._study.outcomes:
-                self._ask_pruner(event)
-            if previous is not None and not isinstance(event, Started):
-                self._spent += max(0.0, event.time - previous)
-            previous = event.time
-        self._waiting.extend(self._study.unfinished())
-
     def remaining(self) -> int:
-        """Return how many trials are still to be finished; 0 when a limit was reached."""
+        """Return how many trials are still to be finished; once a limit is reached, those that have begun."""
         if self.limit_reached() is not None:
-            return len(self._waiting)
+            return len(self._study.params) - self._study.progress.finished
         return self.total - self._study.progress.finished
 
     def limit_reached(self) -> str | None:
@@ -105,77 +128,204 @@ class Driver:
             return "budget.trials" if self.total == self._budget.trials else "sampler"
         return None
 
+    def interrupt(self, grace: float) -> None:
+        """Start nothing more, pause what runs at its next report, and leave after `grace` seconds at most.
+
+        May be called from a signal handler.
+        """
+        self._grace = grace
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether `interrupt` was called."""
+        return self._grace is not None
+
     def run(self, executor: Executor) -> Progress:
-        """Search until the budget is spent and every trial has ended."""
+        """Search until every trial has ended, until it is interrupted, or until it gives up (see `broken`)."""
         self._began = self._clock()
-        free = deque(range(executor.num_slots))
-        busy: dict[int, int] = {}
-        while True:
-            while free and (spec := self._next_spec()) is not None:
-                slot = free.popleft()
-                busy[slot] = spec.number
-                self._record(
-                    Started(number=spec.number, params=self._shown(spec.params), seed=spec.seed, time=self._clock())
-                )
-                executor.start(slot, spec)
-            if not busy:
-                return self._study.progress
-            for slot, said in executor.wait(_POLL_SECONDS):
-                if isinstance(said, Report):
-                    executor.resume(slot, self._decide(said))
-                else:
-                    del busy[slot]
-                    free.append(slot)
-                    self._finish(said)
+        while not self._time_to_leave():
+            nothing_to_start = self._fill(executor)
+            if not self._running and nothing_to_start:
+                break
+            self._prepare()
+            for slot, said in executor.wait(self._poll_seconds):
+                self._hear(executor, slot, said)
+            self._end_overdue(executor)
+        if not self._closing:
+            self._end_paused()
+        return self._study.progress
+
+    # Taking up
+
+    def _restore(self) -> None:
+        """Replay the study through the pruner, so that rungs stand as they stood, and take up what was running."""
+        previous: float | None = None
+        study = self._study
+        study.restore()
+        for event, _ in study.journal.events():
+            study.replay(event)
+            self._replay(event)
+            if previous is not None and not isinstance(event, Started):
+                self._spent += max(0.0, event.time - previous)
+            previous = event.time
+        for number in study.unfinished():
+            if (left := outcome_on_disk(study.directory(number))) is not None:
+                self._finish(left)  # the driver died before it heard of it
+            elif not self._rests(number):
+                self._waiting.append(number)
+
+    def _replay(self, event: Event) -> None:
+        if isinstance(event, Report):
+            if event.number not in self._study.outcomes and event.number >= self._study.comparable_from:
+                self._ask_pruner(event)
+        elif isinstance(event, Decision) and event.verdict is Verdict.GO_ON:
+            self._pruner.promoted(event.number)
+        elif isinstance(event, Retried):
+            self._failures.count(event.number, event.failure)
+        elif isinstance(event, Outcome):
+            self._pruner.ended(event.number)
+
+    def _rests(self, number: int) -> bool:
+        """Tell whether the trial is paused because the pruner said so."""
+        decided = self._study.decided.get(number)
+        return decided is not None and decided.verdict is Verdict.PAUSE and number in self._study.paused
+
+    # Starting
+
+    @property
+    def _closing(self) -> bool:
+        return self.interrupted or self.broken is not None
+
+    def _fill(self, executor: Executor) -> bool:
+        """Start what there is in free slots; tell whether a slot is left without anything to start."""
+        while executor.num_free:
+            spec = None if self._closing else self._next_spec()
+            if spec is None:
+                return True
+            now = self._clock()
+            self._record(Started(number=spec.number, params=self._shown(spec.params), seed=spec.seed, time=now))
+            self._running[executor.start(spec)] = _Running(number=spec.number, began=now, heard=now)
+        return False
 
     def _next_spec(self) -> TrialSpec | None:
-        """Return the next trial to start: one taken up again, or a new one while the budget lasts."""
+        """Return the next trial to start: one taken up again, a paused one, or a new one while the budget lasts."""
         if self._waiting:
-            number = self._waiting.popleft()
-            return self._make_spec(number, self._study.params[number])
+            return self._again(self._waiting.popleft())
+        if not self._out_of_time() and (paused := self._pruner.promote()) is not None:
+            going_on = self._decision(paused, self._study.paused[paused].step, (Verdict.GO_ON, "promoted"))
+            self._record(going_on)
+            return self._again(paused)
         if self.limit_reached() is not None:
             return None
-        number = len(self._study.params)
-        params = self._named.popleft() if self._named else self._sampler.sample(number, self._study.history)
-        spec = self._make_spec(number, params)
-        created = self._study.create(params)
-        if created != number:
-            raise RuntimeError(f"the study in {self._study.journal.folder} numbers trial {number} as {created}")
+        self._prepare()
+        spec, self._prepared = self._prepared, None
+        assert spec is not None
+        created = self._study.create(spec.params)
+        if created != spec.number:
+            raise RuntimeError(f"the study in {self._study.journal.folder} numbers trial {spec.number} as {created}")
         return spec
+
+    def _again(self, number: int) -> TrialSpec:
+        """Return the work of a trial that was begun before; smaller where memory was short."""
+        spec = self._make_spec(number, self._study.params[number])
+        times = self._failures.attempts(number, FailureKind.OUT_OF_MEMORY)
+        return dataclasses.replace(spec, micro_batches=2**times) if times else spec
+
+    def _prepare(self) -> None:
+        """Have the next new trial ready, before a slot waits for it."""
+        if self._prepared is None and not self._closing and self.limit_reached() is None:
+            number = len(self._study.params)
+            params = self._named.popleft() if self._named else self._sampler.sample(number, self._study.history)
+            self._prepared = self._make_spec(number, params)
+
+    # Hearing
+
+    def _hear(self, executor: Executor, slot: int, said: Said) -> None:
+        if isinstance(said, Report):
+            self._running[slot].heard = self._clock()
+            executor.resume(slot, self._decide(said))
+            return
+        del self._running[slot]
+        if isinstance(said, Paused):
+            self._record(said)
+            if not self._rests(said.number):
+                self._waiting.append(said.number)
+        else:
+            self._finish(said)
 
     def _decide(self, report: Report) -> Decision:
         number, step = report.number, report.step
-        if (earlier := self._study.stopped.get(number)) is not None and earlier.step <= step:
+        earlier = self._study.decided.get(number)
+        if earlier is not None and earlier.verdict is Verdict.STOP and earlier.step <= step:
             return earlier  # it was told so before its worker or the driver died
-        if step <= self._study.last_step.get(number, 0):  # trained again after a loss; it was decided upon before
-            return Decision(number=number, step=step, stop=False, reason="", time=self._clock())
-        self._record(report)
-        reason = self._ask_pruner(report)
-        if reason is None and self._out_of_time():
-            reason = "budget.hours is spent"
-        decision = Decision(number=number, step=step, stop=reason is not None, reason=reason or "", time=self._clock())
-        if decision.stop:
-            self._record(decision)
-        return decision
+        ruling = GO_ON
+        if step > self._study.last_step.get(number, 0):
+            self._record(report)
+            ruling = self._ask_pruner(report)
+            if ruling[0] is Verdict.GO_ON and self._out_of_time():
+                ruling = _OUT_OF_TIME
+            if ruling[0] is not Verdict.GO_ON:
+                self._record(self._decision(number, step, ruling))
+        elif earlier is not None and earlier.verdict is Verdict.PAUSE and earlier.step == step:
+            return earlier  # trained again after a loss
+        if ruling[0] is Verdict.GO_ON and self._closing:
+            ruling = _CLOSING  # not recorded: it goes on with the search
+        return self._decision(number, step, ruling)
 
-    def _ask_pruner(self, report: Report) -> str | None:
-        number, step = report.number, report.step
-        planned = self._planned_steps(self._study.params[number])
-        reason = self._pruner.decide(self._study.live(number), number, step, report.metrics["objective"], planned)
-        return reason if step < planned else None  # a trial that is at its end has completed
+    def _decision(self, number: int, step: int, ruling: Ruling) -> Decision:
+        return Decision(number=number, step=step, verdict=ruling[0], reason=ruling[1], time=self._clock())
+
+    def _ask_pruner(self, report: Report) -> Ruling:
+        planned = self._planned_steps(self._study.params[report.number])
+        ruling = self._pruner.decide(report.number, report.step, report.metrics["objective"], planned)
+        return ruling if report.step < planned else GO_ON  # a trial that is at its end has completed
+
+    # Ending
 
     def _finish(self, outcome: Outcome) -> None:
-        number = outcome.number
-        if is_lost(outcome):
-            left = outcome_on_disk(self._study.directory(number))
-            if left is None and self._lost[number] < MAX_LOST_WORKERS:
-                self._lost[number] += 1
-                self._waiting.append(number)
-                return
-            outcome = left or outcome
+        """Record how a trial ended, or have it tried again where its failure's budget allows for that."""
+        number, failure = outcome.number, outcome.failure
+        if failure is not None and failure.kind in _UNHEARD and (left := outcome_on_disk(self._directory(number))):
+            outcome, failure = left, left.failure
+        if failure is not None and self._failures.may_retry(number, failure):
+            (self._directory(number) / OUTCOME).unlink(missing_ok=True)  # or the next driver would take it as the last
+            self._record(Retried(number=number, failure=failure, time=self._clock()))
+            self._failures.count(number, failure)
+            self._waiting.append(number)
+            return
         if outcome.steps == 0:  # a failed trial does not know how far it came
             outcome = dataclasses.replace(outcome, steps=self._study.last_step.get(number, 0))
         self._record(outcome)
+        self._pruner.ended(number)
+        self.broken = self._failures.ended(outcome) or self.broken
+
+    def _end_overdue(self, executor: Executor) -> None:
+        """End by force what hangs or takes too long."""
+        now = self._clock()
+        if now - self._looked < _LOOK_SECONDS:
+            return
+        self._looked = now
+        for slot, running in list(self._running.items()):
+            if (over := self._failures.overdue(running.began, running.heard, now)) is not None:
+                executor.cancel(slot)
+                del self._running[slot]
+                self._finish(failed(running.number, *over, time=now, seconds=now - running.began))
+
+    def _end_paused(self) -> None:
+        """End the trials that nobody will promote any more."""
+        for number, paused in list(self._study.paused.items()):
+            decided = self._study.decided[number]
+            self._finish(dataclasses.replace(paused.so_far, reason=decided.reason, time=self._clock()))
+
+    def _time_to_leave(self) -> bool:
+        if self._grace is None:
+            return False
+        if self._leave_at is None:
+            self._leave_at = self._clock() + self._grace
+        return self._clock() >= self._leave_at
+
+    def _directory(self, number: int) -> Path:
+        return self._study.directory(number)
 
     def _record(self, event: Event) -> None:
         position = self._study.record(event)
@@ -185,36 +335,3 @@ class Driver:
     def _out_of_time(self) -> bool:
         here = 0.0 if self._began is None else self._clock() - self._began
         return self._budget.seconds is not None and self._spent + here >= self._budget.seconds
-
-
-def is_lost(outcome: Outcome) -> bool:
-    """Tell whether the work ended because its worker did."""
-    return outcome.failure is not None and outcome.failure.kind is FailureKind.LOST_WORKER
-
-
-def run_all(executor: Executor, work: Sequence[Work], watch: Callable[[Report | Outcome], None]) -> list[Outcome]:
-    """Run each piece of work to its end, without decisions; return the outcomes in the order of `work`."""
-    waiting = deque(range(len(work)))
-    free = deque(range(executor.num_slots))
-    running: dict[int, int] = {}
-    lost: Counter[int] = Counter()
-    outcomes: dict[int, Outcome] = {}
-    while waiting or running:
-        while free and waiting:
-            slot = free.popleft()
-            running[slot] = waiting.popleft()
-            executor.start(slot, work[running[slot]])
-        for slot, said in executor.wait(_POLL_SECONDS):
-            watch(said)
-            if isinstance(said, Report):
-                going_on = Decision(number=said.number, step=said.step, stop=False, reason="", time=said.time)
-                executor.resume(slot, going_on)
-                continue
-            index = running.pop(slot)
-            free.append(slot)
-            if is_lost(said) and lost[index] < MAX_LOST_WORKERS:
-                lost[index] += 1
-                waiting.append(index)
-            else:
-                outcomes[index] = said
-    return [outcomes[i] for i in range(len(work))]

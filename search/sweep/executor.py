@@ -1,48 +1,63 @@
 """Where work runs: a fixed number of slots, each with one piece of work that talks to the driver.
 
 Work stops at each report until it is told how to go on, so one round trip is all that a report costs and every
-report is followed by its decision. The events of a piece of work are reports in order, then one Outcome.
+report is followed by its decision. The events of a piece of work are reports in order, then one last word: an Outcome,
+or Paused where it was told to leave its worker.
 """
 
 from __future__ import annotations
 
+import itertools
 import queue
 import threading
 import time
 import traceback
 from abc import ABC, abstractmethod
+from collections import deque
 from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
-from search.records import Decision, FailureKind, Outcome, Report, Work, failed
+from search.records import Decision, FailureKind, Outcome, Paused, Report, Work, failed
 
-Run = Callable[[Work, Callable[[Report], Decision]], Outcome]
-"""Does a piece of work, calling back at each report; always returns an Outcome."""
+Said = Report | Paused | Outcome
+"""What work says: reports in order, then once Paused or an Outcome."""
 
-Happening = tuple[int, Report | Outcome]
+Run = Callable[[Work, Callable[[Report], Decision]], Paused | Outcome]
+"""Does a piece of work, calling back at each report."""
+
+Happening = tuple[int, Said]
 """(slot, what its work said)."""
 
 
 class Executor(ABC):
-    """Slots for work."""
+    """Slots for work. One becomes free with its work's last word; where a worker is lost, once it is replaced."""
 
     @property
     @abstractmethod
     def num_slots(self) -> int:
-        """How many pieces of work run at the same time."""
+        """How many pieces of work can run at the same time, all being well."""
+
+    @property
+    @abstractmethod
+    def num_free(self) -> int:
+        """How many pieces of work can start now."""
 
     @abstractmethod
-    def start(self, slot: int, work: Work) -> None:
-        """Begin work in a free slot."""
+    def start(self, work: Work) -> int:
+        """Begin work in a free slot; return the slot. There must be one."""
 
     @abstractmethod
     def resume(self, slot: int, decision: Decision) -> None:
         """Answer the report that the slot's work waits at."""
 
     @abstractmethod
+    def cancel(self, slot: int) -> None:
+        """End the slot's work by force; nothing more is heard of it."""
+
+    @abstractmethod
     def wait(self, timeout: float) -> list[Happening]:
-        """Return what happened, waiting for it up to `timeout` seconds; empty where nothing did."""
+        """Return what happened, waiting for it up to `timeout` seconds; empty where nothing did, or a slot is free."""
 
     @abstractmethod
     def close(self) -> None:
@@ -64,7 +79,7 @@ class Abandoned(BaseException):
 class Conversation:
     """Work in a thread of its own that stops at each report; what it says goes into `heard`."""
 
-    def __init__(self, run: Run, work: Work, heard: Callable[[Report | Outcome], None]) -> None:
+    def __init__(self, run: Run, work: Work, heard: Callable[[Said], None]) -> None:
         self._run, self._work, self._heard = run, work, heard
         self._answers: queue.SimpleQueue[Decision | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._talk, name=f"work-{work.number}", daemon=True)
@@ -87,15 +102,15 @@ class Conversation:
 
     def _talk(self) -> None:
         try:
-            outcome = self._run(self._work, self._report)
+            last: Said = self._run(self._work, self._report)
         except Abandoned:
             return
         except BaseException as error:  # noqa: BLE001 - sys.exit in user code, a full disk: the driver must hear of it
             message = f"{type(error).__name__}: {' '.join(str(error).split())}"
             trace = "".join(traceback.format_exception(error))
             number = self._work.number
-            outcome = failed(number, FailureKind.EXCEPTION, message, time=time.time(), traceback=trace)
-        self._heard(outcome)
+            last = failed(number, FailureKind.EXCEPTION, message, time=time.time(), traceback=trace)
+        self._heard(last)
 
 
 class InProcessExecutor(Executor):
@@ -103,33 +118,57 @@ class InProcessExecutor(Executor):
 
     def __init__(self, run: Run, num_slots: int = 1) -> None:
         self._run, self._num_slots = run, num_slots
-        self._happened: queue.SimpleQueue[Happening] = queue.SimpleQueue()
-        self._conversations: dict[int, Conversation] = {}
+        self._free = deque(range(num_slots))
+        self._happened: queue.SimpleQueue[tuple[int, int, Said]] = queue.SimpleQueue()
+        self._conversations: dict[int, tuple[int, Conversation]] = {}
+        self._begun = itertools.count()
 
     @property
     def num_slots(self) -> int:
         """As given."""
         return self._num_slots
 
-    def start(self, slot: int, work: Work) -> None:
+    @property
+    def num_free(self) -> int:
+        """Slots without a thread."""
+        return len(self._free)
+
+    def start(self, work: Work) -> int:
         """Begin work in a new thread."""
-        self._conversations[slot] = Conversation(self._run, work, lambda said: self._happened.put((slot, said)))
+        slot, key = self._free.popleft(), next(self._begun)
+        conversation = Conversation(self._run, work, lambda said: self._happened.put((slot, key, said)))
+        self._conversations[slot] = (key, conversation)
+        return slot
 
     def resume(self, slot: int, decision: Decision) -> None:
         """Answer the thread."""
-        self._conversations[slot].answer(decision)
+        self._conversations[slot][1].answer(decision)
+
+    def cancel(self, slot: int) -> None:
+        """Leave the thread to itself: it unwinds at its next report, if it ever gets there."""
+        self._conversations.pop(slot)[1].abandon()
+        self._free.append(slot)
 
     def wait(self, timeout: float) -> list[Happening]:
         """Return one thing that happened and whatever else is there already."""
         try:
-            happened = [self._happened.get(timeout=timeout)]
+            happened = [self._happened.get(timeout=min(timeout, threading.TIMEOUT_MAX))]
         except queue.Empty:
             return []
         while not self._happened.empty():
             happened.append(self._happened.get())
-        return happened
+        return [(slot, said) for slot, key, said in happened if self._heard(slot, key, said)]
+
+    def _heard(self, slot: int, key: int, said: Said) -> bool:
+        """Tell whether it was said by work that is not cancelled; free the slot after a last word."""
+        if slot not in self._conversations or self._conversations[slot][0] != key:
+            return False
+        if not isinstance(said, Report):
+            del self._conversations[slot]
+            self._free.append(slot)
+        return True
 
     def close(self) -> None:
         """Abandon what still runs."""
-        for conversation in self._conversations.values():
+        for _, conversation in self._conversations.values():
             conversation.abandon()

@@ -12,6 +12,7 @@ Identity = Mapping[str, Any]
 """Dotted key -> number, word, truth value, None or list."""
 
 _LONGEST = 60
+_MOST_SHOWN = 3
 
 
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -26,16 +27,26 @@ def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return leaves
 
 
+def differences(stored: Identity, now: Identity) -> list[str]:
+    """Return the keys in which the two differ."""
+    return [k for k in sorted({*stored, *now}) if stored.get(k, _ABSENT) != now.get(k, _ABSENT)]
+
+
 def require_same(stored: Identity | None, now: Identity, folder: Path) -> None:
-    """Raise UsageError, naming the first difference, where the study in `folder` is of something else."""
-    if stored is None or stored == now:
+    """Raise UsageError, naming the first differences, where the study in `folder` is of something else."""
+    different = [] if stored is None else differences(stored, now)
+    if stored is None or not different:
         return
-    key = next(k for k in sorted({*stored, *now}) if stored.get(k, _ABSENT) != now.get(k, _ABSENT))
-    if key not in stored or key not in now:
-        difference = "without it" if key in now else "with it"
-    else:
-        difference = f"with {_shown(stored[key])}, not {_shown(now[key])}"
-    raise UsageError(f"{key}: the study in {folder} was made {difference}; choose another name=... for a new study")
+    shown = "; ".join(_difference(key, stored, now) for key in different[:_MOST_SHOWN])
+    more = f"; and {len(different) - _MOST_SHOWN} more" if len(different) > _MOST_SHOWN else ""
+    raise UsageError(
+        f"{shown}{more}: the study in {folder} is another one; choose another name=..., or resume=extend to go on in it"
+    )
+
+
+def _difference(key: str, stored: Identity, now: Identity) -> str:
+    was = _shown(stored[key]) if key in stored else "absent"
+    return f"{key}: was {was}, now {_shown(now[key]) if key in now else 'absent'}"
 
 
 _ABSENT = object()

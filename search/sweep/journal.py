@@ -23,6 +23,7 @@ from optuna.trial import TrialState as OptunaState
 from optuna.trial import create_trial
 
 from search.errors import UsageError
+from search.layout import OUTCOME
 from search.records import Event, Outcome, Params, TrialState, event_from_json, event_to_json
 
 EVENTS = "events.jsonl"
@@ -185,7 +186,7 @@ def read_attributes(folder: Path) -> Mapping[str, Any]:
 def outcome_on_disk(directory: Path) -> Outcome | None:
     """Return the Outcome that a worker left in its trial's folder, if it got that far."""
     try:
-        event = event_from_json((directory / "outcome.json").read_text())
+        event = event_from_json((directory / OUTCOME).read_text())
     except (OSError, ValueError, json.JSONDecodeError):
         return None
     return event if isinstance(event, Outcome) else None

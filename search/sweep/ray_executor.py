@@ -14,16 +14,22 @@ import secrets
 import socket
 import sys
 import time
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from search.errors import UsageError
-from search.records import Decision, FailureKind, Outcome, Report, TrialSpec, Work, failed
-from search.sweep.executor import Conversation, Executor, Happening, Run
+from search.layout import LOG
+from search.memory import resident_memory
+from search.records import Decision, FailureKind, Outcome, Paused, Report, TrialSpec, Work, failed
+from search.sweep.executor import Conversation, Executor, Happening, Run, Said
 
 _START_SECONDS = 120.0
+_STARTS = 3
+"""How often a slot's worker may die before it is equipped."""
+_GIB = 2**30
 _CONNECT_SECONDS = 10.0
 
 
@@ -32,7 +38,8 @@ class Resources:
     """What the executor may use.
 
     None means all of this machine (cpus, gpus), as many workers as fit (workers), one GPU a trial where there are
-    any (gpus_per_trial).
+    any (gpus_per_trial). `memory_per_trial` is in GiB, and what Ray places workers by. A worker is replaced after
+    `recycle_trials` pieces of work, or when its memory grew by `recycle_growth` GiB since the first of them.
     """
 
     address: str | None
@@ -41,39 +48,67 @@ class Resources:
     workers: int | None
     cpus_per_trial: float
     gpus_per_trial: float | None
+    memory_per_trial: float | None = None
+    recycle_trials: int | None = None
+    recycle_growth: float | None = None
 
 
 class _Worker:
     """Lives in a process of its own and does one piece of work at a time."""
 
-    def __init__(self, make_run: Callable[[Any], Run], equipment: Any, path: list[str]) -> None:
+    def __init__(
+        self,
+        make_run: Callable[[Any], Run],
+        equipment: Any,
+        path: list[str],
+        recycle_trials: int | None,
+        recycle_growth: float | None,
+    ) -> None:
         sys.path[:0] = [entry for entry in path if entry not in sys.path]
         self._run = make_run(equipment)
-        self._said: queue.SimpleQueue[Report | Outcome] = queue.SimpleQueue()
+        self._recycle_trials, self._recycle_growth = recycle_trials, recycle_growth
+        self._said: queue.SimpleQueue[Said] = queue.SimpleQueue()
         self._conversation: Conversation | None = None
+        self._done = 0
+        self._first_memory = 0
 
     def ready(self) -> None:
         """Answer once the worker is equipped."""
 
-    def start(self, work: Work) -> Report | Outcome:
-        """Begin the work; return the first thing that it says."""
+    def start(self, work: Work) -> tuple[Said, bool]:
+        """Begin the work; return the first thing that it says, and whether the worker should be replaced then."""
         self._conversation = Conversation(self._with_log, work, self._said.put)
-        return self._said.get()
+        return self._next()
 
-    def resume(self, decision: Decision) -> Report | Outcome:
-        """Answer a report; return the next thing that the work says."""
+    def resume(self, decision: Decision) -> tuple[Said, bool]:
+        """Answer a report; return as `start` does."""
         assert self._conversation is not None
         self._conversation.answer(decision)
-        return self._said.get()
+        return self._next()
 
-    def _with_log(self, work: Work, report: Callable[[Report], Decision]) -> Outcome:
+    def _next(self) -> tuple[Said, bool]:
+        said = self._said.get()
+        return said, not isinstance(said, Report) and self._worn()
+
+    def _worn(self) -> bool:
+        """Count a finished piece of work; tell whether the process did enough of them or holds on to memory."""
+        self._done += 1
+        if self._done == self._recycle_trials:
+            return True
+        if self._recycle_growth is None:
+            return False
+        memory = resident_memory()
+        self._first_memory = self._first_memory or memory
+        return memory - self._first_memory > self._recycle_growth * _GIB
+
+    def _with_log(self, work: Work, report: Callable[[Report], Decision]) -> Paused | Outcome:
         if not isinstance(work, TrialSpec):
             return self._run(work, report)
-        with _output_to(Path(work.directory) / "log.txt"):
-            outcome = self._run(work, report)
-            if outcome.failure is not None:
-                print(outcome.failure.traceback, file=sys.stderr)
-        return outcome
+        with _output_to(Path(work.directory) / LOG):
+            last = self._run(work, report)
+            if isinstance(last, Outcome) and last.failure is not None:
+                print(last.failure.traceback, file=sys.stderr)
+        return last
 
 
 @contextlib.contextmanager
@@ -94,13 +129,17 @@ def _output_to(path: Path) -> Iterator[None]:
 
 
 class RayExecutor(Executor):
-    """A warm pool: worker processes start once and train trial after trial."""
+    """A warm pool: worker processes start once and do piece after piece of work."""
 
     def __init__(self, make_run: Callable[[Any], Run], resources: Resources) -> None:
         """Start Ray, or attach to `resources.address`; raise UsageError where the address does not answer."""
         self._make_run, self._resources = make_run, resources
-        self._actors: list[Any] = []
-        self._pending: dict[Any, tuple[int, int]] = {}
+        self._actors: dict[int, Any] = {}
+        self._free: deque[int] = deque()
+        self._pending: dict[Any, tuple[int, int | None]] = {}
+        """(slot, number of its work; None: the worker is being equipped) by the answer that is awaited."""
+        self._failed_starts: Counter[int] = Counter()
+        self._alone_since: float | None = None
         self._equipment: Any = None
         self._ray = _start_ray(resources)
         available = self._ray.cluster_resources()
@@ -109,76 +148,129 @@ class RayExecutor(Executor):
         self._num_slots = _num_workers(available, resources, gpus)
         # Ray leaves every GPU visible to an actor that asked for none.
         hidden = {} if gpus else {"env_vars": {"CUDA_VISIBLE_DEVICES": ""}}
-        self._actor_class = self._ray.remote(max_restarts=0, max_task_retries=0)(_Worker).options(
-            num_cpus=resources.cpus_per_trial, num_gpus=gpus, runtime_env=hidden
+        memory = resources.memory_per_trial
+        self._actor_class = self._ray.remote(max_restarts=0, max_task_retries=0, enable_task_events=False)(
+            _Worker
+        ).options(
+            num_cpus=resources.cpus_per_trial,
+            num_gpus=gpus,
+            memory=None if memory is None else int(memory * _GIB),
+            runtime_env=hidden,
         )
 
     def equip(self, equipment: Any) -> None:
-        """Share the equipment, once for all workers, and start them; work goes to those that are there in time.
+        """Share the equipment, once for all workers, and start them; return when the first is there.
 
-        Raises UsageError where none is, or where one cannot be equipped.
+        Raises UsageError where none can be placed or equipped.
         """
         self._equipment = self._ray.put(equipment)
-        actors = [self._new_actor() for _ in range(self._num_slots)]
-        answers = [actor.ready.remote() for actor in actors]
-        there, late = self._ray.wait(answers, num_returns=len(answers), timeout=_START_SECONDS)
-        try:
-            self._ray.get(there)
-        except self._ray.exceptions.RayError as error:
-            raise UsageError(f"cluster: a worker cannot start ({_last_line(error)})") from error
-        for actor, answer in zip(actors, answers, strict=True):
-            if answer in late:
-                self._ray.kill(actor)
-            else:
-                self._actors.append(actor)
-        self._num_slots = len(self._actors)
-        if not self._actors:
-            raise UsageError(f"cluster: no worker could be placed within {_START_SECONDS:.0f} s; is the cluster full?")
+        for slot in range(self._num_slots):
+            self._hire(slot)
+        while not self._free:
+            self.wait(1.0)
 
     @property
     def num_slots(self) -> int:
-        """The number of workers."""
+        """The number of workers, those included that are being replaced."""
         return self._num_slots
 
-    def start(self, slot: int, work: Work) -> None:
-        """Send the work to the slot's worker."""
+    @property
+    def num_free(self) -> int:
+        """Workers that are equipped and idle."""
+        return len(self._free)
+
+    def start(self, work: Work) -> int:
+        """Send the work to an idle worker."""
+        slot = self._free.popleft()
         self._pending[self._actors[slot].start.remote(work)] = (slot, work.number)
+        return slot
 
     def resume(self, slot: int, decision: Decision) -> None:
         """Send the decision to the slot's worker."""
         self._pending[self._actors[slot].resume.remote(decision)] = (slot, decision.number)
 
+    def cancel(self, slot: int) -> None:
+        """Kill the worker and hire another."""
+        self._pending = {answer: about for answer, about in self._pending.items() if about[0] != slot}
+        self._replace(slot)
+
     def wait(self, timeout: float) -> list[Happening]:
-        """Return what workers said; a worker that died is replaced, and its work ends as lost."""
+        """Return what workers said; a worker that died is replaced, and its work ends as lost.
+
+        Raises UsageError where no worker is left, and none can be placed.
+        """
+        self._require_workers()
         if not self._pending:
             time.sleep(min(timeout, 0.05))
             return []
         ready, _ = self._ray.wait(list(self._pending), num_returns=1, timeout=timeout)
-        happened: list[Happening] = []
-        for reference in ready:
-            slot, number = self._pending.pop(reference)
-            try:
-                happened.append((slot, self._ray.get(reference)))
-            except self._ray.exceptions.RayError as error:
-                self._ray.kill(self._actors[slot])  # it may live and go on writing
-                self._actors[slot] = self._new_actor()
-                happened.append((slot, self._lost(number, error)))
-        return happened
+        heard = (self._hear(answer, *self._pending.pop(answer)) for answer in ready)
+        return [happening for happening in heard if happening is not None]
 
     def close(self) -> None:
         """End the workers, and Ray with them where it is ours."""
-        for actor in self._actors:
+        for actor in self._actors.values():
             self._ray.kill(actor)
         self._ray.shutdown()
+
+    def _hear(self, answer: Any, slot: int, number: int | None) -> Happening | None:
+        try:
+            heard = self._ray.get(answer)
+        except self._ray.exceptions.RayError as error:
+            if number is None:
+                self._start_failed(slot, error)
+                return None
+            self._replace(slot)
+            return slot, self._lost(number, error)
+        if number is None:
+            self._failed_starts[slot] = 0
+            self._free.append(slot)
+            return None
+        said, worn = heard
+        if worn:
+            self._replace(slot)
+        elif not isinstance(said, Report):
+            self._free.append(slot)
+        return slot, said
+
+    def _hire(self, slot: int) -> None:
+        limits = (self._resources.recycle_trials, self._resources.recycle_growth)
+        actor = self._actor_class.remote(self._make_run, self._equipment, list(sys.path), *limits)
+        self._actors[slot] = actor
+        self._pending[actor.ready.remote()] = (slot, None)
+
+    def _replace(self, slot: int) -> None:
+        self._ray.kill(self._actors[slot])  # it may live and go on writing
+        self._hire(slot)
+
+    def _start_failed(self, slot: int, error: Exception) -> None:
+        """Try again with the slot, which may land on another node, but not for ever."""
+        self._failed_starts[slot] += 1
+        cannot_be_equipped = isinstance(error, self._ray.exceptions.ActorDiedError) and "UsageError" in str(error)
+        if self._failed_starts[slot] < _STARTS and not cannot_be_equipped:
+            self._replace(slot)
+            return
+        del self._actors[slot]
+        self._num_slots -= 1
+        if not self._actors:
+            raise UsageError(f"cluster: a worker cannot start ({_last_line(error)})") from error
+
+    def _require_workers(self) -> None:
+        """Raise UsageError where for too long nothing has been there but workers that wait for a place."""
+        if self._free or any(number is not None for _, number in self._pending.values()):
+            self._alone_since = None
+            return
+        self._alone_since = self._alone_since or time.monotonic()
+        if time.monotonic() - self._alone_since > _START_SECONDS:
+            raise UsageError(f"cluster: no worker could be placed within {_START_SECONDS:.0f} s; is the cluster full?")
 
     def _lost(self, number: int, error: Exception) -> Outcome:
         kind, message = FailureKind.LOST_WORKER, "the worker process died"
         if isinstance(error, self._ray.exceptions.OutOfMemoryError):
             kind, message = FailureKind.OUT_OF_MEMORY, "the worker was ended because the machine ran out of memory"
+        elif getattr(error, "preempted", False):
+            kind, message = FailureKind.PREEMPTED, "the worker's node was taken away"
         return failed(number, kind, message, time=time.time(), traceback=str(error))
-
-    def _new_actor(self) -> Any:
-        return self._actor_class.remote(self._make_run, self._equipment, list(sys.path))
 
 
 def _start_ray(resources: Resources) -> Any:

@@ -14,6 +14,10 @@ import optuna
 from search.keyed import keyed_int, keyed_uniform
 from search.records import Params
 from search.space import Dimension, Space
+from search.sweep.history import History
+
+NEED_HISTORY = ("tpe",)
+"""The kinds that look at a `History`."""
 
 
 class Sampler(ABC):
@@ -23,7 +27,7 @@ class Sampler(ABC):
     """How many trials there can be, those that are not sampled counted in; None: no end."""
 
     @abstractmethod
-    def sample(self, number: int, history: optuna.Study) -> Params:
+    def sample(self, number: int, history: History | None) -> Params:
         """Return parameters (by Optuna's names) for trial `number`, below `size`."""
 
 
@@ -33,7 +37,7 @@ class RandomSampler(Sampler):
     def __init__(self, space: Space, seed: int) -> None:
         self._space, self._seed = space, seed
 
-    def sample(self, number: int, history: optuna.Study) -> Params:
+    def sample(self, number: int, history: History | None) -> Params:
         """Draw each dimension by its own key."""
         return self._space.draw(lambda d: d.at(keyed_uniform(self._seed, number, d.name)))
 
@@ -47,7 +51,7 @@ class QmcSampler(Sampler):
         self._engine: Any = None
         self._next = 0
 
-    def sample(self, number: int, history: optuna.Study) -> Params:
+    def sample(self, number: int, history: History | None) -> Params:
         """Take the sequence's point of that number."""
         point = self._point(number)
         return self._space.draw(lambda d: d.at(float(point[self._column[d.name]])))
@@ -72,7 +76,7 @@ class GridSampler(Sampler):
         self._points = deque(islice(points, max(0, limit - len(taken))))
         self.size = len(taken) + len(self._points)
 
-    def sample(self, number: int, history: optuna.Study) -> Params:
+    def sample(self, number: int, history: History | None) -> Params:
         """Return the next combination."""
         return self._points.popleft()
 
@@ -83,19 +87,22 @@ class TpeSampler(Sampler):
     def __init__(self, space: Space, seed: int) -> None:
         self._space, self._seed = space, seed
 
-    def sample(self, number: int, history: optuna.Study) -> Params:
+    def sample(self, number: int, history: History | None) -> Params:
         """Let Optuna suggest from what finished and what runs."""
+        assert history is not None
         seed = keyed_int(self._seed, number, "tpe") % 2**32
         with warnings.catch_warnings():  # `group`, which conditional spaces need, is called experimental
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            history.sampler = optuna.samplers.TPESampler(seed=seed, group=True, multivariate=True, constant_liar=True)
-        trial = history.ask()  # a scratch trial, withdrawn again: the study numbers its own
+            history.study.sampler = optuna.samplers.TPESampler(
+                seed=seed, group=True, multivariate=True, constant_liar=True
+            )
+        trial = history.study.ask()  # a scratch trial, withdrawn again: the study numbers its own
 
         def suggest(dimension: Dimension) -> Any:
             return trial._suggest(dimension.name, dimension.distribution())
 
         params = self._space.draw(suggest)
-        history.tell(trial, state=optuna.trial.TrialState.FAIL)
+        history.study.tell(trial, state=optuna.trial.TrialState.FAIL)
         return params
 
 

@@ -6,18 +6,17 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import optuna
-from optuna.storages import InMemoryStorage
-from optuna.trial import Trial, create_trial
-from optuna.trial import TrialState as OptunaState
-
-from search.records import Decision, Event, Outcome, Params, Report, TrialState
+from search.records import Decision, Event, Outcome, Params, Paused, Report, Started, TrialState
 from search.space import Space
-from search.sweep.identity import Identity, require_same
-from search.sweep.journal import Journal, outcome_on_disk, trial_folder
+from search.sweep.history import History
+from search.sweep.identity import Identity, differences, require_same
+from search.sweep.journal import Journal, trial_folder
 
 IDENTITY = "identity"
 """Under this name the study stores what it is a study of."""
+_COMPARABLE = "comparable_from"
+_VALUE_KEYS = ("data", "split", "metric")
+"""First words of the identity's keys without which two trials' values cannot be compared."""
 
 
 @dataclass
@@ -34,11 +33,11 @@ class Progress:
         """Number of trials that ended, whatever way."""
         return sum(self.states.values())
 
-    def add(self, outcome: Outcome, *, maximize: bool) -> None:
-        """Count a finished trial."""
+    def add(self, outcome: Outcome, *, maximize: bool, comparable: bool = True) -> None:
+        """Count a finished trial; only one with a comparable value can be the best."""
         self.states[outcome.state] += 1
         self.since_best += 1
-        if outcome.value is None or outcome.state is TrialState.FAILED:
+        if not comparable or outcome.value is None or outcome.state is TrialState.FAILED:
             return
         best = self.best.value if self.best else None
         if best is None or (outcome.value > best if maximize else outcome.value < best):
@@ -46,43 +45,54 @@ class Progress:
 
 
 class Study:
-    """Trials by number, their parameters, last reported step and outcome."""
+    """Trials by number, their parameters, last reported step, last decision and outcome."""
 
-    def __init__(self, journal: Journal, space: Space, identity: Identity, *, maximize: bool) -> None:
-        """Take an open journal; raise UsageError where its trials are of something else than `identity`."""
+    def __init__(
+        self,
+        journal: Journal,
+        space: Space,
+        identity: Identity,
+        *,
+        maximize: bool,
+        history: History | None = None,
+        extend: bool = False,
+    ) -> None:
+        """Take an open journal.
+
+        `history` is kept up to date for samplers and pruners that need one. Raises UsageError where the journal's
+        trials are of something else than `identity`, unless `extend` allows for that.
+        """
         self.journal = journal
         self.maximize = maximize
         self.progress = Progress()
         self.params: list[Params] = []
         self.outcomes: dict[int, Outcome] = {}
         self.last_step: dict[int, int] = {}
-        self.stopped: dict[int, Decision] = {}
+        self.decided: dict[int, Decision] = {}
+        """The last decision that was recorded, by trial: most reports are answered with "go on", which is not."""
+        self.paused: dict[int, Paused] = {}
+        self.history = history
         self._distributions = {d.name: d.distribution() for d in space.dimensions}
-        self.history = optuna.create_study(
-            storage=InMemoryStorage(),
-            study_name="search",  # Optuna's Hyperband assigns brackets by this name
-            pruner=optuna.pruners.NopPruner(),
-            direction="maximize" if maximize else "minimize",
-        )
-        self._live: dict[int, Trial] = {}
-        self._check_identity(identity)
+        self._check_identity(identity, extend=extend)
+        self.comparable_from = int(journal.attributes.get(_COMPARABLE, 0))
+        """The first trial whose value can be compared with new ones: the study may have got other data since."""
 
-    def _check_identity(self, identity: Identity) -> None:
+    def _check_identity(self, identity: Identity, *, extend: bool) -> None:
         """Refuse to mix trials of two kinds in one study; one without trials may become anything."""
-        if self.journal.num_trials:
-            require_same(self.journal.attributes.get(IDENTITY), identity, self.journal.folder)
-        elif self.journal.attributes.get(IDENTITY) != identity:
-            self.journal.set_attribute(IDENTITY, dict(identity))
+        journal = self.journal
+        stored = journal.attributes.get(IDENTITY)
+        if journal.num_trials and not extend:
+            require_same(stored, identity, journal.folder)
+        elif stored != identity:
+            if journal.num_trials and any(map(_about_values, differences(stored or {}, identity))):
+                journal.set_attribute(_COMPARABLE, journal.num_trials)
+            journal.set_attribute(IDENTITY, dict(identity))
 
     def create(self, params: Params) -> int:
         """Add a running trial, on disk and in memory; return its number."""
         number = self.journal.create(params, self._distributions)
         self._remember(params)
         return number
-
-    def live(self, number: int) -> Trial:
-        """Return the running trial as Optuna's pruners know it."""
-        return self._live[number]
 
     def record(self, event: Event) -> int:
         """Store an event, on disk and in memory; return the log's length."""
@@ -92,19 +102,26 @@ class Study:
 
     def replay(self, event: Event) -> None:
         """Take a stored event into memory."""
-        if isinstance(event, Report):
+        if isinstance(event, Started):
+            self.paused.pop(event.number, None)
+        elif isinstance(event, Report):
             self.last_step[event.number] = event.step
-            if (live := self._live.get(event.number)) is not None:
-                live.report(event.metrics["objective"], event.step)
+            if self.history is not None:
+                self.history.report(event)
         elif isinstance(event, Decision):
-            self.stopped[event.number] = event
+            self.decided[event.number] = event
+        elif isinstance(event, Paused):
+            self.paused[event.number] = event
         elif isinstance(event, Outcome) and event.number not in self.outcomes:
             self.outcomes[event.number] = event
-            self.progress.add(event, maximize=self.maximize)
-            self._tell(event)
+            self.progress.add(event, maximize=self.maximize, comparable=event.number >= self.comparable_from)
+            for forgotten in (self.last_step, self.decided, self.paused):
+                forgotten.pop(event.number, None)
+            if self.history is not None:
+                self.history.tell(event)
 
     def restore(self) -> None:
-        """Take what the disk has: trials in order; outcomes that Optuna's journal or the event log has missed."""
+        """Take the trials that the disk has, in order; tell Optuna's journal of outcomes that it missed."""
         stored = self.journal.trials()
         for trial in stored:
             self._remember(trial.params)
@@ -114,8 +131,6 @@ class Study:
                 continue
             if trial.number in logged:
                 self.journal.set_state(logged[trial.number])
-            elif left := outcome_on_disk(self.directory(trial.number)):
-                self.journal.append(left)
 
     def directory(self, number: int) -> Path:
         """Return the folder of a trial."""
@@ -126,23 +141,10 @@ class Study:
         return [n for n in range(len(self.params)) if n not in self.outcomes]
 
     def _remember(self, params: Params) -> None:
-        self._live[len(self.params)] = self._optuna_trial(params)
+        if self.history is not None:
+            self.history.create(len(self.params), params, self._distributions)
         self.params.append(params)
 
-    def _optuna_trial(self, params: Params) -> Trial:
-        template = create_trial(
-            state=OptunaState.RUNNING, params=dict(params), distributions={k: self._distributions[k] for k in params}
-        )
-        storage, study_id = self.history._storage, self.history._study_id
-        return Trial(self.history, storage.create_new_trial(study_id, template_trial=template))
 
-    def _tell(self, outcome: Outcome) -> None:
-        trial = self._live.pop(outcome.number, None)
-        if trial is None:
-            return
-        if outcome.state is TrialState.COMPLETE and outcome.value is not None:
-            self.history.tell(trial, outcome.value)
-        elif outcome.state is TrialState.PRUNED:
-            self.history.tell(trial, state=OptunaState.PRUNED)
-        else:
-            self.history.tell(trial, state=OptunaState.FAIL)
+def _about_values(key: str) -> bool:
+    return key.partition(".")[0] in _VALUE_KEYS

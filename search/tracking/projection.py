@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from search.errors import UsageError
-from search.records import Decision, Event, Outcome, Params, Report, Started, TrialState
+from search.records import Event, Outcome, Params, Report, Started, TrialState
 from search.tracking.tracker import SearchInfo, Summary
 
 UID = "search.uid"
@@ -79,10 +79,8 @@ class Projection:
             elif isinstance(event, Report):
                 run = self._run_of(event.number)
                 figures[run] += [_metric(k, v, event.time, event.step) for k, v in event.metrics.items()]
-            elif isinstance(event, Decision):
-                continue  # its reason stands in the outcome
-            else:
-                self._end(event, figures)
+            elif isinstance(event, Outcome):
+                self._end(event, figures)  # what is left out, decisions and attempts, shows in it
         for run, metrics in figures.items():
             self._client.log_batch(run, metrics=metrics)
 

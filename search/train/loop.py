@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from search.keyed import keyed_int
+from search.records import Verdict
 from search.train.batches import Batches
 from search.train.checkpoint import load_state, save_state
 from search.train.data.arrays import Array, Dataset
@@ -22,8 +23,8 @@ from search.train.metrics import Metric, metrics_of
 
 EVALUATION_BATCH = 1024
 
-ReportFn = Callable[[int, Mapping[str, float]], str | None]
-"""(epoch from 1, figures) -> why to stop, or None to go on."""
+ReportFn = Callable[[int, Mapping[str, float]], tuple[Verdict, str]]
+"""(epoch from 1, figures) -> what to do, and why."""
 
 
 class NonFiniteError(Exception):
@@ -38,17 +39,22 @@ class Plan:
     batch_size: int
     patience: int | None
     checkpoint_every: int
+    micro_batches: int = 1
 
 
 @dataclass(frozen=True, kw_only=True)
 class Fitted:
-    """How a run ended; the model then holds its best weights. `predictions` are those on the validation split."""
+    """How a run ended; the model then holds its best weights. `predictions` are those on the validation split.
+
+    `stopped` says why it did not come to the end of its plan; `paused`: it left a checkpoint to go on from.
+    """
 
     best_step: int
     steps: int
     figures: Mapping[str, float]
     predictions: Array
     stopped: str | None
+    paused: bool = False
 
 
 @dataclass
@@ -84,18 +90,24 @@ class Training:
     def fit(self, report: ReportFn, checkpoint: Path | None = None) -> Fitted:
         """Train to the end of the plan, or until `report` or the patience says stop, and restore the best weights.
 
-        With `checkpoint`, goes on from that file where it is whole. Raises NonFiniteError.
+        With `checkpoint`, goes on from that file where it is whole, and leaves it when told to pause (not at the end
+        of the plan). Raises NonFiniteError.
         """
         if checkpoint is not None:
             self._resume(checkpoint)
         stopped: str | None = None
+        paused = False
         while self._epoch < self._plan.epochs and stopped is None:
             self._epoch += 1
             figures = {"train/loss": self._train_epoch(), **self._validate()}
             self._keep_best(figures)
-            stopped = report(self._epoch, figures) or self._out_of_patience()
+            verdict, reason = report(self._epoch, figures)
+            stopped = reason if verdict is Verdict.STOP else self._out_of_patience()
+            if stopped is None and verdict is Verdict.PAUSE and self._epoch < self._plan.epochs:
+                stopped, paused = reason, True
             # A run that was told to stop leaves no checkpoint to go on from.
-            if checkpoint is not None and stopped is None and self._epoch % self._plan.checkpoint_every == 0:
+            due = paused or (stopped is None and self._epoch % self._plan.checkpoint_every == 0)
+            if checkpoint is not None and due:
                 self._save(checkpoint)
         assert self._best is not None
         self._model.load_state_dict(self._best.weights)
@@ -105,6 +117,7 @@ class Training:
             figures=self._best.figures,
             predictions=self.predict(self._dataset.split.validation),
             stopped=stopped,
+            paused=paused,
         )
 
     def predict(self, indices: Array) -> Array:
@@ -126,14 +139,20 @@ class Training:
         for i, (inputs, targets, indices) in enumerate(self._batches(order, size)):
             self._set_rate((self._epoch - 1 + (i + 0.5) / num_batches) / self._plan.epochs)
             self._optimizer.zero_grad(set_to_none=True)
-            loss = self._loss(self._model(inputs), targets, indices)
-            loss.backward()  # type: ignore[no-untyped-call]
+            for part in self._parts(inputs, targets, indices):
+                loss = self._loss(self._model(part[0]), part[1], part[2])
+                (loss * (len(part[1]) / len(targets))).backward()  # type: ignore[no-untyped-call]
+                total = total + loss.detach() * len(part[1])
             self._optimizer.step()
-            total = total + loss.detach() * len(targets)
         mean = float(total) / len(order)
         if not math.isfinite(mean):
             raise NonFiniteError(f"the training loss became {mean} in epoch {self._epoch}")
         return mean
+
+    def _parts(self, *batch: Tensor) -> list[tuple[Tensor, ...]]:
+        """Return the batch in micro-batches, none of a single example: batch norm cannot take that."""
+        number = min(self._plan.micro_batches, max(1, len(batch[0]) // 2))
+        return [batch] if number == 1 else list(zip(*(t.tensor_split(number) for t in batch), strict=True))
 
     def _set_rate(self, position: float) -> None:
         factor = self._schedule(position)

@@ -3,18 +3,19 @@
 import time
 from pathlib import Path
 
-from search.records import Decision, Outcome, Report, TrialState
-from search.sweep.executor import Executor, Happening
+from search.records import Decision, Outcome, Paused, Report, TrialState, Verdict
+from search.sweep.executor import Executor, Happening, Said
 from tests.kits.doubles import spec
 
 PATIENCE = 30.0
 
 
-def answer(report: Report, *, stop: bool = False) -> Decision:
-    return Decision(number=report.number, step=report.step, stop=stop, reason="told to" if stop else "", time=0.0)
+def answer(report: Report, verdict: Verdict = Verdict.GO_ON) -> Decision:
+    reason = "" if verdict is Verdict.GO_ON else "told to"
+    return Decision(number=report.number, step=report.step, verdict=verdict, reason=reason, time=0.0)
 
 
-def next_of(executor: Executor, slot: int) -> Report | Outcome:
+def next_of(executor: Executor, slot: int) -> Said:
     """Return the next thing that the slot's work says; nothing else may be running."""
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
@@ -24,9 +25,9 @@ def next_of(executor: Executor, slot: int) -> Report | Outcome:
     raise AssertionError(f"slot {slot} said nothing for {PATIENCE} s")
 
 
-def drain(executor: Executor, slot: int) -> list[Report | Outcome]:
+def drain(executor: Executor, slot: int) -> list[Said]:
     """Answer every report with "go on"; return all that was said."""
-    said: list[Report | Outcome] = []
+    said: list[Said] = []
     while not said or isinstance(said[-1], Report):
         said.append(next_of(executor, slot))
         if isinstance(last := said[-1], Report):
@@ -34,41 +35,58 @@ def drain(executor: Executor, slot: int) -> list[Report | Outcome]:
     return said
 
 
+def wait_for_room(executor: Executor) -> None:
+    """Wait until work can start: a lost worker is being replaced."""
+    deadline = time.monotonic() + PATIENCE
+    while not executor.num_free and time.monotonic() < deadline:
+        assert executor.wait(0.5) == []
+
+
 class ExecutorConformance:
-    """The suite; a subclass gives the fixture `executor`, with at least two slots."""
+    """The suite; a subclass gives the fixture `executor`, with two slots."""
 
     def test_reports_come_in_order_and_the_outcome_last(self, executor: Executor, tmp_path: Path) -> None:
-        executor.start(0, spec(7, [0.1, 0.3, 0.2], str(tmp_path)))
-        said = drain(executor, 0)
+        slot = executor.start(spec(7, [0.1, 0.3, 0.2], str(tmp_path)))
+        said = drain(executor, slot)
         assert [s.step for s in said if isinstance(s, Report)] == [1, 2, 3]
         assert isinstance(said[-1], Outcome)
         assert (said[-1].number, said[-1].state, said[-1].value) == (7, TrialState.COMPLETE, 0.3)
 
     def test_work_waits_for_the_answer_to_its_report(self, executor: Executor, tmp_path: Path) -> None:
-        executor.start(0, spec(1, [0.1, 0.2], str(tmp_path)))
-        first = next_of(executor, 0)
+        slot = executor.start(spec(1, [0.1, 0.2], str(tmp_path)))
+        first = next_of(executor, slot)
         assert isinstance(first, Report)
-        assert executor.wait(0.3) == []
-        executor.resume(0, answer(first))
-        drain(executor, 0)
+        assert self.silent(executor)
+        executor.resume(slot, answer(first))
+        drain(executor, slot)
 
     def test_a_decision_to_stop_ends_the_work(self, executor: Executor, tmp_path: Path) -> None:
-        executor.start(1, spec(2, [0.1, 0.2, 0.3], str(tmp_path)))
-        first = next_of(executor, 1)
+        slot = executor.start(spec(2, [0.1, 0.2, 0.3], str(tmp_path)))
+        first = next_of(executor, slot)
         assert isinstance(first, Report)
-        executor.resume(1, answer(first, stop=True))
-        last = next_of(executor, 1)
+        executor.resume(slot, answer(first, Verdict.STOP))
+        last = next_of(executor, slot)
         assert isinstance(last, Outcome)
         assert (last.state, last.reason, last.steps) == (TrialState.PRUNED, "told to", 1)
 
+    def test_a_decision_to_pause_frees_the_slot(self, executor: Executor, tmp_path: Path) -> None:
+        slot = executor.start(spec(2, [0.1, 0.2, 0.3], str(tmp_path)))
+        first = next_of(executor, slot)
+        assert isinstance(first, Report)
+        executor.resume(slot, answer(first, Verdict.PAUSE))
+        last = next_of(executor, slot)
+        assert isinstance(last, Paused)
+        assert (last.number, last.step, last.so_far.value) == (2, 1, 0.1)
+        assert executor.num_free == 2
+
     def test_slots_run_side_by_side(self, executor: Executor, tmp_path: Path) -> None:
-        for slot in (0, 1):
-            executor.start(slot, spec(slot, [0.5], str(tmp_path)))
+        slots = [executor.start(spec(number, [0.5], str(tmp_path))) for number in (0, 1)]
+        assert executor.num_free == 0
         happened: list[Happening] = []
         deadline = time.monotonic() + PATIENCE
         while len(happened) < 2 and time.monotonic() < deadline:
             happened += executor.wait(0.5)
-        assert sorted(slot for slot, _ in happened) == [0, 1], "neither waits for the other's answer"
+        assert sorted(slot for slot, _ in happened) == sorted(slots), "neither waits for the other's answer"
         for slot, said in happened:
             assert isinstance(said, Report)
             executor.resume(slot, answer(said))
@@ -79,18 +97,35 @@ class ExecutorConformance:
 
     def test_a_slot_takes_work_after_work(self, executor: Executor, tmp_path: Path) -> None:
         for number in range(3):
-            executor.start(0, spec(number, [float(number)], str(tmp_path)))
-            last = drain(executor, 0)[-1]
+            last = drain(executor, executor.start(spec(number, [float(number)], str(tmp_path))))[-1]
             assert isinstance(last, Outcome)
             assert last.number == number
 
     def test_failed_work_leaves_a_usable_slot(self, executor: Executor, tmp_path: Path) -> None:
-        executor.start(0, spec(1, [0.1], str(tmp_path), end="fail"))
-        failed = drain(executor, 0)[-1]
+        failed = drain(executor, executor.start(spec(1, [0.1], str(tmp_path), end="fail")))[-1]
         assert isinstance(failed, Outcome)
         assert failed.failure is not None
-        executor.start(0, spec(2, [0.1], str(tmp_path)))
-        assert isinstance(drain(executor, 0)[-1], Outcome)
+        assert isinstance(drain(executor, executor.start(spec(2, [0.1], str(tmp_path))))[-1], Outcome)
+
+    def test_cancelled_work_is_not_heard_of_again(self, executor: Executor, tmp_path: Path) -> None:
+        slot = executor.start(spec(1, [0.1, 0.2], str(tmp_path)))
+        assert isinstance(next_of(executor, slot), Report)
+        executor.cancel(slot)
+        wait_for_room(executor)
+        said = drain(executor, executor.start(spec(2, [0.1], str(tmp_path))))
+        assert {s.number for s in said} == {2}
+
+    def test_work_that_hangs_can_be_cancelled(self, executor: Executor, tmp_path: Path) -> None:
+        slot = executor.start(spec(1, [0.1], str(tmp_path), end="hang"))
+        assert self.silent(executor)
+        executor.cancel(slot)
+        wait_for_room(executor)
+        assert isinstance(drain(executor, executor.start(spec(2, [0.1], str(tmp_path))))[-1], Outcome)
 
     def test_nothing_happens_in_idle_slots(self, executor: Executor) -> None:
         assert executor.wait(0.01) == []
+        assert executor.num_free == executor.num_slots == 2
+
+    def silent(self, executor: Executor) -> bool:
+        """Tell whether nothing happens for a while."""
+        return executor.wait(0.3) == []

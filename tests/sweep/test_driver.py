@@ -18,6 +18,7 @@ from search.records import (
     FailureKind,
     Outcome,
     Params,
+    Paused,
     Report,
     Started,
     TrialSpec,
@@ -28,8 +29,11 @@ from search.records import (
 )
 from search.space import Space
 from search.sweep import pruners, samplers
-from search.sweep.driver import MAX_LOST_WORKERS, Budget, Driver, run_all
+from search.sweep.batch import run_all
+from search.sweep.driver import Budget, Driver
 from search.sweep.executor import Executor, Happening, InProcessExecutor
+from search.sweep.failures import FailurePolicy, Failures
+from search.sweep.history import History
 from search.sweep.journal import Journal
 from search.sweep.study import Progress, Study
 from tests.kits import doubles
@@ -37,6 +41,8 @@ from tests.kits import doubles
 CONFIG = {"optimizer": {"lr": 0.1, "space": {"lr": {"low": 0.0, "high": 1.0}}}, "choose": {}}
 SPACE = Space.of(OmegaConf.create(CONFIG))
 IDENTITY = {"seed": 0}
+MAX_LOST_WORKERS = 3
+POLICY = FailurePolicy(retries={FailureKind.LOST_WORKER: MAX_LOST_WORKERS})
 ASHA = {"kind": "asha", "rungs": [1 / 9, 1 / 3], "eta": 3}
 
 
@@ -71,15 +77,20 @@ class Bench:
         space: Space = SPACE,
         epochs: int = 3,
         identity: dict[str, Any] | None = None,
+        policy: FailurePolicy = POLICY,
         **limits: Any,
     ) -> Driver:
-        study = Study(journal, space, identity or {"seed": seed}, maximize=True)
+        kind = (pruner or {"kind": "none"})["kind"]
+        needed = sampler in samplers.NEED_HISTORY or kind in pruners.NEED_HISTORY
+        history = History(maximize=True) if needed else None
+        study = Study(journal, space, identity or {"seed": seed}, maximize=True, history=history)
         first = [space.default()] if first is None else first
         return Driver(
             study=study,
             make_sampler=lambda taken: samplers.make(sampler, space, seed, taken, trials),
-            pruner=pruners.make(pruner or {"kind": "none"}, most_steps=epochs, study=study.history, maximize=True),
+            pruner=pruners.make(pruner or {"kind": "none"}, most_steps=epochs, history=history, maximize=True),
             budget=Budget(trials=trials, **limits),
+            failures=Failures(policy),
             first=first,
             make_spec=self.spec,
             planned_steps=lambda _: epochs,
@@ -94,7 +105,7 @@ class Bench:
             number=number, params=params, config=self.curve(number, params), seed=number, directory=str(directory)
         )
 
-    def run(self, work: Work, report: Callable[[Report], Decision]) -> Outcome:
+    def run(self, work: Work, report: Callable[[Report], Decision]) -> Paused | Outcome:
         self.trained.append(work.number)
         return doubles.run(work, report)
 
@@ -254,7 +265,7 @@ def test_a_step_after_a_stop_that_was_decided_is_not_trained_on(bench: Bench) ->
     journal = Journal(bench.folder, maximize=True)
     study = Study(journal, SPACE, IDENTITY, maximize=True)
     study.create({"optimizer.lr": 0.1})
-    study.record(Decision(number=0, step=0, stop=True, reason="rung", time=0.0))
+    study.record(Decision(number=0, step=0, verdict=Verdict.STOP, reason="rung", time=0.0))
     journal.close()
     bench.search(1)
     assert bench.outcomes()[0].steps == 1
@@ -318,7 +329,7 @@ def test_a_stop_that_was_decided_before_the_crash_is_decided_again(bench: Bench)
     study = Study(journal, SPACE, IDENTITY, maximize=True)
     study.create({"optimizer.lr": 0.1})
     study.record(Report(number=0, step=1, metrics={"objective": 0.2}, time=0.0))
-    study.record(Decision(number=0, step=1, stop=True, reason="rung", time=0.0))
+    study.record(Decision(number=0, step=1, verdict=Verdict.STOP, reason="rung", time=0.0))
     journal.close()
     bench.search(1)
     assert bench.outcomes()[0].state is TrialState.PRUNED
@@ -414,7 +425,7 @@ def test_run_all_returns_outcomes_in_the_order_of_the_work() -> None:
     said: list[Report | Outcome] = []
     work = [doubles.spec(i, [0.1 * i] * (5 - i), sleep=0.01) for i in range(4)]
     with InProcessExecutor(doubles.run, 2) as executor:
-        outcomes = run_all(executor, work, said.append)
+        outcomes = run_all(executor, work, said.append, Failures(POLICY))
     assert [o.number for o in outcomes] == [0, 1, 2, 3]
     assert sum(isinstance(s, Outcome) for s in said) == 4
 

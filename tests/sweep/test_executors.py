@@ -7,7 +7,7 @@ from search.records import FailureKind, Outcome
 from search.sweep.executor import Executor, InProcessExecutor
 from search.sweep.ray_executor import RayExecutor, Resources
 from tests.kits.doubles import run, scripted, spec
-from tests.kits.executors import ExecutorConformance, drain, next_of
+from tests.kits.executors import ExecutorConformance, drain, next_of, wait_for_room
 
 
 class TestInProcessExecutor(ExecutorConformance):
@@ -34,15 +34,14 @@ class TestRayExecutor(ExecutorConformance):
         assert executor.num_slots == 2
 
     def test_what_a_trial_prints_lies_in_its_own_log(self, executor: Executor, tmp_path: Path) -> None:
-        executor.start(0, spec(5, [0.1, 0.2], str(tmp_path)))
-        drain(executor, 0)
+        drain(executor, executor.start(spec(5, [0.1, 0.2], str(tmp_path))))
         assert (tmp_path / "log.txt").read_text() == "step 1 of trial 5\nstep 2 of trial 5\n"
 
     def test_a_dead_worker_is_told_as_lost_and_replaced(self, executor: Executor, tmp_path: Path) -> None:
-        executor.start(0, spec(3, [0.1], str(tmp_path), end="die"))
-        lost = next_of(executor, 0)
+        slot = executor.start(spec(3, [0.1], str(tmp_path), end="die"))
+        lost = next_of(executor, slot)
         assert isinstance(lost, Outcome)
         assert lost.failure is not None
         assert (lost.number, lost.failure.kind) == (3, FailureKind.LOST_WORKER)
-        executor.start(0, spec(4, [0.1], str(tmp_path)))
-        assert isinstance(drain(executor, 0)[-1], Outcome)
+        wait_for_room(executor)
+        assert isinstance(drain(executor, executor.start(spec(4, [0.1], str(tmp_path))))[-1], Outcome)

@@ -24,7 +24,7 @@ def events_of(number: int, state: TrialState, value: float | None, failure: Fail
     return [
         Started(number=number, params=params, seed=5, time=1000.0),
         *reports,
-        Decision(number=number, step=2, stop=True, reason="rung", time=1002.0),
+        Decision(number=number, step=2, verdict=Verdict.STOP, reason="rung", time=1002.0),
         outcome(number, state, value, 2, "why it ended", failure),
     ]
 

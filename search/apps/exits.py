@@ -1,0 +1,8 @@
+"""Exit codes of the command."""
+
+USAGE_ERROR = 2
+"""A mistake in the configuration; one line says which."""
+GAVE_UP = 4
+"""Too many trials failed for one cause."""
+INTERRUPTED = 75
+"""EX_TEMPFAIL: the same command goes on."""

@@ -1,0 +1,18 @@
+"""The files of a trial's folder: its worker writes them, the driver clears away what is no longer needed."""
+
+CONFIG = "config.json"
+"""What was trained, written before training begins."""
+CHECKPOINT = "checkpoint.safetensors"
+"""Where training goes on."""
+WEIGHTS = "weights.safetensors"
+"""The best weights."""
+SPLITS = ("train", "validation", "test")
+OUTCOME = "outcome.json"
+"""How it ended."""
+LOG = "log.txt"
+"""What user code printed."""
+
+
+def predictions_of(split: str) -> str:
+    """Return the file of the best weights' predictions on a split."""
+    return f"{split}.npy"

@@ -1,0 +1,55 @@
+"""A search as an Optuna study in memory, for the samplers and pruners of Optuna's that look at it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import optuna
+from optuna.distributions import BaseDistribution
+from optuna.storages import InMemoryStorage
+from optuna.trial import Trial, create_trial
+from optuna.trial import TrialState as OptunaState
+
+from search.records import Outcome, Params, Report, TrialState
+
+
+class History:
+    """Trials by number."""
+
+    def __init__(self, *, maximize: bool) -> None:
+        self.study = optuna.create_study(
+            storage=InMemoryStorage(),
+            study_name="search",  # Optuna's Hyperband assigns brackets by this name
+            pruner=optuna.pruners.NopPruner(),
+            direction="maximize" if maximize else "minimize",
+        )
+        self._live: dict[int, Trial] = {}
+
+    def create(self, number: int, params: Params, distributions: Mapping[str, BaseDistribution]) -> None:
+        """Add a running trial."""
+        template = create_trial(
+            state=OptunaState.RUNNING, params=dict(params), distributions={k: distributions[k] for k in params}
+        )
+        storage, study_id = self.study._storage, self.study._study_id
+        self._live[number] = Trial(self.study, storage.create_new_trial(study_id, template_trial=template))
+
+    def report(self, report: Report) -> None:
+        """Take in a running trial's figure."""
+        if (live := self._live.get(report.number)) is not None:
+            live.report(report.metrics["objective"], report.step)
+
+    def should_prune(self, number: int) -> bool:
+        """Ask the study's pruner about a running trial."""
+        return self._live[number].should_prune()
+
+    def tell(self, outcome: Outcome) -> None:
+        """End a trial."""
+        trial = self._live.pop(outcome.number, None)
+        if trial is None:
+            return
+        if outcome.state is TrialState.COMPLETE and outcome.value is not None:
+            self.study.tell(trial, outcome.value)
+        elif outcome.state is TrialState.PRUNED:
+            self.study.tell(trial, state=OptunaState.PRUNED)
+        else:
+            self.study.tell(trial, state=OptunaState.FAIL)
