@@ -146,7 +146,12 @@ def _run_trials(session: Session, study: Study, driver: Driver) -> None:
     disk.restore(study)
     display = ProgressDisplay(session.console, driver.total)
     driver.watchers += [disk, display]
-    with display, asked_on_signals(lambda: driver.interrupt(_PAUSING * session.cfg.cluster.grace)):
+
+    def leave() -> None:
+        driver.interrupt(_PAUSING * session.cfg.cluster.grace)
+        session.console.print("interrupted: what runs is paused first; once more to leave at once", style="yellow")
+
+    with display, asked_on_signals(leave):
         driver.run(executor)
     if driver.interrupted:
         raise KeyboardInterrupt

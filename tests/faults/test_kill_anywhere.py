@@ -1,0 +1,139 @@
+"""SIGKILL of driver, worker, raylet and tracking server at random moments: nothing is lost, little is repeated."""
+
+import hashlib
+import random
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.kits.commands import events
+from tests.kits.faults import Program, TrackingServer, until
+
+ROUNDS = 12
+TRIALS = 10
+EPOCHS = 24
+BETWEEN_CHECKPOINTS = 4
+WORKERS = 2
+VICTIMS = ("driver", "ray::_Worker", "raylet", "server")
+
+# Prints a line an epoch, which stays in the trial's log whatever happens to the worker.
+MODEL = """
+from search.train.models.cnn import CNN
+
+
+class Counted(CNN):
+    def train(self, mode=True):
+        if mode:
+            print("an epoch", flush=True)
+        return super().train(mode)
+"""
+CONFIG = """
+_target_: counted.Counted
+channels: 16
+blocks: 2
+kernel: 3
+dropout: 0.0
+space:
+  channels: {choices: [8, 16]}
+  dropout: {low: 0.0, high: 0.4}
+"""
+
+
+def program(folder: Path, *overrides: str) -> Program:
+    (folder / "counted.py").write_text(MODEL)
+    (folder / "mine" / "model").mkdir(parents=True)
+    (folder / "mine" / "model" / "counted.yaml").write_text(CONFIG)
+    return Program(
+        folder,
+        *("--config-dir", "mine", "model=counted", "pruner=none", "stages=[search]", f"budget.trials={TRIALS}"),
+        *(f"trainer.epochs={EPOCHS}", f"trainer.checkpoint_every={BETWEEN_CHECKPOINTS}", f"cluster.workers={WORKERS}"),
+        *("failures.retries.lost_worker=null", *overrides),
+    )
+
+
+def ended(study: Path) -> int:
+    return len(events(study, "outcome")) if (study / "events.jsonl").exists() else 0
+
+
+def epochs_trained(study: Path) -> int:
+    return sum(log.read_text().count("an epoch") for log in study.glob("trials/*/log.txt"))
+
+
+def weights(study: Path) -> dict[str, str]:
+    return {
+        path.parent.name: hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(study.glob("trials/*/weights.safetensors"))
+    }
+
+
+@pytest.fixture
+def server(tmp_path: Path, store: str) -> Iterator[TrackingServer]:
+    server = TrackingServer(tmp_path, store)
+    server.start()
+    yield server
+    server.kill()
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, float]:
+    """The same search left alone: its study and how long it took."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    alone = program(folder, "tracking=none")
+    began = time.monotonic()
+    alone.start()
+    assert alone.wait() == 0, alone.printed()
+    return folder / "outputs" / "digits", time.monotonic() - began
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("seed", [0, 1])
+def test_killed_anywhere_every_trial_ends_once_and_as_if_undisturbed(
+    seed: int, tmp_path: Path, server: TrackingServer, undisturbed: tuple[Path, float]
+) -> None:
+    rng = random.Random(seed)
+    folder = tmp_path / "search"
+    folder.mkdir()
+    study = folder / "outputs" / "digits"
+    search = program(folder, "tracking=server", f"tracking.uri={server.uri}")
+    server.wait()
+    began = time.monotonic()
+    search.start()
+    kills: Counter[str] = Counter()
+    while sum(kills.values()) < ROUNDS:
+        reports = len(events(study, "report")) if (study / "events.jsonl").exists() else 0
+        until(lambda: not search.running or _reports(study) > reports, "a report")  # noqa: B023 - called at once
+        time.sleep(rng.uniform(0.0, 1.5))
+        if not search.running:
+            if search.wait() == 0:
+                break  # it was done before all the kills
+            search.start()
+            continue
+        victim = rng.choice(VICTIMS)
+        if victim == "server":
+            server.kill()
+            time.sleep(rng.uniform(0.0, 2.0))
+            server.start()
+            kills[victim] += 1
+        elif search.kill(victim):
+            kills[victim] += 1
+    while not (code := search.wait()) == 0:
+        assert code in (-9, 1), search.printed()
+        search.start()
+    took = time.monotonic() - began
+
+    assert sum(kills.values()) >= ROUNDS / 2, f"the search was over after {kills}"
+    alone, undisturbed_seconds = undisturbed
+    assert Counter(e["number"] for e in events(study, "outcome")) == Counter(range(TRIALS)), "each ends once"
+    assert weights(study) == weights(alone), "bit for bit what an undisturbed search gives"
+    harmful = sum(kills.values()) - kills["server"]
+    assert epochs_trained(study) <= TRIALS * EPOCHS + harmful * WORKERS * BETWEEN_CHECKPOINTS
+    repeated = (epochs_trained(study) / (TRIALS * EPOCHS) - 1) * undisturbed_seconds
+    assert took <= undisturbed_seconds + repeated + 15 * sum(kills.values())
+
+
+def _reports(study: Path) -> int:
+    return len(events(study, "report")) if (study / "events.jsonl").exists() else 0
