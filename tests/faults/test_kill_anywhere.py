@@ -120,7 +120,7 @@ def test_killed_anywhere_every_trial_ends_once_and_as_if_undisturbed(
             kills[victim] += 1
         elif search.kill(victim):
             kills[victim] += 1
-    while not (code := search.wait()) == 0:
+    while (code := search.wait()) != 0:
         assert code in (-9, 1), search.printed()
         search.start()
     took = time.monotonic() - began

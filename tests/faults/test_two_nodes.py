@@ -26,19 +26,21 @@ SETTINGS: Mapping[str, str] = {
 @pytest.fixture
 def cluster() -> Iterator[tuple[str, int]]:
     """The address of two nodes with a CPU each, and the process of the second one's raylet."""
-    with tempfile.TemporaryDirectory(prefix="ray", ignore_cleanup_errors=True) as folder:  # sockets need a short path
-        with subprocess.Popen(
+    with (
+        tempfile.TemporaryDirectory(prefix="ray", ignore_cleanup_errors=True) as folder,  # sockets need a short path
+        subprocess.Popen(
             [sys.executable, "-m", "tests.kits.two_nodes", folder],
             env={**environment(), **SETTINGS},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,
-        ) as nodes:
-            assert nodes.stdout is not None
-            address, raylet = nodes.stdout.readline().split()[-2:]
-            yield address, int(raylet)
-            nodes.communicate(timeout=60)  # closes its input
+        ) as nodes,
+    ):
+        assert nodes.stdout is not None
+        address, raylet = nodes.stdout.readline().split()[-2:]
+        yield address, int(raylet)
+        nodes.communicate(timeout=60)  # closes its input
 
 
 @pytest.mark.slow
