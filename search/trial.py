@@ -57,6 +57,8 @@ class Equipment:
     dataset: Dataset
     device: str
     threads: int
+    gpu_share: float = 1.0
+    """Part of a GPU's memory that the worker may take: Ray's own fractions are bookkeeping."""
     token: tuple[str, str] | None = None
     """A file that the driver wrote and what stands in it: a worker must see the driver's folder."""
 
@@ -70,6 +72,8 @@ class Runner:
         self._device = torch.device(_device(equipment.device))
         self._resident: Batches | None = None
         torch.set_num_threads(equipment.threads)
+        if self._device.type == "cuda" and equipment.gpu_share < 1:
+            torch.cuda.set_per_process_memory_fraction(equipment.gpu_share, self._device)
 
     def __call__(self, work: Work, report: Callable[[Report], Decision]) -> Paused | Outcome:
         """Do the work; failures become the Outcome's, with their kind."""

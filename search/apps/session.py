@@ -156,6 +156,7 @@ class Session:
                 dataset=self.dataset,
                 device=device,
                 threads=self.cfg.trainer.threads,
+                gpu_share=min(1.0, cluster.gpus_per_trial or 1.0),
                 token=(str(token), token.read_text()),
             )
         )
