@@ -5,5 +5,9 @@ class UsageError(Exception):
     """A configuration that cannot work; the message names the key, its value and what is allowed."""
 
 
+class NoRoomError(Exception):
+    """A disk that takes no more; the message says whose write failed. The same command goes on once there is room."""
+
+
 class GaveUpError(Exception):
     """A search that stopped because going on would waste time; the message says why."""

@@ -31,6 +31,8 @@ class FailureKind(StrEnum):
     HANG = "hang"
     LOST_WORKER = "lost-worker"
     PREEMPTED = "preempted"
+    DISK_FULL = "disk-full"
+    """The trial's own fault least of all: the search stops, and the trial goes on with the next one."""
 
 
 class Verdict(StrEnum):

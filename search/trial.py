@@ -19,7 +19,7 @@ import torch
 
 from search.config.build import factory
 from search.errors import UsageError
-from search.files import write_atomically
+from search.files import no_room, write_atomically
 from search.keyed import keyed_int
 from search.layout import CHECKPOINT, CONFIG, OUTCOME, WEIGHTS, predictions_of
 from search.memory import peak_memory, reset_peak_memory
@@ -87,8 +87,8 @@ class Runner:
         if isinstance(last, Paused):
             return last
         last = dataclasses.replace(last, peak_memory=self._peak_memory())
-        if isinstance(work, TrialSpec):
-            directory = Path(work.directory)
+        if isinstance(work, TrialSpec) and not (last.failure and last.failure.kind is FailureKind.DISK_FULL):
+            directory = Path(work.directory)  # a trial without an outcome is taken up again
             directory.mkdir(parents=True, exist_ok=True)
             write_atomically(directory / OUTCOME, event_to_json(last).encode())
             (directory / CHECKPOINT).unlink(missing_ok=True)  # not before the outcome is there
@@ -251,6 +251,8 @@ def _failed(number: int, error: Exception, seconds: float) -> Outcome:
         kind = FailureKind.NON_FINITE
     elif isinstance(error, torch.OutOfMemoryError | MemoryError) or _NO_MEMORY in str(error):
         kind = FailureKind.OUT_OF_MEMORY
+    elif no_room(error):
+        kind = FailureKind.DISK_FULL
     else:
         kind = FailureKind.EXCEPTION
     words = " ".join(str(error).split())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from pathlib import Path
@@ -19,9 +20,12 @@ from search.apps.naming import register_resolvers
 from search.config import schema
 from search.config.arguments import expand
 from search.config.messages import one_line
-from search.errors import GaveUpError, UsageError
+from search.errors import GaveUpError, NoRoomError, UsageError
+from search.files import no_room
 
 CONFIG = "search"
+_OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
+"""What a disk says that takes no more; the program has no part in it."""
 
 
 def config_folder() -> Path:
@@ -69,18 +73,39 @@ def _run(conf: Path) -> int:
             codes.append(run(checked))
         except UsageError as error:  # caught here: Hydra would add lines of its own, and drop a multirun's other jobs
             codes.append(_refuse(str(error)))
+        except OmegaConfBaseException as error:
+            codes.append(_refuse(one_line(error, conf, CONFIG)))
         except GaveUpError as error:
             codes.append(_refuse(str(error), GAVE_UP))
+        except NoRoomError as error:
+            codes.append(_stop(str(cfg.output_dir), str(error)))
+        except OSError as error:
+            if error.errno not in _OF_THE_DISK:
+                raise
+            codes.append(_stop(str(cfg.output_dir), error.strerror))
 
     try:
         job()
     except (OSError, ValueError) as error:
         if jobs or isinstance(error, HydraException):  # some of those are OSErrors, too
             raise
-        if isinstance(error, OSError) and error.filename:  # Hydra makes the folder before the job begins
-            return _refuse(f"output_dir: {error.filename} cannot be written ({error.strerror})")
-        return _refuse(" ".join(str(error).split()))  # e.g. of flags that exclude each other
+        return _cannot_begin(error)
     return max(codes, default=0)
+
+
+def _cannot_begin(error: OSError | ValueError) -> int:
+    """Say why Hydra, which makes the folder, cannot begin a job."""
+    if isinstance(error, OSError) and no_room(error):
+        return _stop(error.filename or "...", error.strerror)
+    if isinstance(error, OSError) and error.filename:
+        return _refuse(f"output_dir: {error.filename} cannot be written ({error.strerror})")
+    return _refuse(" ".join(str(error).split()))  # e.g. of flags that exclude each other
+
+
+def _stop(folder: str, why: str | None) -> int:
+    """Say that the disk takes no more."""
+    rest = "what has ended is stored, and the same command goes on once there is room"
+    return _refuse(f"output_dir={folder}: cannot be written ({why}); {rest}", INTERRUPTED)
 
 
 def _refuse(message: str, code: int = USAGE_ERROR) -> int:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from search.config.checks import check
+from search.config.checks import check, check_values
 from search.space import Space
 from search.tracking.projection import store_uri
 
@@ -28,6 +28,8 @@ def composed(cfg: DictConfig) -> Composed:
     if cfg.sampler.kind == "grid":
         space.require_grid()
     space.require_valid()
+    for d in space.dimensions:
+        check_values(d.path, d.choices or (d.low,), f"the space of {d.name}")
     for given in cfg.enqueue:
         space.complete(given)
     return Composed(

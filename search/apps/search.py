@@ -13,7 +13,7 @@ from search.apps.composed import Composed
 from search.apps.interrupts import asked_on_signals
 from search.apps.report import report
 from search.apps.session import Session
-from search.errors import GaveUpError, UsageError
+from search.errors import GaveUpError, NoRoomError, UsageError
 from search.layout import LOG
 from search.records import TrialState
 from search.report.progress import ProgressDisplay, SteadyConsole
@@ -21,7 +21,7 @@ from search.sweep import pruners, samplers
 from search.sweep.disk import Disk
 from search.sweep.driver import Budget, Driver
 from search.sweep.history import History
-from search.sweep.journal import EVENTS, Journal
+from search.sweep.journal import Journal, holds_study
 from search.sweep.study import Study
 
 _PAUSING = 0.6
@@ -67,7 +67,7 @@ def _session(composed: Composed) -> Session:
 
 
 def _check_resume(session: Session) -> None:
-    there, resume = (session.folder / EVENTS).exists(), session.cfg.resume
+    there, resume = holds_study(session.folder), session.cfg.resume
     if resume == "never" and there:
         raise UsageError(f"resume=never: {session.folder} holds a study; choose another name=... or resume=auto")
     if not there and (resume == "must" or "search" not in session.cfg.stages):
@@ -155,6 +155,8 @@ def _run_trials(session: Session, study: Study, driver: Driver) -> None:
         driver.run(executor)
     if driver.interrupted:
         raise KeyboardInterrupt
+    if driver.no_room is not None:
+        raise NoRoomError(driver.no_room)
     if driver.broken is not None:
         raise GaveUpError(f"{driver.broken}; {_first_failure(study)}; the same command goes on once it is mended")
 

@@ -15,6 +15,7 @@ import numpy as np
 from search.apps.report import rows_of
 from search.apps.session import Session
 from search.errors import UsageError
+from search.files import no_room
 from search.keyed import keyed_int
 from search.layout import CONFIG, predictions_of
 from search.post.contenders import Candidate, Selection, champion_of, judged, select, weighted
@@ -106,10 +107,19 @@ def _trial_configs(session: Session, study: Study) -> dict[str, Mapping[str, Any
         if outcome.state is not TrialState.FAILED and number >= study.comparable_from
     }
     return {
-        relative: json.loads((folder / CONFIG).read_text())
+        relative: _trained(folder)
         for relative, folder in folders.items()
         if (folder / predictions_of("validation")).exists()
     }
+
+
+def _trained(folder: Path) -> dict[str, Any]:
+    """Return the configuration that was trained in a trial's folder."""
+    try:
+        config: dict[str, Any] = json.loads((folder / CONFIG).read_text())
+    except (FileNotFoundError, ValueError) as error:
+        raise UsageError(f"{folder / CONFIG}: missing or damaged; put it back from a copy") from error
+    return config
 
 
 def _student_configs(session: Session, study: Study) -> dict[str, Mapping[str, Any]]:
@@ -117,7 +127,7 @@ def _student_configs(session: Session, study: Study) -> dict[str, Mapping[str, A
     best = study.progress.best
     if best is None:
         return {}
-    config = json.loads((study.directory(best.number) / CONFIG).read_text())
+    config = _trained(study.directory(best.number))
     if session.cfg.squeeze.student is not None:
         config["model"] = settings_of(session.plain("squeeze")["student"])
     return dict.fromkeys(_STUDENTS.values(), config)
@@ -169,7 +179,9 @@ def _register(session: Session, study: Study, results: Results) -> Results:
     packaged = Champion(name=champion.name, dataset=session.dataset, members=members)
     try:
         exported = export(packaged, session.folder / "champion")
-    except Exception as error:  # noqa: BLE001 - torch.export refuses networks in many ways; the results stand
+    except Exception as error:  # torch.export refuses networks in many ways; the results stand
+        if no_room(error):  # which is no reason to remember
+            raise
         problem = f"the champion cannot be exported ({type(error).__name__}: {str(error).splitlines()[0]})"
         session.console.print(problem, style="red", markup=False)
         return _saved(session, dataclasses.replace(results, problem=problem))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
@@ -18,6 +19,25 @@ STAGES = ("search", "squeeze", "report", "sync", "train")
 """The stages that exist, in the order in which they run; the last two run alone and on request only."""
 
 RETRIED = ("exception", "non_finite", "out_of_memory", "timeout", "hang", "lost_worker", "preempted")
+_CLOSED = (
+    "metric",
+    "budget",
+    "failures",
+    "failures.retries",
+    "split",
+    "trainer",
+    "cluster",
+    "tracking",
+    "squeeze",
+    "squeeze.distill",
+)
+_OF_PRUNERS = {
+    "asha": ("rungs", "eta"),
+    "promotion": ("rungs", "eta"),
+    "median": ("startup_trials", "warmup_steps"),
+    "hyperband": ("min_resource", "reduction_factor"),
+    "optuna_sha": ("min_resource", "reduction_factor"),
+}
 _CHOICES: dict[str, tuple[Any, ...]] = {
     "resume": ("auto", "must", "never", "extend"),
     "fused": ("auto", "off", False),  # YAML reads off as false
@@ -86,13 +106,22 @@ def check(cfg: SearchConfig) -> None:
     _each(node, "failures.share", lambda v: 0 < v <= 1, "must lie above 0 and up to 1")
     _each(node, "squeeze.distill.mix", lambda v: 0 <= v <= 1, "must lie in 0 to 1")
     _check_name(cfg.name)
+    _check_keys(node)
     _check_stages(cfg)
     _check_split(cfg)
     _check_device(cfg.device)
-    _check_rungs(node)
+    _check_pruner(node)
     _check_components(node)
+    _check_student(node)
     _check_cluster(cfg)
     _check_tracking(node)
+
+
+def check_values(key: str, values: Iterable[Any], at: str) -> None:
+    """Raise UsageError where a key that varies, in the space at `at`, may take a value that cannot work."""
+    for value in values:
+        if key in _AT_LEAST and isinstance(value, int | float) and value < _AT_LEAST[key]:
+            raise UsageError(f"{at}: {key}={value} lies in it; must be at least {_AT_LEAST[key]:g}")
 
 
 def _is_in(allowed: tuple[Any, ...], value: Any) -> bool:
@@ -121,7 +150,19 @@ def _check_name(name: str) -> None:
         raise UsageError(f"name={name}: must be 1 to 120 letters, digits and . _ - = + (it names a folder)")
 
 
+def _check_keys(cfg: DictConfig) -> None:
+    """Refuse what `+key=value` adds where it has no effect; components take what their target takes."""
+    for at in _CLOSED:
+        node = OmegaConf.select(cfg, at)
+        allowed = [field.name for field in dataclasses.fields(OmegaConf.get_type(node))]  # type: ignore[arg-type]
+        for key in map(str, node):
+            if key not in allowed:
+                raise UsageError(f"{at}.{key}: no such key; {suggestion(key, allowed)}")
+
+
 def _check_stages(cfg: SearchConfig) -> None:
+    if not cfg.stages:
+        raise UsageError(f"stages=[]: must name at least one of {', '.join(STAGES)}")
     for stage in cfg.stages:
         if stage not in STAGES:
             raise UsageError(f"stages: {stage} does not exist; {suggestion(stage, STAGES)}")
@@ -170,7 +211,17 @@ def _check_tracking(cfg: DictConfig) -> None:
         )
 
 
-def _check_rungs(cfg: DictConfig) -> None:
+def _check_student(cfg: DictConfig) -> None:
+    student = cfg.squeeze.student
+    if student is not None and not (isinstance(student, DictConfig) and student.get("_target_")):
+        raise UsageError(f"squeeze.student={student}: must be the configuration of a model, with _target_, or null")
+
+
+def _check_pruner(cfg: DictConfig) -> None:
+    kind = cfg.pruner.kind
+    for key in _OF_PRUNERS.get(kind, ()):
+        if key not in cfg.pruner:
+            raise UsageError(f"pruner.kind={kind}: needs pruner.{key}; write pruner={kind} instead")
     rungs = OmegaConf.select(cfg, "pruner.rungs", default=[])
-    if rungs and (min(rungs) <= 0 or max(rungs) >= 1 or list(rungs) != sorted(set(rungs))):
+    if not all(0 < rung < 1 for rung in rungs) or list(rungs) != sorted(set(rungs)):
         raise UsageError(f"pruner.rungs={list(rungs)}: must be rising fractions between 0 and 1")

@@ -34,6 +34,7 @@ def one_line(error: BaseException, conf: Path, config_name: str) -> str:
         return _unknown_key(match[1], _defaults(conf, config_name))
     lines = dict.fromkeys(line.strip() for line in text.splitlines())  # causes repeat what they caused
     message = "; ".join(line for line in lines if line and not line.startswith(_NOISE))
+    message = message.removeprefix("Error merging override ")
     if (match := _FULL_KEY.search(text)) and match[1] not in message:
         message = f"{match[1]}: {message}"
     return message

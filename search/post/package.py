@@ -23,6 +23,7 @@ import torch
 from pandas.api.types import is_numeric_dtype
 from torch import Tensor, nn
 
+from search.files import write_atomically
 from search.train.data.arrays import Array, Dataset
 from search.train.data.table import TableEncoder
 from search.train.estimator import Estimator
@@ -92,7 +93,9 @@ def export(champion: Champion, folder: Path) -> Exported:
     batch = torch.export.Dim("batch", min=1)
     program = torch.export.export(ensemble, (torch.from_numpy(inputs),), dynamic_shapes=({0: batch},))
     folder.mkdir(parents=True, exist_ok=True)
-    torch.export.save(program, folder / _PROGRAM)
+    buffer = io.BytesIO()
+    torch.export.save(program, buffer)
+    write_atomically(folder / _PROGRAM, buffer.getvalue())
     description = {
         "name": champion.name,
         "task": examples.task,

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from search.errors import UsageError
 from search.files import write_atomically
 
 FILE = "results.json"
@@ -59,13 +60,16 @@ class Results:
 
     @classmethod
     def load(cls, folder: Path) -> Results | None:
-        """Return a study's stored results, or None where it has none."""
+        """Return a study's stored results, or None where it has none; raise UsageError where they are damaged."""
+        path = folder / FILE
         try:
-            plain: dict[str, Any] = json.loads((folder / FILE).read_text())
+            plain: dict[str, Any] = json.loads(path.read_text())
+            contenders = tuple(
+                Contender(**{**c, "validation": Figure(**c["validation"]), "test": Figure(**c["test"])})
+                for c in plain["contenders"]
+            )
+            return cls(**{**plain, "contenders": contenders})
         except FileNotFoundError:
             return None
-        contenders = tuple(
-            Contender(**{**c, "validation": Figure(**c["validation"]), "test": Figure(**c["test"])})
-            for c in plain["contenders"]
-        )
-        return cls(**{**plain, "contenders": contenders})
+        except (ValueError, KeyError, TypeError) as error:
+            raise UsageError(f"{path}: damaged; delete it, and the same command makes it again") from error

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from search.records import Decision, Outcome, Paused, Report, Verdict, Work
+from search.errors import NoRoomError
+from search.records import Decision, FailureKind, Outcome, Paused, Report, Verdict, Work
 from search.sweep.executor import Executor
 from search.sweep.failures import Failures
 
@@ -17,7 +18,7 @@ def run_all(
 ) -> list[Outcome]:
     """Run each piece of work to its end; return the outcomes in the order of `work`, whose numbers are its indices.
 
-    What fails is tried again as `failures` allows.
+    What fails is tried again as `failures` allows. Raises NoRoomError where a disk is full.
     """
     waiting = deque(range(len(work)))
     running: dict[int, int] = {}
@@ -33,6 +34,8 @@ def run_all(
                 executor.resume(slot, _go_on(said))
                 continue
             index = running.pop(slot)
+            if said.failure is not None and said.failure.kind is FailureKind.DISK_FULL:
+                raise NoRoomError(said.failure.message)
             if said.failure is not None and failures.may_retry(index, said.failure):
                 failures.count(index, said.failure)
                 waiting.append(index)

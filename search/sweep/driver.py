@@ -99,6 +99,8 @@ class Driver:
         self.watchers = list(watchers)
         self.broken: str | None = None
         """Why the search gave up, if it did."""
+        self.no_room: str | None = None
+        """What a worker could not write for want of room, if one could not."""
         self._grace: float | None = None
         self._leave_at: float | None = None
         self._waiting: deque[int] = deque()
@@ -141,7 +143,7 @@ class Driver:
         return self._grace is not None
 
     def run(self, executor: Executor) -> Progress:
-        """Search until every trial has ended, until it is interrupted, or until it gives up (see `broken`)."""
+        """Search until every trial has ended, it is interrupted, or it has to stop (see `broken`, `no_room`)."""
         self._began = self._clock()
         while not self._time_to_leave():
             nothing_to_start = self._fill(executor)
@@ -194,7 +196,7 @@ class Driver:
 
     @property
     def _closing(self) -> bool:
-        return self.interrupted or self.broken is not None
+        return self.interrupted or self.broken is not None or self.no_room is not None
 
     def _fill(self, executor: Executor) -> bool:
         """Start what there is in free slots; tell whether a slot is left without anything to start."""
@@ -287,6 +289,9 @@ class Driver:
         number, failure = outcome.number, outcome.failure
         if failure is not None and failure.kind in _UNHEARD and (left := outcome_on_disk(self._directory(number))):
             outcome, failure = left, left.failure
+        if failure is not None and failure.kind is FailureKind.DISK_FULL:
+            self.no_room = f"trial {number}: {failure.message}"  # it has not ended: it goes on with the next search
+            return
         if failure is not None and self._failures.may_retry(number, failure):
             (self._directory(number) / OUTCOME).unlink(missing_ok=True)  # or the next driver would take it as the last
             self._record(Retried(number=number, failure=failure, time=self._clock()))

@@ -18,6 +18,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
+from search.files import no_room
 from search.records import Decision, FailureKind, Outcome, Paused, Report, Work, failed
 
 Said = Report | Paused | Outcome
@@ -109,7 +110,8 @@ class Conversation:
             message = f"{type(error).__name__}: {' '.join(str(error).split())}"
             trace = "".join(traceback.format_exception(error))
             number = self._work.number
-            last = failed(number, FailureKind.EXCEPTION, message, time=time.time(), traceback=trace)
+            kind = FailureKind.DISK_FULL if no_room(error) else FailureKind.EXCEPTION
+            last = failed(number, kind, message, time=time.time(), traceback=trace)
         self._heard(last)
 
 

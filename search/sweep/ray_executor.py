@@ -149,7 +149,8 @@ def _output_to(path: Path) -> Iterator[None]:
             yield
         finally:
             for stream, original in zip((sys.stdout, sys.stderr), saved, strict=True):
-                stream.flush()
+                with contextlib.suppress(OSError):  # a full disk
+                    stream.flush()
                 os.dup2(original, 1 if stream is sys.stdout else 2)
                 os.close(original)
 

@@ -6,11 +6,12 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from search.errors import UsageError
 from search.records import Decision, Event, Outcome, Params, Paused, Report, Started, TrialState
 from search.space import Space
 from search.sweep.history import History
 from search.sweep.identity import Identity, differences, require_same
-from search.sweep.journal import Journal, trial_folder
+from search.sweep.journal import EVENTS, OPTUNA, Journal, trial_folder
 
 IDENTITY = "identity"
 """Under this name the study stores what it is a study of."""
@@ -72,6 +73,7 @@ class Study:
         """The last decision that was recorded, by trial: most reports are answered with "go on", which is not."""
         self.paused: dict[int, Paused] = {}
         self.history = history
+        self._space, self._shown = space, {d.path for d in space.dimensions}
         self._distributions = {d.name: d.distribution() for d in space.dimensions}
         self._check_identity(identity, extend=extend)
         self.comparable_from = int(journal.attributes.get(_COMPARABLE, 0))
@@ -121,16 +123,17 @@ class Study:
                 self.history.tell(event)
 
     def restore(self) -> None:
-        """Take the trials that the disk has, in order; tell Optuna's journal of outcomes that it missed."""
-        stored = self.journal.trials()
-        for trial in stored:
+        """Take the trials that the disk has, in order; tell Optuna's journal of what it missed.
+
+        Raises UsageError where that is more than a power failure can take from it.
+        """
+        for trial in self.journal.trials():
             self._remember(trial.params)
-        logged = {e.number: e for e, _ in self.journal.events() if isinstance(e, Outcome)}
-        for trial in stored:
-            if trial.state is not TrialState.RUNNING:
-                continue
-            if trial.number in logged:
-                self.journal.set_state(logged[trial.number])
+        for event, _ in self.journal.events():
+            if event.number >= len(self.params):
+                self._create_again(event)
+            if isinstance(event, Outcome):
+                self.journal.set_state(event)
 
     def directory(self, number: int) -> Path:
         """Return the folder of a trial."""
@@ -139,6 +142,12 @@ class Study:
     def unfinished(self) -> list[int]:
         """Return the numbers of the trials without an outcome."""
         return [n for n in range(len(self.params)) if n not in self.outcomes]
+
+    def _create_again(self, event: Event) -> None:
+        if not isinstance(event, Started) or event.number > len(self.params):
+            where = self.journal.folder / OPTUNA
+            raise UsageError(f"{where}: lacks trial {event.number}, which {EVENTS} has; put both back from a copy")
+        self.create(self._space.complete({k: v for k, v in event.params.items() if k in self._shown}))
 
     def _remember(self, params: Params) -> None:
         if self.history is not None:

@@ -10,6 +10,7 @@ import re
 import sqlite3
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
@@ -20,22 +21,40 @@ from search.tracking.tracker import SearchInfo, Summary
 UID = "search.uid"
 _STATUS = {TrialState.COMPLETE: "FINISHED", TrialState.PRUNED: "FINISHED", TrialState.FAILED: "FAILED"}
 _LONGEST_TAG = 5000
+_SCHEMES = ("sqlite", "http", "https", "postgresql", "mysql", "mssql", "databricks")
+_SQLITE = b"SQLite format 3\0"
+"""What a database begins with; one that is just made is empty."""
 
 
 def store_uri(uri: str | None, folder: Path) -> str:
     """Return where MLflow keeps runs: `uri` made absolute, or a SQLite file in `folder`.
 
-    Raises UsageError for a plain folder: MLflow 3 refuses file stores.
+    Raises UsageError for a plain folder, because MLflow 3 refuses file stores, and for what it does not know.
     """
     if uri is None:
-        return f"sqlite:///{folder.resolve() / 'mlflow.db'}"
-    if uri.startswith("sqlite:///") and not uri.startswith("sqlite:////"):
-        return f"sqlite:///{Path(uri.removeprefix('sqlite:///')).resolve()}"
+        return _database(folder.resolve() / "mlflow.db", "delete it, and it is made again from the study")
+    if uri.startswith("sqlite:///"):
+        return _database(Path(uri.removeprefix("sqlite:///")).resolve(), f"tracking.uri={uri} must name one")
     if uri.startswith("file:") or "://" not in uri:
         raise UsageError(
             f"tracking.uri={uri}: MLflow 3 keeps runs in a database; e.g. sqlite:///{uri.split(':')[-1]}.db"
         )
+    scheme = uri.partition("://")[0]
+    if scheme.partition("+")[0] not in _SCHEMES and scheme not in entry_points(group="mlflow.tracking_store").names:
+        raise UsageError(f"tracking.uri={public_uri(uri)}: MLflow knows no {scheme}://; allowed: {', '.join(_SCHEMES)}")
     return uri
+
+
+def _database(path: Path, what: str) -> str:
+    """Return the address of a SQLite file, which need not be there yet; raise UsageError for what is none."""
+    if path.is_dir():
+        raise UsageError(f"{path}: is a folder, no SQLite database; {what}")
+    if path.is_file():
+        with path.open("rb") as file:
+            begins = file.read(len(_SQLITE))
+        if begins and begins != _SQLITE:
+            raise UsageError(f"{path}: is no SQLite database; {what}")
+    return f"sqlite:///{path}"
 
 
 def public_uri(uri: str) -> str:

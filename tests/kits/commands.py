@@ -42,8 +42,8 @@ def search(folder: Path, *overrides: str, code: int = 0) -> str:
 
 def events(study: Path, kind: str) -> list[dict[str, Any]]:
     """Return a study's stored events of one kind ("started", "report", "decision", "outcome")."""
-    lines = (study / "events.jsonl").read_text().splitlines()
-    return [event for line in lines if (event := json.loads(line))["event"] == kind]
+    whole, _, _ = (study / "events.jsonl").read_text().rpartition("\n")  # somebody may be writing
+    return [event for line in whole.splitlines() if (event := json.loads(line))["event"] == kind]
 
 
 def results(study: Path) -> dict[str, Any]:

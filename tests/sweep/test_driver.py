@@ -298,7 +298,7 @@ def test_run_all_hands_lost_work_to_another_worker() -> None:
     assert [o.state for o in outcomes] == [TrialState.COMPLETE] * 2
 
 
-@pytest.mark.parametrize("end", [SystemExit(3), KeyboardInterrupt(), OSError(28, "No space left on device")])
+@pytest.mark.parametrize("end", [SystemExit(3), KeyboardInterrupt(), OSError(5, "Input/output error")])
 def test_work_that_ends_without_an_outcome_is_told_as_failed(end: BaseException, bench: Bench) -> None:
     def ends(work: Work, report: Callable[[Report], Decision]) -> Outcome:
         raise end

@@ -1,0 +1,153 @@
+"""More mistakes in configurations, through the real command line: one line that names the key, exit code 2.
+
+`test_command_line.py` has a process for each of its own, and looks at what they import; these share one process.
+"""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.kits.commands import environment
+
+MISTAKES: dict[str, tuple[list[str], str]] = {
+    # what failures cost
+    "share above one": (["failures.share=2"], "failures.share=2.0: must lie above 0 and up to 1"),
+    "share that is no number": (["failures.share=nan"], "failures.share=nan: must lie above 0 and up to 1"),
+    "empty window": (["failures.window=0"], "failures.window=0: must be at least 1"),
+    "negative retries": (["failures.retries.hang=-1"], "failures.retries.hang=-1: must be at least 0"),
+    "retries as a word": (["failures.retries.exception=often"], "failures.retries.exception=often; Value 'often'"),
+    "unknown cause": (
+        ["failures.retries.oom=1"],
+        "failures.retries.oom: no such key; allowed: exception, non_finite, out_of_memory",
+    ),
+    "hang at zero": (["failures.hang_seconds=0"], "failures.hang_seconds=0.0: must be above 0"),
+    # the cluster
+    "no grace": (["cluster.grace=0"], "cluster.grace=0.0: must be at least 1"),
+    "grace at null": (["cluster.grace=null"], "cluster.grace=null; field 'cluster.grace' is not Optional"),
+    "no memory": (["cluster.memory_per_trial=0"], "cluster.memory_per_trial=0.0: must be above 0"),
+    "memory with a unit": (["cluster.memory_per_trial=8GB"], "cluster.memory_per_trial=8GB; Value '8GB'"),
+    "recycled at once": (["cluster.recycle_trials=0"], "cluster.recycle_trials=0: must be at least 1"),
+    "growth below zero": (["cluster.recycle_growth=-1"], "cluster.recycle_growth=-1.0: must be above 0"),
+    "mistyped recycling": (["cluster.recycle=3"], "cluster.recycle: no such key; did you mean recycle_trials?"),
+    "unknown cluster": (["cluster=slurm"], "cluster=slurm: no such option; allowed: existing, local"),
+    # budgets
+    "negative checkpoints": (["budget.checkpoints=-1"], "budget.checkpoints=-1.0: must be at least 0"),
+    "checkpoints as a word": (["budget.checkpoints=lots"], "budget.checkpoints=lots; Value 'lots'"),
+    "half a trial": (["budget.trials=1.5"], "budget.trials=1.5; Value '1.5' of type 'float'"),
+    "hours that are no number": (["budget.hours=nan"], "budget.hours=nan: must be above 0"),
+    "a number for a node": (["budget=5"], "budget=5; Invalid type assigned: int is not a subclass of Budget"),
+    # what is kept and made of it
+    "nothing kept": (["squeeze.keep=0"], "squeeze.keep=0: must be at least 1"),
+    "one fold": (["squeeze.folds=1"], "squeeze.folds=1: must be at least 2"),
+    "student that is no model": (["squeeze.student=5"], "squeeze.student=5: must be the configuration of a model"),
+    # pruners
+    "rungs twice": (["pruner=promotion", "pruner.rungs=[0.5,0.5]"], "pruner.rungs=[0.5, 0.5]: must be rising"),
+    "rung that is no number": (["pruner.rungs=[nan]"], "pruner.rungs=[nan]: must be rising fractions between 0 and 1"),
+    "promotion of all": (["pruner=promotion", "pruner.eta=1"], "pruner.eta=1: must be at least 2"),
+    "half an eta": (["pruner=promotion", "pruner.eta=2.5"], "pruner.eta=2.5; Value '2.5'"),
+    "unknown pruner": (["pruner=bohb"], "pruner=bohb: no such option; allowed: asha, hyperband, median, none"),
+    "kind without its keys": (
+        ["pruner.kind=hyperband"],
+        "pruner.kind=hyperband: needs pruner.min_resource; write pruner=hyperband instead",
+    ),
+    # stages and resuming
+    "no stage": (["stages=[]"], "stages=[]: must name at least one of search, squeeze, report"),
+    "sync beside others": (["stages=[sync,report]"], "stages=[sync]: runs alone and needs tracking"),
+    "sync without tracking": (["stages=[sync]", "tracking=none"], "stages=[sync]: runs alone and needs tracking"),
+    "bogus resume": (["resume=bogus"], "resume=bogus: must be one of auto, must, never, extend"),
+    "nothing to resume": (["resume=must"], "holds no study; check name=... or search first"),
+    # keys that would have no effect
+    "added key": (["+trainer.epoch=3"], "trainer.epoch: no such key; did you mean epochs? allowed: epochs,"),
+    "variable that is not set": (["seed=${oc.env:NOT_THERE}"], "seed: KeyError raised while resolving interpolation"),
+    # spaces
+    "bound at infinity": (["optimizer.space.lr.high=inf"], "optimizer.space.lr.high=inf: must be a number"),
+    "steps in the logarithm": (["+optimizer.space.lr.step=0.1"], "optimizer.space.lr.step=0.1: cannot be combined"),
+    "space over a list": (["+optimizer.space.betas={low: 0, high: 1}"], "optimizer.space.betas: betas=[0.9, 0.999]"),
+    "word among numbers": (["+trainer.space.batch_size={choices: [16, small]}"], "trainer.batch_size: cannot be"),
+    "epochs from zero": (
+        ["+trainer.space.epochs={low: 0, high: 3}"],
+        "the space of trainer.epochs: trainer.epochs=0 lies in it; must be at least 1",
+    ),
+    # starting points
+    "enqueue a number": (["enqueue=[5]"], "enqueue: 5 must be a mapping of parameters"),
+    "enqueue a word": (["enqueue=[{optimizer.lr: fast}]"], "enqueue: optimizer.lr=fast lies outside its space"),
+    "enqueue another's parameter": (
+        ["enqueue=[{model: mlp, model.cnn.kernel: 3}]"],
+        "enqueue: model.cnn.kernel is no parameter of that trial; allowed: model, model.mlp.width",
+    ),
+    # tracking
+    "unknown store": (["tracking.uri=foo://bar"], "tracking.uri=foo://bar: MLflow knows no foo://; allowed: sqlite"),
+    "folder for a database": (["tracking.uri=sqlite:////tmp"], "/tmp: is a folder, no SQLite database; tracking.uri="),
+    "file that is no database": (["tracking.uri=sqlite:///garbage"], "garbage: is no SQLite database; tracking.uri="),
+    # data: what only loading it shows
+    "no such file": (["data=csv", "data.path=nowhere.csv", "data.target=y"], "nowhere.csv"),
+    "no such function": (["data._target_=no.such.thing"], "data._target_=no.such.thing: "),
+    "figure of another task": (["metric.name=rmse"], "metric.name=rmse"),
+    "no such column": (["split.group=a"], "split.group=a"),
+    # places
+    "file for a folder": (["output_dir=garbage"], "output_dir: garbage cannot be written (File exists)"),
+}
+PROBE = """
+import contextlib, io, json, sys, traceback
+from hydra.core.global_hydra import GlobalHydra
+from search.apps import search
+from search.apps.cli import main
+
+def began(*_, **__):
+    raise RuntimeError("the search began")
+
+search.Journal = began
+answers = {}
+for name, arguments in json.load(sys.stdin).items():
+    sys.argv = ["search", *arguments]
+    with contextlib.redirect_stderr(io.StringIO()) as said, contextlib.redirect_stdout(io.StringIO()):
+        try:
+            code = main()
+        except BaseException as error:
+            code = repr(error)
+    GlobalHydra.instance().clear()
+    answers[name] = code, said.getvalue()
+print(json.dumps(answers))
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("mistakes")
+    (folder / "garbage").write_bytes(b"\xff\xfe is no database")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def answers(folder: Path) -> dict[str, tuple[int, str]]:
+    """What the command answers to each of the mistakes: exit code and standard error."""
+    done = subprocess.run(
+        [sys.executable, "-c", PROBE],
+        cwd=folder,
+        env=environment(),
+        input=json.dumps({name: arguments for name, (arguments, _) in MISTAKES.items()}),
+        capture_output=True,
+        text=True,
+        timeout=170,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    found: dict[str, tuple[int, str]] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+@pytest.mark.parametrize("mistake", MISTAKES, ids=lambda name: name.replace(" ", "-"))
+def test_a_mistake_is_answered_in_one_line(mistake: str, answers: dict[str, tuple[int, str]]) -> None:
+    code, said = answers[mistake]
+    assert code == 2, said
+    assert said.startswith("search: ")
+    assert MISTAKES[mistake][1] in said
+    assert said.count("\n") == 1
+
+
+def test_mistakes_leave_nothing_of_a_study_behind(folder: Path, answers: dict[str, tuple[int, str]]) -> None:
+    left = {path.name for path in folder.rglob("*") if path.is_file() and path.parent.name != ".hydra"}
+    assert left <= {"garbage", "search.log"}
