@@ -27,11 +27,11 @@ class Server:
         self.store, self.folder, self.failures = store, folder, failures
         self.error = error or ConnectionError("connection refused")
 
-    def __call__(self, known_run: str | None) -> Projection:
+    def __call__(self) -> Projection:
         if self.failures:
             self.failures -= 1
             raise self.error
-        return Projection(self.store, "experiment", self.folder, INFO, known_run)
+        return Projection(self.store, "experiment", self.folder, INFO)
 
 
 def events_of(number: int, key: str = "objective") -> list[Event]:
