@@ -40,6 +40,10 @@ def run(composed: Composed) -> int:
     status = "KILLED"
     try:
         study = _study(session, journal)
+        if "sync" in session.cfg.stages:
+            from search.apps.sync import sync
+
+            return sync(session, journal)
         driver = _driver(session, study)
         stages: dict[str, Callable[[], None]] = {
             "search": lambda: _search(session, study, driver),

@@ -9,7 +9,7 @@ import platform
 import subprocess
 import sys
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
@@ -45,8 +45,11 @@ _MLFLOW_SETTINGS = {
     "MLFLOW_LOGGING_LEVEL": "WARNING",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",  # the tracker tries again itself
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",  # a server that hangs is one that is away
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",  # the tracker tries again itself, and looks for what was made unanswered
 }
+_DELIVERING = 0.2
+"""Share of the grace after an interruption in which MLflow may be told the rest."""
 _WITHOUT_EFFECT = ("threads", "checkpoint_every", "loading", "loader_workers")
 """Settings of the trainer that change how fast a figure comes, not the figure."""
 _NAMED_GROUPS = ("model", "optimizer", "schedule")
@@ -213,7 +216,7 @@ class Session:
         if self.tracking_uri is None:
             return False
         state = delivered(self.folder, self.tracking_uri)
-        return state is None or state.position != journal.size()
+        return state is None or state.position != journal.size() or not state.ended
 
     def parent_run(self, journal: Journal) -> tuple[str, str] | None:
         """Return MLflow's address and the id of the search's run, once it is there; None without tracking."""
@@ -221,26 +224,33 @@ class Session:
         return None if self.tracking_uri is None or run is None else (self.tracking_uri, run)
 
     def close(self, status: str) -> None:
-        """End the workers and deliver what the tracker has left."""
+        """End the workers and deliver what the tracker has left; after an interruption ("KILLED") without delay."""
         self._resources.close()
-        if self._tracker is not None and (problem := self._tracker.finish(status)):
+        patience = _DELIVERING * self.cfg.cluster.grace if status == "KILLED" else None
+        if self._tracker is not None and (problem := self._tracker.finish(status, patience)):
             self.console.print(f"not everything stands in MLflow: {problem}", style="red", markup=False)
 
     def _begin_tracking(self, journal: Journal) -> Tracker:
         uri = self.tracking_uri
-        if uri is None:
-            return NullTracker()
+        return NullTracker() if uri is None else MlflowTracker(self.mlflow(journal), journal.events, uri, self.folder)
+
+    def mlflow(self, journal: Journal) -> Callable[[], Projection]:
+        """Return what opens the study's projection to MLflow."""
+        uri = self.tracking_uri
+        assert uri is not None
         for key, value in _MLFLOW_SETTINGS.items():
             os.environ.setdefault(key, value)  # read when mlflow is imported
-        base, info = Path(self.cfg.output_dir), self._info(journal.uid)
+        base, info = Path(self.cfg.output_dir), self._info(journal)
         experiment = self.cfg.tracking.experiment
-        return MlflowTracker(lambda run: Projection(uri, experiment, base, info, run), journal.events, uri, self.folder)
+        return lambda: Projection(uri, experiment, base, info)
 
-    def _info(self, uid: str) -> SearchInfo:
+    def _info(self, journal: Journal) -> SearchInfo:
         config = self.folder / "config.yaml"
-        config.write_text(OmegaConf.to_yaml(self.node))  # unresolved: what comes from the environment stays there
+        if "sync" not in self.cfg.stages or not config.exists():  # it stays the search's
+            config.write_text(OmegaConf.to_yaml(self.node))  # unresolved: what comes from the environment stays there
+        first = next((event for event, _ in journal.events()), None)
         return SearchInfo(
-            uid=uid,
+            uid=journal.uid,
             name=self.job or self.cfg.name,
             maximize=self.metric.maximize,
             params=self._shown_settings(),
@@ -252,6 +262,7 @@ class Session:
                 **_git_tags(),
             },
             files=(config,),
+            began=None if first is None else first.time,
         )
 
     def _shown_settings(self) -> dict[str, object]:

@@ -207,16 +207,21 @@ def _tell(session: Session, study: Study, results: Results) -> None:
     uri = session.tracking_uri
     if uri is None:
         return
+    summary = summary_of(session, results)
+    state = delivered(session.folder, uri)
+    if state is None or state.told != summary_digest(summary):
+        session.tracker(study.journal).summarize(summary)
+
+
+def summary_of(session: Session, results: Results) -> Summary:
+    """Return the stored results as MLflow is told of them."""
     metrics: dict[str, float] = {}
     for contender in results.contenders:
         key = contender.name.split(" top ")[0].replace(" ", "_")
         metrics |= {f"validation/{key}": contender.validation.value, f"test/{key}": contender.test.value}
     note = contenders_markdown(results.metric, rows_of(results))
     file = session.folder / FILE
-    summary = Summary(metrics=metrics, note=note, files=(file,), time=file.stat().st_mtime)
-    state = delivered(session.folder, uri)
-    if state is None or state.told != summary_digest(summary):
-        session.tracker(study.journal).summarize(summary)
+    return Summary(metrics=metrics, note=note, files=(file,), time=file.stat().st_mtime)
 
 
 def _predict(session: Session, configs: Configs, members: Sequence[str], split: str) -> None:

@@ -6,24 +6,38 @@ simply sent once more, by a projection that is opened anew.
 
 from __future__ import annotations
 
+import os
 import re
 import sqlite3
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
 from search.errors import UsageError
-from search.records import Event, Outcome, Params, Report, Started, TrialState
+from search.records import Event
+from search.tracking.pages import (
+    RUNNING,
+    UID,
+    Page,
+    Point,
+    Standing,
+    belonging,
+    milliseconds,
+    pages_of,
+    text_of,
+    trial_uid,
+)
 from search.tracking.tracker import SearchInfo, Summary
 
-UID = "search.uid"
-_STATUS = {TrialState.COMPLETE: "FINISHED", TrialState.PRUNED: "FINISHED", TrialState.FAILED: "FAILED"}
-_LONGEST_TAG = 5000
 _SCHEMES = ("sqlite", "http", "https", "postgresql", "mysql", "mssql", "databricks")
-_SQLITE = b"SQLite format 3\0"
+_HEADER = b"SQLite format 3\0"
 """What a database begins with; one that is just made is empty."""
+_SQLITE = "sqlite:///"
+
+
+class LostRunError(Exception):
+    """A run that MLflow had is there no more, e.g. deleted in its UI: all of the study has to be told again."""
 
 
 def store_uri(uri: str | None, folder: Path) -> str:
@@ -33,11 +47,11 @@ def store_uri(uri: str | None, folder: Path) -> str:
     """
     if uri is None:
         return _database(folder.resolve() / "mlflow.db", "delete it, and it is made again from the study")
-    if uri.startswith("sqlite:///"):
-        return _database(Path(uri.removeprefix("sqlite:///")).resolve(), f"tracking.uri={uri} must name one")
+    if uri.startswith(_SQLITE):
+        return _database(Path(uri.removeprefix(_SQLITE)).resolve(), f"tracking.uri={uri} must name one")
     if uri.startswith("file:") or "://" not in uri:
         raise UsageError(
-            f"tracking.uri={uri}: MLflow 3 keeps runs in a database; e.g. sqlite:///{uri.split(':')[-1]}.db"
+            f"tracking.uri={uri}: MLflow 3 keeps runs in a database; e.g. {_SQLITE}{uri.split(':')[-1]}.db"
         )
     scheme = uri.partition("://")[0]
     if scheme.partition("+")[0] not in _SCHEMES and scheme not in entry_points(group="mlflow.tracking_store").names:
@@ -51,8 +65,8 @@ def _database(path: Path, what: str) -> str:
         raise UsageError(f"{path}: is a folder, no SQLite database; {what}")
     if path.is_file():
         with path.open("rb") as file:
-            begins = file.read(len(_SQLITE))
-        if begins and begins != _SQLITE:
+            begins = file.read(len(_HEADER))
+        if begins and begins != _HEADER:
             raise UsageError(f"{path}: is no SQLite database; {what}")
     return f"sqlite:///{path}"
 
@@ -65,168 +79,184 @@ def public_uri(uri: str) -> str:
 class Projection:
     """Writes to MLflow; used by one thread."""
 
-    def __init__(self, uri: str, experiment: str, folder: Path, info: SearchInfo, known_run: str | None = None) -> None:
+    def __init__(self, uri: str, experiment: str, folder: Path, info: SearchInfo) -> None:
         """Open the store (making its schema) and the parent run; raises what MLflow raises where it is away.
 
-        `known_run` is the run that this search had there before; without one, trials' runs are not looked for.
+        In a database of its own the experiment keeps artifacts in `folder`.
         """
         from mlflow import MlflowClient
 
-        if uri.startswith("sqlite:///"):
-            _write_ahead(uri)
-        self._client = MlflowClient(tracking_uri=uri)
+        self._file = Path(uri.removeprefix(_SQLITE)) if uri.startswith(_SQLITE) else None
+        if self._file is not None:
+            _write_ahead(self._file)
+        self.client = MlflowClient(tracking_uri=uri)
         self._info, self._folder = info, folder
         self._runs: dict[int, str] = {}
-        self.experiment = self._open_experiment(experiment, local=uri.startswith("sqlite:"))
-        found = self._find(info.uid)
-        self._may_have_runs = found is not None or known_run is not None
+        self._standing = Standing()
+        self.experiment = self._open_experiment(experiment)
+        found = self._find(f"= '{info.uid}'")
+        self._may_have_runs = found is not None or self._find(f"LIKE '{trial_uid(info.uid, '%')}'") is not None
         self.parent: str = found or self._create_parent()
-        self._best: float | None = None
 
     def go_on_after(self, events: Iterable[Event]) -> None:
         """Take in what was written before, so that the curve of the best value goes on where it was."""
-        for event in events:
-            if isinstance(event, Outcome) and event.value is not None:
-                self._best = self._better(event.value)
+        self._standing = pages_of(events, maximize=self._info.maximize).standing
+
+    def know(self, runs: Mapping[int, str]) -> None:
+        """Take the runs of all trials that have one, so that none is looked for."""
+        self._runs, self._may_have_runs = dict(runs), False
 
     def apply(self, events: Sequence[Event]) -> None:
-        """Write the events, figures of one run in one batch."""
-        figures: dict[str, list[Any]] = defaultdict(list)
-        for event in events:
-            if isinstance(event, Started):
-                self._start(event)
-            elif isinstance(event, Report):
-                run = self._run_of(event.number)
-                figures[run] += [_metric(k, v, event.time, event.step) for k, v in event.metrics.items()]
-            elif isinstance(event, Outcome):
-                self._end(event, figures)  # what is left out, decisions and attempts, shows in it
-        for run, metrics in figures.items():
-            self._client.log_batch(run, metrics=metrics)
+        """Write the events, all that is said of one trial at once."""
+        pages = pages_of(events, maximize=self._info.maximize, before=self._standing)
+        for page in pages.trials.values():
+            self.write(page)
+        self.draw_best(pages.best)
+        self._make_durable()
+        self._standing = pages.standing
+
+    def draw_best(self, points: Sequence[Point]) -> None:
+        """Draw the best value so far over the trials that ended, on the parent."""
+        self._log(self.parent, metrics=_metrics(points))
 
     def summarize(self, summary: Summary) -> None:
         """Put figures, a note and files on the parent run."""
-        metrics = [_metric(key, value, summary.time, 0) for key, value in summary.metrics.items()]
-        self._client.log_batch(self.parent, metrics=metrics)
-        self._client.set_tag(self.parent, "mlflow.note.content", summary.note)
+        points = [Point(key, 0, milliseconds(summary.time), value) for key, value in summary.metrics.items()]
+        self._log(self.parent, metrics=_metrics(points), tags=_tags({"mlflow.note.content": summary.note}))
         for file in summary.files:
-            self._client.log_artifact(self.parent, str(file))
+            self.client.log_artifact(self.parent, str(file))
 
-    def end(self, status: str) -> None:
-        """End the parent run."""
-        self._client.set_terminated(self.parent, status)
+    def begin(self) -> None:
+        """Say that the search runs, if it had ended before."""
+        self.client.update_run(self.parent, status=RUNNING)
 
-    def _open_experiment(self, name: str, *, local: bool) -> str:
-        existing = self._client.get_experiment_by_name(name)
+    def end(self, status: str, time: float | None = None) -> None:
+        """End the parent run, now or at `time`."""
+        self.client.set_terminated(self.parent, status, end_time=None if time is None else milliseconds(time))
+        self._make_durable()
+
+    def trash(self, runs: Iterable[str]) -> None:
+        """Delete runs; MLflow can restore them."""
+        for run in runs:
+            self.client.delete_run(run)
+
+    def _open_experiment(self, name: str) -> str:
+        existing = self.client.get_experiment_by_name(name)
         if existing is not None:
+            if existing.lifecycle_stage != "active":
+                self.client.restore_experiment(existing.experiment_id)  # its name cannot be given to another one
             return str(existing.experiment_id)
-        location = (self._folder / "artifacts").resolve().as_uri() if local else None
-        experiment = str(self._client.create_experiment(name, artifact_location=location))
-        self._client.set_experiment_tag(experiment, "mlflow.experimentKind", "custom_model_development")
-        self._client.set_experiment_tag(experiment, "mlflow.experiment.primaryMetric.name", "best")
-        better = str(self._info.maximize).lower()
-        self._client.set_experiment_tag(experiment, "mlflow.experiment.primaryMetric.greaterIsBetter", better)
-        return experiment
+        location = None if self._file is None else (self._folder / "artifacts").resolve().as_uri()
+        tags = {
+            "mlflow.experimentKind": "custom_model_development",
+            "mlflow.experiment.primaryMetric.name": "best",
+            "mlflow.experiment.primaryMetric.greaterIsBetter": str(self._info.maximize).lower(),
+        }
+        return str(self.client.create_experiment(name, artifact_location=location, tags=tags))
 
     def _create_parent(self) -> str:
-        run = self._client.create_run(
-            self.experiment, run_name=self._info.name, tags={UID: self._info.uid, **self._info.tags}
-        )
-        self._client.log_batch(run.info.run_id, params=_params(self._info.params))
-        for file in self._info.files:
-            self._client.log_artifact(run.info.run_id, str(file))
-        return str(run.info.run_id)
+        info = self._info
+        run = self.client.create_run(
+            self.experiment,
+            start_time=None if info.began is None else milliseconds(info.began),
+            run_name=info.name,
+            tags={UID: info.uid, **info.tags},
+        ).info.run_id
+        self._log(run, params=_params({key: text_of(value) for key, value in info.params.items()}))
+        for file in info.files:
+            self.client.log_artifact(run, str(file))
+        return str(run)
 
-    def _start(self, event: Started) -> None:
-        run = self._runs.get(event.number)
-        if run is None and self._may_have_runs:
-            run = self._find(self._trial_uid(event.number))
+    def write(self, page: Page) -> None:
+        """Write a trial's page with as few calls as there can be: each costs milliseconds, whatever it holds.
+
+        Raises LostRunError where a run is gone that was there.
+        """
+        tags = {**belonging(self._info.uid, page.number, self.parent), **page.tags}
+        run = self._run_of(page.number)
+        begins = run is None
         if run is None:
-            tags = {
-                UID: self._trial_uid(event.number),
-                "mlflow.parentRunId": self.parent,
-                "search.number": str(event.number),
-                "search.state": TrialState.RUNNING.value,
-            }
-            created = self._client.create_run(
-                self.experiment, start_time=_milliseconds(event.time), run_name=_run_name(event), tags=tags
-            )
-            run = str(created.info.run_id)
-        elif event.number not in self._runs:
-            self._client.update_run(run, status="RUNNING")  # taken up again by another driver
-        self._runs[event.number] = run
-        self._client.log_batch(run, params=_params({**event.params, "seed": event.seed}))
+            created = self.client.create_run(self.experiment, page.start, tags, page.name)
+            run = self._runs[page.number] = str(created.info.run_id)
+            tags = {}
+        elif page.start is None:
+            tags = page.tags
+        self._log(run, metrics=_metrics(page.points), params=_params(page.params), tags=_tags(tags))
+        if page.end is not None:
+            self.client.set_terminated(run, page.status, end_time=page.end)
+        elif page.status is not None and not (begins and page.status == RUNNING):
+            self.client.update_run(run, status=page.status)
 
-    def _end(self, outcome: Outcome, figures: dict[str, list[Any]]) -> None:
-        from mlflow.entities import RunTag
-
-        run = self._run_of(outcome.number)
-        final = {"seconds": outcome.seconds, "steps": float(outcome.steps)}
-        if outcome.value is not None:
-            final |= {"best": outcome.value, "best_step": float(outcome.best_step or 0)}
-        metrics = figures.pop(run, []) + [_metric(k, v, outcome.time, 0) for k, v in final.items()]
-        tags = {"search.state": outcome.state.value, "search.reason": outcome.reason[:_LONGEST_TAG]}
-        if outcome.failure is not None:
-            tags |= {"search.failure": outcome.failure.kind.value}
-            tags |= {"search.traceback": outcome.failure.traceback[-_LONGEST_TAG:]}
-        self._client.log_batch(run, metrics=metrics, tags=[RunTag(k, v) for k, v in tags.items()])
-        self._client.set_terminated(run, _STATUS[outcome.state], end_time=_milliseconds(outcome.time))
-        self._show_best(outcome)
-
-    def _show_best(self, outcome: Outcome) -> None:
-        """Draw the best value so far over the trials that ended, on the parent."""
-        if outcome.value is None:
-            return
-        self._best = self._better(outcome.value)
-        self._client.log_batch(self.parent, metrics=[_metric("best", self._best, outcome.time, outcome.number)])
-
-    def _better(self, value: float) -> float:
-        if self._best is None:
-            return value
-        return max(self._best, value) if self._info.maximize else min(self._best, value)
-
-    def _run_of(self, number: int) -> str:
-        if number not in self._runs:
-            run = self._find(self._trial_uid(number))
-            if run is None:
-                raise LookupError(f"trial {number} has no run: its start was never told")
-            self._runs[number] = run
-        return self._runs[number]
+    def _run_of(self, number: int) -> str | None:
+        if number not in self._runs and self._may_have_runs:
+            found = self._find(f"= '{trial_uid(self._info.uid, number)}'")
+            if found is not None:
+                self._runs[number] = found
+        return self._runs.get(number)
 
     def _find(self, uid: str) -> str | None:
-        found = self._client.search_runs([self.experiment], f"tags.`{UID}` = '{uid}'", max_results=1)
+        found = self.client.search_runs([self.experiment], f"tags.`{UID}` {uid}", max_results=1)
         return str(found[0].info.run_id) if found else None
 
-    def _trial_uid(self, number: int) -> str:
-        return f"{self._info.uid}/{number}"
+    def _log(self, run: str, **what: Any) -> None:
+        try:
+            self.client.log_batch(run, **what)
+        except Exception as error:
+            if self._is_gone(run, error):
+                raise LostRunError(f"MLflow has run {run} no more") from error
+            raise
+
+    def _is_gone(self, run: str, error: Exception) -> bool:
+        """Tell whether what MLflow refused was refused because the run was deleted, or its traces removed."""
+        from mlflow.exceptions import MlflowException
+
+        if not isinstance(error, MlflowException) or error.error_code == "RESOURCE_DOES_NOT_EXIST":
+            return isinstance(error, MlflowException)
+        if error.error_code != "INVALID_PARAMETER_VALUE":
+            return False
+        return str(self.client.get_run(run).info.lifecycle_stage) != "active"
+
+    def _make_durable(self) -> None:
+        """Have the disk hold what was written: once for many trials, not at each of MLflow's commits."""
+        log = None if self._file is None else self._file.with_name(f"{self._file.name}-wal")
+        if log is not None and log.exists():
+            with log.open("rb") as file:
+                os.fsync(file.fileno())
 
 
-def _write_ahead(uri: str) -> None:
-    """Let readers (the UI) and the writer not wait for each other; the mode stays with the file."""
-    path = Path(uri.removeprefix("sqlite:///"))
+def _write_ahead(path: Path) -> None:
+    """Let readers (the UI) and the writer not wait for each other, nor the writer for the disk at each commit."""
+    from sqlalchemy import event
+    from sqlalchemy.engine import Engine
+
     path.parent.mkdir(parents=True, exist_ok=True)
     connection = sqlite3.connect(path)
     try:
-        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA journal_mode=WAL")  # stays with the file
     finally:
         connection.close()
+    if not event.contains(Engine, "connect", _synchronize_at_checkpoints):
+        event.listen(Engine, "connect", _synchronize_at_checkpoints)
 
 
-def _metric(key: str, value: float, time: float, step: int) -> Any:
+def _synchronize_at_checkpoints(connection: object, _record: object) -> None:
+    if isinstance(connection, sqlite3.Connection):  # MLflow's; nobody else here opens databases through SQLAlchemy
+        connection.execute("PRAGMA synchronous=NORMAL")
+
+
+def _metrics(points: Iterable[Point]) -> list[Any]:
     from mlflow.entities import Metric
 
-    return Metric(key, value, _milliseconds(time), step)
+    return [Metric(p.key, p.value, p.time, p.step) for p in points]
 
 
-def _params(params: Params | Mapping[str, object]) -> list[Any]:
+def _params(params: Mapping[str, str]) -> list[Any]:
     from mlflow.entities import Param
 
-    return [Param(key, "null" if value is None else str(value)) for key, value in params.items()]
+    return [Param(key, value) for key, value in params.items()]
 
 
-def _run_name(event: Started) -> str:
-    """Return e.g. `0017 cnn`: the number and the model."""
-    return f"{event.number:04d} {event.params.get('model', '')}".strip()
+def _tags(tags: Mapping[str, str]) -> list[Any]:
+    from mlflow.entities import RunTag
 
-
-def _milliseconds(seconds: float) -> int:
-    return int(seconds * 1000)
+    return [RunTag(key, value) for key, value in tags.items()]

@@ -10,7 +10,7 @@ from typing import Protocol
 
 @dataclass(frozen=True, kw_only=True)
 class SearchInfo:
-    """What is said of a search as a whole, once."""
+    """What is said of a search as a whole, once; `began` is in seconds since 1970, None for one that begins now."""
 
     uid: str
     name: str
@@ -18,6 +18,7 @@ class SearchInfo:
     params: Mapping[str, object]
     tags: Mapping[str, str] = field(default_factory=dict)
     files: tuple[Path, ...] = ()
+    began: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,8 +42,11 @@ class Tracker(Protocol):
         """Put results on the search as a whole."""
         ...
 
-    def finish(self, status: str) -> str | None:
-        """Deliver what is left and end the search's run as FINISHED, FAILED or KILLED; return what went wrong."""
+    def finish(self, status: str, patience: float | None = None) -> str | None:
+        """Deliver what is left and end the search's run as FINISHED, FAILED or KILLED; return what went wrong.
+
+        Where `patience` is given it takes no longer than these seconds, whatever the tracking server does.
+        """
         ...
 
 
@@ -56,6 +60,6 @@ class NullTracker:
     def summarize(self, summary: Summary) -> None:
         """Do nothing."""
 
-    def finish(self, status: str) -> str | None:
+    def finish(self, status: str, patience: float | None = None) -> str | None:
         """Do nothing."""
         return None

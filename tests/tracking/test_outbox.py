@@ -1,7 +1,9 @@
 """The background delivery: it follows the event log, survives a server that is away, and goes on after a restart."""
 
+import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,7 @@ from search.tracking.outbox import Delivered, MlflowTracker, delivered
 from search.tracking.projection import Projection
 from search.tracking.tracker import NullTracker, SearchInfo, Summary, Tracker
 from tests.kits.doubles import outcome
+from tests.kits.mlflow_store import differences, trial_run
 
 INFO = SearchInfo(uid="u1", name="mine", maximize=True, params={})
 SUMMARY = Summary(metrics={"test/greedy": 0.9}, note="a table", files=(), time=1000.0)
@@ -23,15 +26,18 @@ SUMMARY = Summary(metrics={"test/greedy": 0.9}, note="a table", files=(), time=1
 class Server:
     """Opens projections of a store, or fails as a server that is away does."""
 
-    def __init__(self, store: str, folder: Path, failures: int = 0, error: Exception | None = None) -> None:
+    def __init__(
+        self, store: str, folder: Path, failures: int = 0, error: Exception | None = None, uid: str = "u1"
+    ) -> None:
+        self.uid = uid
         self.store, self.folder, self.failures = store, folder, failures
         self.error = error or ConnectionError("connection refused")
 
-    def __call__(self, known_run: str | None) -> Projection:
+    def __call__(self) -> Projection:
         if self.failures:
             self.failures -= 1
             raise self.error
-        return Projection(self.store, "experiment", self.folder, INFO, known_run)
+        return Projection(self.store, "experiment", self.folder, replace(INFO, uid=self.uid))
 
 
 def events_of(number: int, key: str = "objective") -> list[Event]:
@@ -154,6 +160,61 @@ def test_a_store_that_lost_the_search_is_told_everything_again(
     path.write_bytes(migrated_store.read_bytes())
     assert deliver(Server(store, tmp_path), tmp_path, journal) is None
     assert trial_runs(store) == ["0 FINISHED", "1 FINISHED"]
+
+
+def test_a_run_deleted_meanwhile_is_made_again_with_all_its_points(
+    store: str, tmp_path: Path, journal: Journal
+) -> None:
+    write(journal, range(2))
+    journal.append(Started(number=2, params={}, seed=0, time=1.0))
+    tracker = MlflowTracker(Server(store, tmp_path, uid=journal.uid), journal.events, store, tmp_path)
+    deadline = time.monotonic() + 20
+    while (
+        delivered(tmp_path, store) or Delivered(store="", position=0, experiment="", run="")
+    ).position < journal.size():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    journal.append(Report(number=2, step=1, metrics={"objective": 0.7}, time=2.0))
+    for number in (0, 2):
+        MlflowClient(tracking_uri=store).delete_run(trial_run(store, "experiment", number))
+    journal.append(Report(number=2, step=2, metrics={"objective": 0.8}, time=3.0))
+    assert tracker.finish("FINISHED") is None
+    assert differences(tmp_path, store, "experiment") == []
+
+
+def test_a_server_that_never_answers_is_given_up_after_the_patience(tmp_path: Path, journal: Journal) -> None:
+    hang = threading.Event()
+
+    def opened() -> Projection:
+        hang.wait(60)
+        raise ConnectionError("at last")
+
+    tracker = MlflowTracker(opened, journal.events, "http://127.0.0.1:9", tmp_path)
+    began = time.monotonic()
+    assert tracker.finish("KILLED", 0.3) == (
+        "MLflow has not taken everything in 0.3 s; the same command delivers it later"
+    )
+    assert time.monotonic() - began < 2
+    hang.set()
+
+
+def test_a_search_that_goes_on_runs_again(store: str, tmp_path: Path, journal: Journal) -> None:
+    assert MlflowTracker(Server(store, tmp_path), journal.events, store, tmp_path).finish("KILLED") is None
+    state = delivered(tmp_path, store)
+    assert state is not None
+    assert state.ended
+    client = MlflowClient(tracking_uri=store)
+    assert client.get_run(state.run).info.status == "KILLED"
+    tracker = MlflowTracker(Server(store, tmp_path), journal.events, store, tmp_path)
+    deadline = time.monotonic() + 20
+    while client.get_run(state.run).info.status != "RUNNING":
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    again = delivered(tmp_path, store)
+    assert again is not None
+    assert not again.ended
+    assert tracker.finish("FINISHED") is None
+    assert client.get_run(state.run).info.status == "FINISHED"
 
 
 def test_a_summary_is_told_once(store: str, tmp_path: Path, journal: Journal) -> None:

@@ -8,10 +8,24 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from search.errors import UsageError
-from search.records import Decision, Event, Failure, FailureKind, ParamValue, Report, Started, TrialState
-from search.tracking.projection import Projection, store_uri
+from search.records import (
+    Decision,
+    Event,
+    Failure,
+    FailureKind,
+    ParamValue,
+    Report,
+    Retried,
+    Started,
+    TrialState,
+    Verdict,
+)
+from search.sweep.journal import Journal
+from search.tracking.projection import LostRunError, Projection, store_uri
 from search.tracking.tracker import SearchInfo, Summary
 from tests.kits.doubles import outcome
+from tests.kits.mlflow_store import differences, trial_run
+from tests.tracking.conftest import LOST, everything, open_projection
 
 INFO = SearchInfo(uid="u1", name="mine", maximize=True, params={"seed": 0}, tags={"search.name": "mine"})
 
@@ -84,6 +98,73 @@ def test_curves_carry_step_and_time_of_measurement(store: str, tmp_path: Path) -
     assert history(store, found["u1/0"], "objective") == [(1, 0.1, 1_001_000), (2, 0.2, 1_002_000)]
     assert found["u1/0"].data.metrics["best"] == 0.2
     assert [value for _, value, _ in history(store, found["u1"], "best")] == [0.2, 0.2]
+
+
+def test_a_paused_trial_rests_and_runs_again(told: str, store: str, study: Journal) -> None:
+    found = {uid.partition("/")[2]: run for uid, run in runs(store).items()}
+    assert (found["3"].info.status, found["3"].data.tags["search.state"]) == ("SCHEDULED", "paused")
+    assert (found["4"].info.status, found["4"].data.tags["search.state"]) == ("RUNNING", "running")
+    again = Started(number=3, params={"model": "cnn", "lr": 0.1 * 3}, seed=3, time=1_700_000_050.0)
+    open_projection(store, study).apply([again])
+    run = runs(store)[f"{study.uid}/3"]
+    assert (run.info.status, run.data.tags["search.state"]) == ("RUNNING", "running")
+    study.append(again)
+    assert differences(study.folder, store, "experiment") == []
+
+
+def test_another_attempt_is_counted_with_what_ended_the_one_before(told: str, store: str, study: Journal) -> None:
+    tags = runs(store)[f"{study.uid}/2"].data.tags
+    assert tags["search.attempts"] == "2"
+    assert tags["search.retried"] == "lost-worker: the worker died"
+    assert tags["search.failure"] == "exception", "how it ended"
+    assert "search.attempts" not in runs(store)[f"{study.uid}/0"].data.tags
+
+
+def test_attempts_are_counted_across_restarts(told: str, store: str, study: Journal) -> None:
+    projection = open_projection(store, study)
+    projection.go_on_after([event for event, _ in study.events()])
+    projection.apply([Retried(number=2, failure=LOST, time=5.0)])
+    assert runs(store)[f"{study.uid}/2"].data.tags["search.attempts"] == "3"
+
+
+def test_memory_is_shown_in_megabytes(told: str, store: str, study: Journal) -> None:
+    metrics = runs(store)[f"{study.uid}/0"].data.metrics
+    assert (metrics["memory/host_mb"], metrics["memory/device_mb"]) == (300.0, 2.5)
+
+
+@pytest.mark.parametrize("size", [1, 2, 5, 100])
+def test_batches_of_any_size_give_the_same(store: str, study: Journal, size: int) -> None:
+    projection = open_projection(store, study)
+    for start in range(0, len(everything()), size):
+        projection.apply(everything()[start : start + size])
+    assert differences(study.folder, store, "experiment") == []
+
+
+@pytest.mark.parametrize("cut", [3, 8, 14])
+def test_a_batch_cut_short_and_told_again_gives_the_same(store: str, study: Journal, cut: int) -> None:
+    events = everything()
+    open_projection(store, study).apply(events[:cut])
+    again = open_projection(store, study)
+    again.go_on_after(events[: cut - 3])
+    again.apply(events[cut - 3 :])
+    assert differences(study.folder, store, "experiment") == []
+
+
+def test_a_deleted_experiment_is_restored(told: str, store: str, study: Journal) -> None:
+    client = MlflowClient(tracking_uri=store)
+    experiment = client.get_experiment_by_name("experiment")
+    assert experiment is not None
+    client.delete_experiment(experiment.experiment_id)
+    open_projection(store, study).apply(everything())
+    assert differences(study.folder, store, "experiment") == []
+
+
+def test_a_run_deleted_meanwhile_is_told_of(told: str, store: str, study: Journal) -> None:
+    projection = open_projection(store, study)
+    projection.apply(everything())
+    MlflowClient(tracking_uri=store).delete_run(trial_run(store, "experiment", 1))
+    with pytest.raises(LostRunError):
+        projection.apply(everything()[-2:] + everything()[5:7])
 
 
 def test_told_twice_is_told_once(store: str, tmp_path: Path) -> None:
