@@ -163,20 +163,26 @@ class Driver:
         study = self._study
         study.restore()
         for event, _ in study.journal.events():
-            study.replay(event)
-            self._replay(event)
-            if previous is not None and not isinstance(event, Started):
+            if previous is not None and not self._may_begin(event):
                 self._spent += max(0.0, event.time - previous)
             previous = event.time
+            study.replay(event)
+            self._replay(event)
         for number in study.unfinished():
             if (left := outcome_on_disk(study.directory(number))) is not None:
                 self._finish(left)  # the driver died before it heard of it
             elif not self._rests(number):
                 self._waiting.append(number)
 
+    def _may_begin(self, event: Event) -> bool:
+        """Tell whether the event may be the first that a driver recorded: nothing ran in the time before it."""
+        if isinstance(event, Decision):
+            return event.verdict is Verdict.GO_ON
+        return isinstance(event, Started) or (isinstance(event, Outcome) and event.number in self._study.paused)
+
     def _replay(self, event: Event) -> None:
         if isinstance(event, Report):
-            if event.number not in self._study.outcomes and event.number >= self._study.comparable_from:
+            if event.number not in self._study.outcomes:
                 self._ask_pruner(event)
         elif isinstance(event, Decision) and event.verdict is Verdict.GO_ON:
             self._pruner.promoted(event.number)
@@ -211,10 +217,12 @@ class Driver:
         """Return the next trial to start: one taken up again, a paused one, or a new one while the budget lasts."""
         if self._waiting:
             return self._again(self._waiting.popleft())
-        if not self._out_of_time() and (paused := self._pruner.promote()) is not None:
-            going_on = self._decision(paused, self._study.paused[paused].step, (Verdict.GO_ON, "promoted"))
-            self._record(going_on)
-            return self._again(paused)
+        while not self._out_of_time() and (promoted := self._pruner.promote()) is not None:
+            step = self._study.decided[promoted].step
+            self._record(self._decision(promoted, step, (Verdict.GO_ON, "promoted")))
+            if promoted in self._study.paused:
+                return self._again(promoted)
+            # It has not left its worker yet: it waits for another as soon as it has.
         if self.limit_reached() is not None:
             return None
         self._prepare()
@@ -256,7 +264,7 @@ class Driver:
     def _decide(self, report: Report) -> Decision:
         number, step = report.number, report.step
         earlier = self._study.decided.get(number)
-        if earlier is not None and earlier.verdict is Verdict.STOP and earlier.step <= step:
+        if earlier is not None and earlier.verdict is not Verdict.GO_ON and earlier.step <= step:
             return earlier  # it was told so before its worker or the driver died
         ruling = GO_ON
         if step > self._study.last_step.get(number, 0):
@@ -266,8 +274,6 @@ class Driver:
                 ruling = _OUT_OF_TIME
             if ruling[0] is not Verdict.GO_ON:
                 self._record(self._decision(number, step, ruling))
-        elif earlier is not None and earlier.verdict is Verdict.PAUSE and earlier.step == step:
-            return earlier  # trained again after a loss
         if ruling[0] is Verdict.GO_ON and self._closing:
             ruling = _CLOSING  # not recorded: it goes on with the search
         return self._decision(number, step, ruling)
@@ -276,6 +282,8 @@ class Driver:
         return Decision(number=number, step=step, verdict=ruling[0], reason=ruling[1], time=self._clock())
 
     def _ask_pruner(self, report: Report) -> Ruling:
+        if report.number < self._study.comparable_from:
+            return GO_ON
         planned = self._planned_steps(self._study.params[report.number])
         ruling = self._pruner.decide(report.number, report.step, report.metrics["objective"], planned)
         return ruling if report.step < planned else GO_ON  # a trial that is at its end has completed
@@ -289,7 +297,7 @@ class Driver:
             outcome, failure = left, left.failure
         if failure is not None and self._failures.may_retry(number, failure):
             (self._directory(number) / OUTCOME).unlink(missing_ok=True)  # or the next driver would take it as the last
-            self._record(Retried(number=number, failure=failure, time=self._clock()))
+            self._record(Retried(number=number, failure=failure, time=outcome.time))
             self._failures.count(number, failure)
             self._waiting.append(number)
             return

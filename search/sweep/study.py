@@ -141,7 +141,7 @@ class Study:
         return [n for n in range(len(self.params)) if n not in self.outcomes]
 
     def _remember(self, params: Params) -> None:
-        if self.history is not None:
+        if self.history is not None and len(self.params) >= self.comparable_from:
             self.history.create(len(self.params), params, self._distributions)
         self.params.append(params)
 

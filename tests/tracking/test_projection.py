@@ -8,7 +8,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from search.errors import UsageError
-from search.records import Decision, Event, Failure, FailureKind, ParamValue, Report, Started, TrialState
+from search.records import Decision, Event, Failure, FailureKind, ParamValue, Report, Started, TrialState, Verdict
 from search.tracking.projection import Projection, store_uri
 from search.tracking.tracker import SearchInfo, Summary
 from tests.kits.doubles import outcome
