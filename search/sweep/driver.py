@@ -160,6 +160,7 @@ class Driver:
     def _restore(self) -> None:
         """Replay the study through the pruner, so that rungs stand as they stood, and take up what was running."""
         previous: float | None = None
+        owed: Decision | None = None
         study = self._study
         study.restore()
         for event, _ in study.journal.events():
@@ -167,7 +168,9 @@ class Driver:
                 self._spent += max(0.0, event.time - previous)
             previous = event.time
             study.replay(event)
-            self._replay(event)
+            owed = self._replay(event)
+        if owed is not None:
+            self._record(owed)  # the driver died between a report and its decision
         for number in study.unfinished():
             if (left := outcome_on_disk(study.directory(number))) is not None:
                 self._finish(left)  # the driver died before it heard of it
@@ -180,16 +183,19 @@ class Driver:
             return event.verdict is Verdict.GO_ON
         return isinstance(event, Started) or (isinstance(event, Outcome) and event.number in self._study.paused)
 
-    def _replay(self, event: Event) -> None:
+    def _replay(self, event: Event) -> Decision | None:
+        """Tell pruner and budgets of a stored event; return a report's decision unless it is to go on."""
         if isinstance(event, Report):
-            if event.number not in self._study.outcomes:
-                self._ask_pruner(event)
+            verdict, reason = GO_ON if event.number in self._study.outcomes else self._ask_pruner(event)
+            if verdict is not Verdict.GO_ON:
+                return Decision(number=event.number, step=event.step, verdict=verdict, reason=reason, time=event.time)
         elif isinstance(event, Decision) and event.verdict is Verdict.GO_ON:
             self._pruner.promoted(event.number)
         elif isinstance(event, Retried):
             self._failures.count(event.number, event.failure)
         elif isinstance(event, Outcome):
             self._pruner.ended(event.number)
+        return None
 
     def _rests(self, number: int) -> bool:
         """Tell whether the trial is paused because the pruner said so."""
@@ -218,7 +224,7 @@ class Driver:
         if self._waiting:
             return self._again(self._waiting.popleft())
         while not self._out_of_time() and (promoted := self._pruner.promote()) is not None:
-            step = self._study.decided[promoted].step
+            step = self._study.last_step.get(promoted, 0)
             self._record(self._decision(promoted, step, (Verdict.GO_ON, "promoted")))
             if promoted in self._study.paused:
                 return self._again(promoted)

@@ -81,6 +81,7 @@ class Bench:
         extend: bool = False,
         policy: FailurePolicy = POLICY,
         watchers: Sequence[Watcher] = (),
+        poll_seconds: float = 0.5,
         **limits: Any,
     ) -> Driver:
         kind = (pruner or {"kind": "none"})["kind"]
@@ -100,6 +101,7 @@ class Bench:
             shown=space.shown,
             clock=self.clock,
             watchers=[self.watch, *watchers],
+            poll_seconds=poll_seconds,
         )
 
     def watch(self, event: Event, position: int, progress: Progress) -> None:

@@ -65,7 +65,7 @@ def _play(work: Work, clock: Callable[[], float]) -> Playing:
     while step < len(values):
         step += 1
         metrics = {"objective": values[step - 1]}
-        seconds = math.inf if end == "hang" else sleep
+        seconds = math.inf if end == "freeze" else sleep
         decision = yield seconds, Report(number=work.number, step=step, metrics=metrics, time=clock() + sleep)
         verdict = decision.verdict
         so_far = outcome(work.number, TrialState.PRUNED, max(values[:step]), step, decision.reason, time=clock())
@@ -73,7 +73,8 @@ def _play(work: Work, clock: Callable[[], float]) -> Playing:
             return 0.0, so_far
         if verdict is Verdict.PAUSE and step < len(values):
             _store_step(work, step)
-            return config.get("leaving", 0.0), Paused(number=work.number, step=step, so_far=so_far, time=clock())
+            leaving = config.get("leaving", 0.0)
+            return leaving, Paused(number=work.number, step=step, so_far=so_far, time=clock() + leaving)
     if end == "complete":
         return 0.0, outcome(work.number, TrialState.COMPLETE, max(values), step, "all epochs done", time=clock())
     failure = Failure(kind=FailureKind(end), message=config.get("message", "as told"), traceback="Traceback ...")

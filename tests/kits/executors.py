@@ -126,7 +126,7 @@ class ExecutorConformance:
         assert {s.number for s in said} == {2}
 
     def test_work_that_hangs_can_be_cancelled(self, executor: Executor, tmp_path: Path) -> None:
-        slot = executor.start(spec(1, [0.1], str(tmp_path), end="hang"))
+        slot = executor.start(spec(1, [0.1], str(tmp_path), end="freeze"))
         assert self.silent(executor)
         executor.cancel(slot)
         wait_for_room(executor)

@@ -40,12 +40,12 @@ class TestSimulatedExecutor(ExecutorConformance):
         assert clock() == 7200.0
 
     def test_where_nothing_happens_the_timeout_passes(self, executor: Executor, clock: VirtualClock) -> None:
-        executor.start(spec(0, [0.1], end="hang"))
+        executor.start(spec(0, [0.1], end="freeze"))
         assert executor.wait(20.0) == []
         assert clock() == 20.0
 
     def test_waiting_for_ever_for_what_never_happens_is_an_error(self, executor: Executor) -> None:
-        executor.start(spec(0, [0.1], end="hang"))
+        executor.start(spec(0, [0.1], end="freeze"))
         with pytest.raises(RuntimeError, match="every simulated worker hangs"):
             executor.wait(math.inf)
 

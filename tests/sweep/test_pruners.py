@@ -166,7 +166,9 @@ class Search:
 
 def play(search: Search, data: st.DataObject) -> None:
     """Let hypothesis choose what happens next, and with what value; few values, so that many are equal."""
-    moves = data.draw(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 50), st.integers(0, 6)), min_size=20, max_size=80))
+    moves = data.draw(
+        st.lists(st.tuples(st.integers(0, 9), st.integers(0, 50), st.integers(0, 6)), min_size=20, max_size=80)
+    )
     for move, which, value in moves:
         begun = sorted(search.running)
         if move == 0 and search.running | search.paused:
