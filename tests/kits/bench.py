@@ -29,6 +29,11 @@ ASHA = {"kind": "asha", "rungs": [1 / 9, 1 / 3], "eta": 3}
 PROMOTION = {**ASHA, "kind": "promotion"}
 
 
+def rate_of(params: Params) -> float:
+    """Return what `SPACE` draws."""
+    return float(params["optimizer.lr"] or 0.0)
+
+
 class KilledError(Exception):
     """Stands for the end of the driver's process."""
 
@@ -151,6 +156,14 @@ class Bench:
 
     def outcomes(self) -> dict[int, Outcome]:
         return {e.number: e for e in self.events if isinstance(e, Outcome)}
+
+    def gave_up(self) -> str | None:
+        """Return why the last search gave up, if it did."""
+        return self.last.broken
+
+    def interrupted(self) -> bool:
+        """Tell whether the last search was interrupted."""
+        return self.last.interrupted
 
     def all_ended_once(self, trials: int) -> bool:
         """Tell whether every trial has exactly one outcome."""

@@ -160,37 +160,37 @@ BREAKER = FailurePolicy(retries={}, window=4, share=0.75)
 def test_a_search_whose_trials_fail_for_one_cause_gives_up(bench: Bench) -> None:
     bench.attempt = lambda number, attempt: {"end": "exception", "message": f"ValueError: {number}"}
     progress = bench.simulate(50, policy=BREAKER)
-    assert bench.last.broken == "4 of the last 4 trials failed: exception (ValueError)"
+    assert bench.gave_up() == "4 of the last 4 trials failed: exception (ValueError)"
     assert progress.finished == 4
-    assert not bench.last.interrupted
+    assert not bench.interrupted()
 
 
 def test_a_search_whose_trials_fail_for_many_causes_goes_on(bench: Bench) -> None:
     causes = ["ValueError", "KeyError", "OSError"]
     bench.attempt = lambda number, attempt: {"end": "exception", "message": f"{causes[number % 3]}: bad luck"}
     assert bench.simulate(12, policy=BREAKER).states == Counter({TrialState.FAILED: 12})
-    assert bench.last.broken is None
+    assert bench.gave_up() is None
 
 
 def test_an_attempt_that_is_tried_again_is_no_failure_yet(bench: Bench) -> None:
     bench.attempt = lambda number, attempt: {"end": "exception"} if attempt <= 2 else {}
     policy = FailurePolicy(retries={FailureKind.EXCEPTION: 2}, window=4, share=0.5)
     assert bench.simulate(6, policy=policy).states == Counter({TrialState.COMPLETE: 6})
-    assert bench.last.broken is None
+    assert bench.gave_up() is None
 
 
 def test_what_runs_when_a_search_gives_up_pauses_and_goes_on_once_it_is_mended(bench: Bench) -> None:
     bench.curve = lambda number, _: {"values": [0.5] * 9, "sleep": 10.0 if number == 0 else 0.1}
     bench.attempt = lambda number, attempt: {} if number == 0 else {"end": "non-finite"}
     progress = bench.simulate(9, slots=2, epochs=9, policy=BREAKER)
-    assert bench.last.broken == "4 of the last 4 trials failed: non-finite"
+    assert bench.gave_up() == "4 of the last 4 trials failed: non-finite"
     assert progress.states == Counter({TrialState.FAILED: 4})
     (left,) = [e for e in bench.events if isinstance(e, Paused)]
     assert left.number == 0
 
     bench.attempt = lambda number, attempt: {}
     bench.simulate(9, slots=2, epochs=9, policy=BREAKER)
-    assert bench.last.broken is None
+    assert bench.gave_up() is None
     assert bench.trained.count(0) == 2
     assert [e.step for e in bench.events if isinstance(e, Report) and e.number == 0] == list(range(1, 10))
     assert bench.all_ended_once(9)

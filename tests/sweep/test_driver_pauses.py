@@ -9,7 +9,7 @@ import pytest
 from search.layout import CHECKPOINT
 from search.records import Decision, Event, Outcome, Paused, Report, Started, TrialState, Verdict
 from search.sweep.failures import FailurePolicy
-from tests.kits.bench import PROMOTION, Bench, KilledError
+from tests.kits.bench import PROMOTION, Bench, KilledError, rate_of
 
 PROMOTED: dict[str, Any] = {"pruner": PROMOTION, "epochs": 9}
 
@@ -18,7 +18,7 @@ PROMOTED: dict[str, Any] = {"pruner": PROMOTION, "epochs": 9}
 def bench(tmp_path: Path) -> Bench:
     bench = Bench(tmp_path / "study")
     bench.curve = lambda number, params: {
-        "values": [params["optimizer.lr"] + step / 100 for step in range(9)],
+        "values": [rate_of(params) + step / 100 for step in range(9)],
         "sleep": 1.0 + number / 100,
         "leaving": 2.5,
     }
@@ -149,7 +149,7 @@ def test_who_lost_its_checkpoint_trains_again_from_the_start(bench: Bench) -> No
 def test_what_runs_at_an_interruption_pauses_and_goes_on_under_its_number(bench: Bench) -> None:
     interrupt_at(bench, number=1, step=4)
     progress = bench.simulate(5, slots=2, epochs=9)
-    assert bench.last.interrupted
+    assert bench.interrupted()
     assert progress.finished == 0
     paused = {e.number: e.step for e in bench.events if isinstance(e, Paused)}
     assert sorted(paused) == [0, 1]
@@ -157,7 +157,7 @@ def test_what_runs_at_an_interruption_pauses_and_goes_on_under_its_number(bench:
 
     bench.on_event = lambda event: None
     assert bench.simulate(5, slots=2, epochs=9).states == Counter({TrialState.COMPLETE: 5})
-    assert not bench.last.interrupted
+    assert not bench.interrupted()
     assert bench.all_ended_once(5)
     for number in (0, 1):
         assert steps_of(bench, number) == list(range(1, 10))
