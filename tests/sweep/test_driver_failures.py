@@ -31,8 +31,8 @@ PATIENT = FailurePolicy(retries={FailureKind.HANG: 1, FailureKind.TIMEOUT: 1}, h
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> Bench:
-    return Bench(tmp_path / "study")
+def bench(in_memory: Path) -> Bench:
+    return Bench(in_memory / "study")
 
 
 def failing(trial: int, end: str, times: int) -> Any:

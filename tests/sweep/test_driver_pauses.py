@@ -15,8 +15,8 @@ PROMOTED: dict[str, Any] = {"pruner": PROMOTION, "epochs": 9}
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> Bench:
-    bench = Bench(tmp_path / "study")
+def bench(in_memory: Path) -> Bench:
+    bench = Bench(in_memory / "study")
     bench.curve = lambda number, params: {
         "values": [rate_of(params) + step / 100 for step in range(9)],
         "sleep": 1.0 + number / 100,
@@ -85,10 +85,10 @@ def promoted_search(bench: Bench) -> dict[int, tuple[TrialState, int, float | No
     return {n: (o.state, o.steps, o.value) for n, o in bench.outcomes().items()}
 
 
-def test_a_driver_may_die_behind_every_event(tmp_path: Path, bench: Bench) -> None:
+def test_a_driver_may_die_behind_every_event(in_memory: Path, bench: Bench) -> None:
     promoted_search(bench)
     for position in range(1, len(bench.events), 2):
-        again = Bench(tmp_path / str(position))
+        again = Bench(in_memory / str(position))
         again.curve = bench.curve
         again.kill_after(position)
         with pytest.raises(KilledError):
@@ -102,10 +102,10 @@ def test_a_driver_may_die_behind_every_event(tmp_path: Path, bench: Bench) -> No
             assert ended.state is TrialState.COMPLETE or ended.steps in (1, 2, 3, 4)
 
 
-def test_with_one_worker_a_killed_search_ends_like_an_undisturbed_one(tmp_path: Path, bench: Bench) -> None:
+def test_with_one_worker_a_killed_search_ends_like_an_undisturbed_one(in_memory: Path, bench: Bench) -> None:
     bench.simulate(9, **PROMOTED)
     for position in range(1, len(bench.events), 4):
-        again = Bench(tmp_path / str(position))
+        again = Bench(in_memory / str(position))
         again.curve = bench.curve
         again.kill_after(position)
         with pytest.raises(KilledError):
@@ -164,10 +164,10 @@ def test_what_runs_at_an_interruption_pauses_and_goes_on_under_its_number(bench:
         assert bench.trained.count(number) == 2
 
 
-def test_an_interruption_changes_no_outcome(tmp_path: Path, bench: Bench) -> None:
+def test_an_interruption_changes_no_outcome(in_memory: Path, bench: Bench) -> None:
     bench.simulate(6, **PROMOTED)
     for step in (1, 2, 5):
-        again = Bench(tmp_path / str(step))
+        again = Bench(in_memory / str(step))
         again.curve = bench.curve
         interrupt_at(again, number=0, step=step)
         again.simulate(6, **PROMOTED)
@@ -215,12 +215,12 @@ def test_when_the_hours_are_spent_paused_trials_end_and_running_ones_stop(bench:
     assert len(bench.events) == events
 
 
-def test_a_night_between_two_searches_is_not_spent(tmp_path: Path, bench: Bench) -> None:
+def test_a_night_between_two_searches_is_not_spent(in_memory: Path, bench: Bench) -> None:
     """Whatever a search begins with: a start, a promotion, an attempt that failed, the end of a paused trial."""
     policy = FailurePolicy(retries={})
     bench.simulate(9, slots=2, policy=policy, **PROMOTED)
     for position in range(2, len(bench.events), 5):
-        again = Bench(tmp_path / str(position))
+        again = Bench(in_memory / str(position))
         again.curve = bench.curve
         again.kill_after(position)
         with pytest.raises(KilledError):

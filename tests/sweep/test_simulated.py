@@ -1,5 +1,3 @@
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -36,14 +34,6 @@ def test_a_simulated_search_is_the_search_that_threads_do(tmp_path: Path, pruner
 def test_the_same_search_is_simulated_to_the_same_line(tmp_path: Path) -> None:
     one, other = (searched(tmp_path / name, "simulate", slots=3, pruner=PROMOTION) for name in ("one", "other"))
     assert [event_to_json(e) for e in one] == [event_to_json(e) for e in other]
-
-
-@pytest.fixture
-def in_memory(tmp_path: Path) -> Iterator[Path]:
-    """A folder where waiting for the disk costs nothing, if the system has one."""
-    shared = Path("/dev/shm")
-    with tempfile.TemporaryDirectory(dir=shared if shared.is_dir() else tmp_path) as folder:
-        yield Path(folder)
 
 
 def test_two_thousand_trials_on_a_hundred_workers(in_memory: Path) -> None:

@@ -22,8 +22,8 @@ ELSEWHERE = Space.of(OmegaConf.create(OTHER_NODE))
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> Bench:
-    bench = Bench(tmp_path / "study")
+def bench(in_memory: Path) -> Bench:
+    bench = Bench(in_memory / "study")
     bench.curve = lambda number, _: {"values": [1.0 - number / 100] * 3}
     return bench
 
