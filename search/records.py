@@ -206,6 +206,8 @@ def _typed(fields: dict[str, Any]) -> dict[str, Any]:
     """Return the fields with those that JSON knows no type for brought back to theirs."""
     if "state" in fields:
         fields["state"] = TrialState(fields["state"])
+    if "stop" in fields:  # of a study from before there were pauses
+        fields["verdict"] = Verdict.STOP if fields.pop("stop") else Verdict.GO_ON
     if "verdict" in fields:
         fields["verdict"] = Verdict(fields["verdict"])
     if fields.get("failure") is not None:

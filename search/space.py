@@ -237,9 +237,12 @@ class Space:
         return Space.of(base), left_out
 
     def shown(self, params: Params) -> dict[str, ParamValue]:
-        """Return the parameters under the names that MLflow shows: `model.width` for `model.mlp.width`."""
-        by_name = {d.name: d for d in self.dimensions}
-        return {by_name[name].path: value for name, value in params.items()}
+        """Return the parameters under the names that MLflow shows: `model.width` for `model.mlp.width`.
+
+        A parameter that this space does not have keeps its name: the trial may be of an earlier one.
+        """
+        paths = {d.name: d.path for d in self.dimensions}
+        return {paths.get(name, name): value for name, value in params.items()}
 
     def require_grid(self) -> None:
         """Raise UsageError for the first continuous dimension."""

@@ -84,9 +84,10 @@ class Runner:
             last = self._train(work, report) if isinstance(work, TrialSpec) else self._predict(work)
         except Exception as error:  # noqa: BLE001 - user code may raise anything; the search goes on
             last = _failed(work.number, error, time.time() - started)
+        peak = self._peak_memory()
         if isinstance(last, Paused):
-            return last
-        last = dataclasses.replace(last, peak_memory=self._peak_memory())
+            return dataclasses.replace(last, so_far=dataclasses.replace(last.so_far, peak_memory=peak))
+        last = dataclasses.replace(last, peak_memory=peak)
         if isinstance(work, TrialSpec) and not (last.failure and last.failure.kind is FailureKind.DISK_FULL):
             directory = Path(work.directory)  # a trial without an outcome is taken up again
             directory.mkdir(parents=True, exist_ok=True)
@@ -181,18 +182,18 @@ class _Reporter:
     def __init__(self, number: int, metric: Metric, report: Callable[[Report], Decision]) -> None:
         self._number, self._report = number, report
         self._key = f"val/{metric.name}"
-        self._told_to_leave = False
+        self._told_to_stop = False
 
     def __call__(self, step: int, figures: Mapping[str, float]) -> tuple[Verdict, str]:
         metrics = {OBJECTIVE: figures[self._key], **figures}
         decision = self._report(Report(number=self._number, step=step, metrics=metrics, time=time.time()))
-        self._told_to_leave = decision.verdict is not Verdict.GO_ON
+        self._told_to_stop = decision.verdict is Verdict.STOP
         return decision.verdict, decision.reason or "told to stop"
 
     def outcome(self, fitted: Fitted, seconds: float) -> Outcome:
         return Outcome(
             number=self._number,
-            state=TrialState.PRUNED if fitted.stopped and self._told_to_leave else TrialState.COMPLETE,
+            state=TrialState.PRUNED if fitted.paused or self._told_to_stop else TrialState.COMPLETE,
             value=fitted.figures[self._key],
             best_step=fitted.best_step,
             steps=fitted.steps,

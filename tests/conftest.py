@@ -1,4 +1,6 @@
 import shutil
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,3 +22,11 @@ def store(migrated_store: Path, tmp_path: Path) -> str:
     path = tmp_path / "mlflow.db"
     shutil.copy(migrated_store, path)
     return f"sqlite:///{path}"
+
+
+@pytest.fixture
+def in_memory(tmp_path: Path) -> Iterator[Path]:
+    """A folder where waiting for the disk costs nothing, if the system has one."""
+    shared = Path("/dev/shm")
+    with tempfile.TemporaryDirectory(dir=shared if shared.is_dir() else tmp_path) as folder:
+        yield Path(folder)

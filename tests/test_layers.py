@@ -17,6 +17,8 @@ LEVELS = {
     "errors": 0,
     "files": 0,
     "keyed": 0,
+    "layout": 0,
+    "memory": 0,
     "records": 0,
     "space": 1,
     "config": 1,

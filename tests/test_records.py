@@ -12,10 +12,13 @@ from search.records import (
     Failure,
     FailureKind,
     Outcome,
+    Paused,
     Report,
+    Retried,
     Started,
     TrialSpec,
     TrialState,
+    Verdict,
     event_from_json,
     event_to_json,
 )
@@ -27,23 +30,27 @@ PARAMS = st.dictionaries(
     st.text(max_size=8), st.none() | st.booleans() | st.integers() | FINITE | st.text(max_size=8), max_size=3
 )
 FAILURES = st.builds(Failure, kind=st.sampled_from(FailureKind), message=st.text(), traceback=st.text())
+OUTCOMES = st.builds(
+    Outcome,
+    number=COUNT,
+    state=st.sampled_from(TrialState),
+    value=st.none() | FINITE,
+    best_step=st.none() | COUNT,
+    steps=COUNT,
+    metrics=METRICS,
+    reason=st.text(),
+    failure=st.none() | FAILURES,
+    peak_memory=st.dictionaries(st.text(max_size=8), COUNT, max_size=2),
+    seconds=FINITE,
+    time=FINITE,
+)
 EVENTS: st.SearchStrategy[Event] = st.one_of(
     st.builds(Started, number=COUNT, params=PARAMS, seed=COUNT, time=FINITE),
     st.builds(Report, number=COUNT, step=COUNT, metrics=METRICS, time=FINITE),
     st.builds(Decision, number=COUNT, step=COUNT, verdict=st.sampled_from(Verdict), reason=st.text(), time=FINITE),
-    st.builds(
-        Outcome,
-        number=COUNT,
-        state=st.sampled_from(TrialState),
-        value=st.none() | FINITE,
-        best_step=st.none() | COUNT,
-        steps=COUNT,
-        metrics=METRICS,
-        reason=st.text(),
-        failure=st.none() | FAILURES,
-        seconds=FINITE,
-        time=FINITE,
-    ),
+    st.builds(Paused, number=COUNT, step=COUNT, so_far=OUTCOMES, time=FINITE),
+    st.builds(Retried, number=COUNT, failure=FAILURES, time=FINITE),
+    OUTCOMES,
 )
 
 STORED = {
@@ -56,13 +63,14 @@ STORED = {
         Report(number=3, step=1, metrics={"objective": 0.5}, time=2.5),
     ),
     "decision": (
-        '{"event": "decision", "number": 3, "step": 1, "stop": true, "reason": "rung", "time": 2.5}',
+        '{"event": "decision", "number": 3, "step": 1, "verdict": "stop", "reason": "rung", "time": 2.5}',
         Decision(number=3, step=1, verdict=Verdict.STOP, reason="rung", time=2.5),
     ),
     "complete": (
         (
             '{"event": "outcome", "number": 3, "state": "complete", "value": 0.5, "best_step": 1, "steps": 2, '
-            '"metrics": {"val/loss": 0.1}, "reason": "all epochs done", "failure": null, "seconds": 1.0, "time": 3.5}'
+            '"metrics": {"val/loss": 0.1}, "reason": "all epochs done", "failure": null, '
+            '"peak_memory": {"host": 4096}, "seconds": 1.0, "time": 3.5}'
         ),
         Outcome(
             number=3,
@@ -72,6 +80,7 @@ STORED = {
             steps=2,
             metrics={"val/loss": 0.1},
             reason="all epochs done",
+            peak_memory={"host": 4096},
             seconds=1.0,
             time=3.5,
         ),
@@ -80,7 +89,7 @@ STORED = {
         (
             '{"event": "outcome", "number": 3, "state": "failed", "value": null, "best_step": null, "steps": 0, '
             '"metrics": {}, "reason": "no memory", "failure": {"kind": "out-of-memory", "message": "no memory", '
-            '"traceback": "..."}, "seconds": 1.0, "time": 3.5}'
+            '"traceback": "..."}, "peak_memory": {}, "seconds": 1.0, "time": 3.5}'
         ),
         Outcome(
             number=3,
@@ -94,7 +103,47 @@ STORED = {
             time=3.5,
         ),
     ),
+    "paused": (
+        (
+            '{"event": "paused", "number": 3, "step": 2, "so_far": {"number": 3, "state": "pruned", "value": 0.5, '
+            '"best_step": 1, "steps": 2, "metrics": {}, "reason": "rung", "failure": null, "peak_memory": {}, '
+            '"seconds": 1.0, "time": 3.5}, "time": 3.5}'
+        ),
+        Paused(
+            number=3,
+            step=2,
+            so_far=Outcome(
+                number=3,
+                state=TrialState.PRUNED,
+                value=0.5,
+                best_step=1,
+                steps=2,
+                reason="rung",
+                seconds=1.0,
+                time=3.5,
+            ),
+            time=3.5,
+        ),
+    ),
+    "retried": (
+        (
+            '{"event": "retried", "number": 3, "failure": {"kind": "hang", "message": "no report", "traceback": ""}, '
+            '"time": 3.5}'
+        ),
+        Retried(number=3, failure=Failure(kind=FailureKind.HANG, message="no report"), time=3.5),
+    ),
 }
+OLDER = {
+    "a decision before there were pauses": (
+        STORED["decision"][0].replace('"verdict": "stop"', '"stop": true'),
+        STORED["decision"][1],
+    ),
+    "an outcome before memory was measured": (
+        STORED["failed"][0].replace('"peak_memory": {}, ', ""),
+        STORED["failed"][1],
+    ),
+}
+"""Lines of studies that were made before a record got its present fields."""
 
 
 @given(EVENTS)
@@ -108,6 +157,11 @@ def test_an_event_comes_back_from_its_line_as_it_was(event: Event) -> None:
 def test_a_line_of_an_older_study_is_read_and_written_the_same(line: str, event: Event) -> None:
     assert event_from_json(line) == event
     assert event_to_json(event) == line
+
+
+@pytest.mark.parametrize(("line", "event"), OLDER.values(), ids=OLDER)
+def test_a_line_from_before_a_field_was_there_is_read(line: str, event: Event) -> None:
+    assert event_from_json(line) == event
 
 
 @pytest.mark.parametrize("figure", [math.nan, math.inf, -math.inf], ids=str)
@@ -133,7 +187,10 @@ def test_figures_that_are_no_numbers_survive(figure: float) -> None:
         STORED["complete"][0].replace("complete", "lost"),
         STORED["failed"][0].replace("out-of-memory", "bad-luck"),
         STORED["complete"][0].replace('"failure": null', '"failure": 3'),
-        STORED["complete"][0].replace('"failure": null, ', ""),
+        STORED["complete"][0].replace('"reason": "all epochs done", ', ""),
+        STORED["decision"][0].replace('"stop"', '"perhaps"'),
+        STORED["paused"][0].replace('"state": "pruned", ', ""),
+        STORED["retried"][0].replace('"hang"', '"bad-luck"'),
     ],
 )
 def test_what_is_no_event_is_refused(line: str) -> None:
@@ -148,7 +205,7 @@ def test_a_torn_line_is_refused(event: Event, data: st.DataObject) -> None:
         event_from_json(line[: data.draw(st.integers(0, len(line) - 1))])
 
 
-@pytest.mark.parametrize("kind", [Started, Report, Decision, Outcome, Failure, TrialSpec])
+@pytest.mark.parametrize("kind", [Started, Report, Decision, Paused, Retried, Outcome, Failure, TrialSpec])
 def test_records_are_frozen_and_take_keywords_only(kind: type) -> None:
     assert kind.__dataclass_params__.frozen  # type: ignore[attr-defined] # no public way to ask
     assert all(field.kw_only for field in dataclasses.fields(kind))

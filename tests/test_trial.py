@@ -14,28 +14,33 @@ import torch
 from hydra import compose, initialize_config_dir
 from torch import Tensor, nn
 
-from search.apps.cli import CONFIG, config_folder
+from search.apps.cli import CONFIG as MAIN
+from search.apps.cli import config_folder
 from search.apps.naming import register_resolvers
 from search.config import schema
 from search.errors import UsageError
+from search.layout import CHECKPOINT, CONFIG, OUTCOME, WEIGHTS
 from search.records import (
     Decision,
     FailureKind,
     Outcome,
+    Paused,
     PredictSpec,
     Report,
     TrialSpec,
     TrialState,
+    Verdict,
     event_from_json,
+    event_to_json,
 )
 from search.space import Space
 from search.train.data import digits
 from search.train.data.arrays import Dataset, Examples
 from search.train.data.split import divide
 from search.train.metrics import metrics_of
-from search.trial import CHECKPOINT, OBJECTIVE, OUTCOME, WEIGHTS, Equipment, Runner, load_model
+from search.trial import OBJECTIVE, Equipment, Runner, load_model
 
-LEFT = {WEIGHTS, "validation.npy", OUTCOME}
+LEFT = {CONFIG, WEIGHTS, "validation.npy", OUTCOME}
 """What a finished trial leaves in its folder."""
 
 
@@ -61,7 +66,7 @@ def configured(*arguments: str) -> Mapping[str, Any]:
     named = () if any(a.startswith("model=") for a in arguments) else ("model=mlp", "model.dropout=0.2")
     short = ("trainer.epochs=4", "trainer.checkpoint_every=1")
     with initialize_config_dir(str(config_folder()), version_base="1.3"):
-        cfg = compose(CONFIG, overrides=[*named, *short, *arguments])
+        cfg = compose(MAIN, overrides=[*named, *short, *arguments])
     cfg.model.space = cfg.optimizer.space = {}  # every value is the one written
     return Space.of(cfg).configure({})
 
@@ -88,20 +93,26 @@ def spec(folder: Path, config: Mapping[str, Any] | None = None, **fields: Any) -
 
 
 class Driver:
-    """Keeps the reports; tells a trial to stop at one of them, or dies there."""
+    """Keeps the reports; tells a trial to stop or to pause at one of them, or dies there."""
 
-    def __init__(self, stop_at: int | None = None, die_at: int | None = None, reason: str = "rung at step 2") -> None:
+    def __init__(
+        self,
+        stop_at: int | None = None,
+        die_at: int | None = None,
+        pause_at: int | None = None,
+        reason: str = "rung at step 2",
+    ) -> None:
         self.reports: list[Report] = []
-        self._stop_at, self._die_at, self._reason = stop_at, die_at, reason
+        self._die_at, self._reason = die_at, reason
+        self._verdicts = {stop_at: Verdict.STOP, pause_at: Verdict.PAUSE}
 
     def __call__(self, report: Report) -> Decision:
         self.reports.append(report)
         if report.step == self._die_at:
             raise KeyboardInterrupt  # no Exception: nothing in a worker catches the end of its process
-        stop = report.step == self._stop_at
-        return Decision(
-            number=report.number, step=report.step, stop=stop, reason=self._reason if stop else "", time=report.time
-        )
+        verdict = self._verdicts.get(report.step, Verdict.GO_ON)
+        reason = "" if verdict is Verdict.GO_ON else self._reason
+        return Decision(number=report.number, step=report.step, verdict=verdict, reason=reason, time=report.time)
 
     @property
     def figures(self) -> list[Mapping[str, float]]:
@@ -110,15 +121,27 @@ class Driver:
 
 def run(work: TrialSpec, driver: Driver | None = None, worker: Runner | None = None) -> tuple[Outcome, Driver]:
     driver = driver or Driver()
-    return (worker or runner())(work, driver), driver
+    return outcome_of((worker or runner())(work, driver)), driver
+
+
+def pause(work: TrialSpec, step: int, worker: Runner | None = None) -> tuple[Paused, Driver]:
+    driver = Driver(pause_at=step)
+    paused = (worker or runner())(work, driver)
+    assert isinstance(paused, Paused)
+    return paused, driver
+
+
+def outcome_of(last: Paused | Outcome) -> Outcome:
+    assert isinstance(last, Outcome)
+    return last
 
 
 def left_in(directory: str | Path) -> set[str]:
     return {path.name for path in Path(directory).iterdir()}
 
 
-def without_times(outcome: Outcome) -> Outcome:
-    return dataclasses.replace(outcome, seconds=0.0, time=0.0)
+def without_costs(outcome: Outcome) -> Outcome:
+    return dataclasses.replace(outcome, seconds=0.0, time=0.0, peak_memory={})
 
 
 def accuracy(predictions: Any, split: str) -> float:
@@ -202,6 +225,83 @@ def test_a_stop_without_a_reason_stops_too(tmp_path: Path) -> None:
     assert (outcome.state, len(driver.reports)) == (TrialState.PRUNED, 2)
 
 
+# ------------------------------------------------------------------------------------------------------------ paused
+
+
+def test_a_trial_that_is_told_to_pause_leaves_what_it_goes_on_from_and_what_it_is_worth_so_far(tmp_path: Path) -> None:
+    work = spec(tmp_path)
+    paused, driver = pause(work, 2)
+    assert (paused.number, paused.step, len(driver.reports)) == (7, 2, 2)
+    so_far = paused.so_far
+    assert (so_far.number, so_far.state, so_far.steps, so_far.reason) == (7, TrialState.PRUNED, 2, "rung at step 2")
+    assert so_far.value == max(figures[OBJECTIVE] for figures in driver.figures)
+    assert so_far.value == accuracy(np.load(Path(work.directory) / "validation.npy"), "validation")
+    assert so_far.peak_memory["host"] > 0
+    assert left_in(work.directory) == (LEFT | {CHECKPOINT}) - {OUTCOME}
+    assert event_from_json(event_to_json(paused)) == paused
+
+
+@pytest.mark.parametrize("name", ["mlp", "cnn"])
+def test_a_paused_trial_that_goes_on_is_bitwise_the_undisturbed_one(tmp_path: Path, name: str) -> None:
+    expected, undisturbed = run(spec(tmp_path / "a", MODELS[name]))
+    work = spec(tmp_path / "b", MODELS[name])
+    figures: list[Mapping[str, float]] = []
+    for step in (1, 3):
+        figures += pause(work, step)[1].figures
+    outcome, last = run(work)
+    assert figures + last.figures == undisturbed.figures
+    assert without_costs(outcome) == without_costs(expected)
+    assert left_in(work.directory) == LEFT
+    for file in (WEIGHTS, "validation.npy"):
+        assert (tmp_path / "a/trial" / file).read_bytes() == (tmp_path / "b/trial" / file).read_bytes()
+
+
+def test_a_trial_at_its_end_has_completed_when_it_is_told_to_pause(tmp_path: Path) -> None:
+    outcome, _ = run(spec(tmp_path), Driver(pause_at=4))
+    assert (outcome.state, outcome.reason, outcome.steps) == (TrialState.COMPLETE, "all epochs done", 4)
+
+
+def test_a_trial_out_of_patience_has_completed_when_it_is_told_to_pause(tmp_path: Path) -> None:
+    config = configured("trainer.epochs=50", "trainer.patience=1", "optimizer.lr=0.05")
+    expected, _ = run(spec(tmp_path / "a", config))
+    outcome, _ = run(spec(tmp_path / "b", config), Driver(pause_at=expected.steps))
+    assert without_costs(outcome) == without_costs(expected)
+    assert outcome.state is TrialState.COMPLETE
+
+
+# ------------------------------------------------------------------------------------------------------ micro-batches
+
+
+@pytest.mark.parametrize("parts", [2, 4])
+def test_a_trial_in_micro_batches_is_the_same_trial(tmp_path: Path, parts: int) -> None:
+    config = configured("model=mlp", "model.dropout=0.0", "metric.name=loss")
+    whole, _ = run(spec(tmp_path / "a", config))
+    divided, _ = run(spec(tmp_path / "b", config, micro_batches=parts))
+    assert divided.value == pytest.approx(whole.value, rel=1e-3)
+
+
+class Greedy(nn.Module):
+    """Runs out of memory with more than sixteen examples at once."""
+
+    def __init__(self, in_shape: tuple[int, ...], num_outputs: int) -> None:
+        super().__init__()
+        self.head = nn.Linear(math.prod(in_shape), num_outputs)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        if self.training and len(inputs) > 16:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        outputs: Tensor = self.head(inputs.flatten(1))
+        return outputs
+
+
+def test_micro_batches_need_less_memory(tmp_path: Path) -> None:
+    config = with_model("Greedy")
+    short, _ = run(spec(tmp_path / "a", config))
+    assert short.failure is not None
+    assert short.failure.kind is FailureKind.OUT_OF_MEMORY
+    assert run(spec(tmp_path / "b", config, micro_batches=2))[0].state is TrialState.COMPLETE
+
+
 # ------------------------------------------------------------------------------------------------------------ failed
 
 
@@ -263,7 +363,7 @@ def test_a_fault_becomes_the_outcome_with_its_kind(tmp_path: Path, fault: str) -
     assert outcome.failure.traceback.startswith("Traceback (most recent call last)")
     assert "in forward" in outcome.failure.traceback
     assert len(driver.reports) == 2  # five batches an epoch
-    assert left_in(work.directory) == {OUTCOME}
+    assert left_in(work.directory) == {CONFIG, OUTCOME}
     assert event_from_json((Path(work.directory) / OUTCOME).read_text()) == outcome
 
 
@@ -297,7 +397,7 @@ def test_a_configuration_that_cannot_be_built_fails_its_trial_in_one_line(
     assert outcome.failure.kind is FailureKind.EXCEPTION
     assert outcome.reason.startswith(message)
     assert "\n" not in outcome.reason
-    assert left_in(work.directory) == {OUTCOME}
+    assert left_in(work.directory) == {CONFIG, OUTCOME}
 
 
 def test_a_worker_goes_on_after_a_failure(tmp_path: Path) -> None:
@@ -305,7 +405,7 @@ def test_a_worker_goes_on_after_a_failure(tmp_path: Path) -> None:
     run(spec(tmp_path / "a", with_model("Failing", fault="exception")), worker=worker)
     after, _ = run(spec(tmp_path / "b"), worker=worker)
     alone, _ = run(spec(tmp_path / "c"))
-    assert without_times(after) == without_times(alone)
+    assert without_costs(after) == without_costs(alone)
 
 
 # ----------------------------------------------------------------------------------------- what figures depend on
@@ -372,17 +472,41 @@ def test_a_trial_taken_up_again_ends_as_if_it_had_never_been_killed(tmp_path: Pa
     killed = Driver(die_at=3)
     with pytest.raises(KeyboardInterrupt):
         run(work, killed)
-    assert left_in(work.directory) == {CHECKPOINT}
+    assert left_in(work.directory) == {CONFIG, CHECKPOINT}
     outcome, resumed = run(work)
     assert [report.step for report in resumed.reports] == [3, 4]
     assert killed.figures[:2] + resumed.figures == undisturbed.figures
-    assert without_times(outcome) == without_times(expected)
+    assert without_costs(outcome) == without_costs(expected)
     assert left_in(work.directory) == LEFT
     for name in (WEIGHTS, "validation.npy"):
         assert (tmp_path / "a/trial" / name).read_bytes() == (tmp_path / "b/trial" / name).read_bytes()
 
 
 # ------------------------------------------------------------------------------------------------------- predictions
+
+
+class Hungry(nn.Module):
+    """Holds 128 MiB for a moment in every batch."""
+
+    def __init__(self, in_shape: tuple[int, ...], num_outputs: int) -> None:
+        super().__init__()
+        self.head = nn.Linear(math.prod(in_shape), num_outputs)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        np.ones(2**27, dtype=np.uint8)
+        outputs: Tensor = self.head(inputs.flatten(1))
+        return outputs
+
+
+def test_the_peak_of_memory_is_each_trials_own(tmp_path: Path) -> None:
+    worker = runner()
+    peaks = [
+        run(spec(tmp_path / str(i), config), worker=worker)[0].peak_memory["host"]
+        for i, config in enumerate((with_model("Hungry"), configured("model=linear")))
+    ]
+    assert peaks[0] > peaks[1] + 2**26
+    failed, _ = run(spec(tmp_path / "f", with_model("Failing", fault="exception")), worker=worker)
+    assert set(failed.peak_memory) == {"host"}
 
 
 @pytest.mark.parametrize("split", ["train", "validation", "test"])
@@ -393,7 +517,7 @@ def test_predictions_of_finished_trials_are_those_of_their_networks(tmp_path: Pa
         run(work, worker=worker)
     trained = [np.load(Path(work.directory) / "validation.npy") for work in works]
     order = PredictSpec(number=3, members=tuple((w.directory, w.config) for w in works), split=split)
-    outcome = worker(order, Driver())
+    outcome = outcome_of(worker(order, Driver()))
     assert (outcome.number, outcome.state, outcome.value, outcome.failure) == (3, TrialState.COMPLETE, None, None)
     indices = dataset().split.of(split)
     for work, validation in zip(works, trained, strict=True):
@@ -416,7 +540,8 @@ def test_predictions_without_weights_fail_by_name(tmp_path: Path, damage: str) -
         weights.unlink()
     else:
         weights.write_bytes(weights.read_bytes()[:-1])
-    outcome = runner()(PredictSpec(number=0, members=((work.directory, work.config),), split="test"), Driver())
+    order = PredictSpec(number=0, members=((work.directory, work.config),), split="test")
+    outcome = outcome_of(runner()(order, Driver()))
     assert outcome.state is TrialState.FAILED
     assert outcome.failure is not None
     assert str(weights) in outcome.reason

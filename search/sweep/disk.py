@@ -27,9 +27,11 @@ class Disk:
         self._best: list[tuple[float, int]] = []  # a heap of (goodness, -number): the worst is on top
         self._paused: dict[int, tuple[float, int]] = {}
         self._size = 0
+        self._comparable_from = 0
 
     def restore(self, study: Study) -> None:
         """Take in the trials of a study that is taken up; clear away what a driver that was killed could not."""
+        self._comparable_from = study.comparable_from
         for outcome in study.outcomes.values():
             self._end(outcome)
         for paused in study.paused.values():
@@ -47,7 +49,8 @@ class Disk:
     def _end(self, outcome: Outcome) -> None:
         self._forget(outcome.number)
         self._remove(outcome.number, [CHECKPOINT])
-        if outcome.value is None or outcome.state is TrialState.FAILED:
+        comparable = outcome.number >= self._comparable_from
+        if outcome.value is None or outcome.state is TrialState.FAILED or not comparable:
             self._remove(outcome.number, _OF_THE_BEST)
             return
         heapq.heappush(self._best, (self._sign * outcome.value, -outcome.number))

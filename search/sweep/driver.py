@@ -162,30 +162,42 @@ class Driver:
     def _restore(self) -> None:
         """Replay the study through the pruner, so that rungs stand as they stood, and take up what was running."""
         previous: float | None = None
+        owed: Decision | None = None
         study = self._study
         study.restore()
         for event, _ in study.journal.events():
-            study.replay(event)
-            self._replay(event)
-            if previous is not None and not isinstance(event, Started):
+            if previous is not None and not self._may_begin(event):
                 self._spent += max(0.0, event.time - previous)
             previous = event.time
+            study.replay(event)
+            owed = self._replay(event)
+        if owed is not None:
+            self._record(owed)  # the driver died between a report and its decision
         for number in study.unfinished():
             if (left := outcome_on_disk(study.directory(number))) is not None:
                 self._finish(left)  # the driver died before it heard of it
             elif not self._rests(number):
                 self._waiting.append(number)
 
-    def _replay(self, event: Event) -> None:
+    def _may_begin(self, event: Event) -> bool:
+        """Tell whether the event may be the first that a driver recorded: nothing ran in the time before it."""
+        if isinstance(event, Decision):
+            return event.verdict is Verdict.GO_ON
+        return isinstance(event, Started) or (isinstance(event, Outcome) and event.number in self._study.paused)
+
+    def _replay(self, event: Event) -> Decision | None:
+        """Tell pruner and budgets of a stored event; return a report's decision unless it is to go on."""
         if isinstance(event, Report):
-            if event.number not in self._study.outcomes and event.number >= self._study.comparable_from:
-                self._ask_pruner(event)
+            verdict, reason = GO_ON if event.number in self._study.outcomes else self._ask_pruner(event)
+            if verdict is not Verdict.GO_ON:
+                return Decision(number=event.number, step=event.step, verdict=verdict, reason=reason, time=event.time)
         elif isinstance(event, Decision) and event.verdict is Verdict.GO_ON:
             self._pruner.promoted(event.number)
         elif isinstance(event, Retried):
             self._failures.count(event.number, event.failure)
         elif isinstance(event, Outcome):
             self._pruner.ended(event.number)
+        return None
 
     def _rests(self, number: int) -> bool:
         """Tell whether the trial is paused because the pruner said so."""
@@ -213,10 +225,12 @@ class Driver:
         """Return the next trial to start: one taken up again, a paused one, or a new one while the budget lasts."""
         if self._waiting:
             return self._again(self._waiting.popleft())
-        if not self._out_of_time() and (paused := self._pruner.promote()) is not None:
-            going_on = self._decision(paused, self._study.paused[paused].step, (Verdict.GO_ON, "promoted"))
-            self._record(going_on)
-            return self._again(paused)
+        while not self._out_of_time() and (promoted := self._pruner.promote()) is not None:
+            step = self._study.last_step.get(promoted, 0)
+            self._record(self._decision(promoted, step, (Verdict.GO_ON, "promoted")))
+            if promoted in self._study.paused:
+                return self._again(promoted)
+            # It has not left its worker yet: it waits for another as soon as it has.
         if self.limit_reached() is not None:
             return None
         self._prepare()
@@ -258,7 +272,7 @@ class Driver:
     def _decide(self, report: Report) -> Decision:
         number, step = report.number, report.step
         earlier = self._study.decided.get(number)
-        if earlier is not None and earlier.verdict is Verdict.STOP and earlier.step <= step:
+        if earlier is not None and earlier.verdict is not Verdict.GO_ON and earlier.step <= step:
             return earlier  # it was told so before its worker or the driver died
         ruling = GO_ON
         if step > self._study.last_step.get(number, 0):
@@ -268,8 +282,6 @@ class Driver:
                 ruling = _OUT_OF_TIME
             if ruling[0] is not Verdict.GO_ON:
                 self._record(self._decision(number, step, ruling))
-        elif earlier is not None and earlier.verdict is Verdict.PAUSE and earlier.step == step:
-            return earlier  # trained again after a loss
         if ruling[0] is Verdict.GO_ON and self._closing:
             ruling = _CLOSING  # not recorded: it goes on with the search
         return self._decision(number, step, ruling)
@@ -278,6 +290,8 @@ class Driver:
         return Decision(number=number, step=step, verdict=ruling[0], reason=ruling[1], time=self._clock())
 
     def _ask_pruner(self, report: Report) -> Ruling:
+        if report.number < self._study.comparable_from:
+            return GO_ON
         planned = self._planned_steps(self._study.params[report.number])
         ruling = self._pruner.decide(report.number, report.step, report.metrics["objective"], planned)
         return ruling if report.step < planned else GO_ON  # a trial that is at its end has completed
@@ -294,7 +308,7 @@ class Driver:
             return
         if failure is not None and self._failures.may_retry(number, failure):
             (self._directory(number) / OUTCOME).unlink(missing_ok=True)  # or the next driver would take it as the last
-            self._record(Retried(number=number, failure=failure, time=self._clock()))
+            self._record(Retried(number=number, failure=failure, time=outcome.time))
             self._failures.count(number, failure)
             self._waiting.append(number)
             return

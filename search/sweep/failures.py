@@ -53,7 +53,7 @@ class Failures:
         if outcome.failure is None or len(self._causes) < window:
             return None
         cause, count = Counter(filter(None, self._causes)).most_common(1)[0]
-        return f"{count} of the last {window} trials failed: {cause}" if count >= self.policy.share * window else None
+        return f"{count} of the last {window} trials failed: {cause}" if count / window >= self.policy.share else None
 
     def overdue(self, began: float, heard: float, now: float) -> tuple[FailureKind, str] | None:
         """Return how a running trial is over its time, by when it began and was last heard of; None if it is not."""

@@ -26,10 +26,13 @@ class History:
         self._live: dict[int, Trial] = {}
 
     def create(self, number: int, params: Params, distributions: Mapping[str, BaseDistribution]) -> None:
-        """Add a running trial."""
-        template = create_trial(
-            state=OptunaState.RUNNING, params=dict(params), distributions={k: distributions[k] for k in params}
-        )
+        """Add a running trial; one of another space, which Optuna could make nothing of, is left out."""
+        try:
+            template = create_trial(
+                state=OptunaState.RUNNING, params=dict(params), distributions={k: distributions[k] for k in params}
+            )
+        except (KeyError, ValueError):
+            return
         storage, study_id = self.study._storage, self.study._study_id
         self._live[number] = Trial(self.study, storage.create_new_trial(study_id, template_trial=template))
 
@@ -40,7 +43,7 @@ class History:
 
     def should_prune(self, number: int) -> bool:
         """Ask the study's pruner about a running trial."""
-        return self._live[number].should_prune()
+        return number in self._live and self._live[number].should_prune()
 
     def tell(self, outcome: Outcome) -> None:
         """End a trial."""

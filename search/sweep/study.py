@@ -150,7 +150,7 @@ class Study:
         self.create(self._space.complete({k: v for k, v in event.params.items() if k in self._shown}))
 
     def _remember(self, params: Params) -> None:
-        if self.history is not None:
+        if self.history is not None and len(self.params) >= self.comparable_from:
             self.history.create(len(self.params), params, self._distributions)
         self.params.append(params)
 

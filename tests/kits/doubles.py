@@ -1,10 +1,13 @@
 """Work that does what its configuration says: for tests of everything between driver and workers."""
 
+import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from pathlib import Path
 from typing import Any
 
+from search.layout import CHECKPOINT
 from search.records import (
     Decision,
     Failure,
@@ -18,6 +21,10 @@ from search.records import (
     Work,
 )
 from search.sweep.executor import Run
+from search.sweep.simulated import Script, WorkerLostError
+
+Playing = Generator[tuple[float, Report], Decision, tuple[float, Paused | Outcome]]
+_HANGING_SECONDS = 60.0
 
 
 def scripted(equipment: Any) -> Run:
@@ -26,34 +33,73 @@ def scripted(equipment: Any) -> Run:
     return run
 
 
+def script(clock: Callable[[], float] = time.time) -> Script:
+    """Return the same work for virtual time; `config["sleep"]` is the time between reports."""
+    return lambda work: _play(work, clock)
+
+
 def run(work: Work, report: Callable[[Report], Decision]) -> Paused | Outcome:
-    """Report the scripted values until told to stop; then complete, fail or die."""
+    """Play the script for real."""
+    playing = _play(work, time.time)
+    try:
+        seconds, said = next(playing)
+        while True:
+            time.sleep(min(seconds, _HANGING_SECONDS))
+            print(f"step {said.step} of trial {work.number}")
+            seconds, said = playing.send(report(said))
+    except StopIteration as end:
+        last: Paused | Outcome = end.value[1]
+        return last
+    except WorkerLostError:
+        os._exit(1)
+
+
+def _play(work: Work, clock: Callable[[], float]) -> Playing:
+    """Report the scripted values, from behind a checkpoint on, until told to leave; then complete, fail or die."""
     assert isinstance(work, TrialSpec)
     config = work.config
-    values, end = config["values"], config.get("end", "complete")
+    values, end, sleep = config["values"], config.get("end", "complete"), config.get("sleep", 0.0)
     if end == "die":
-        os._exit(1)
-    if end == "hang":
-        time.sleep(60)
-    steps = 0
-    for step, value in enumerate(values, start=1):
-        time.sleep(config.get("sleep", 0.0))
-        print(f"step {step} of trial {work.number}")
-        steps = step
-        decision = report(Report(number=work.number, step=step, metrics={"objective": value}, time=time.time()))
-        if decision.verdict is not Verdict.GO_ON:
-            last = outcome(work.number, TrialState.PRUNED, max(values[:step]), step, decision.reason)
-            if decision.verdict is Verdict.STOP:
-                return last
-            return Paused(number=work.number, step=step, so_far=last, time=last.time)
-    if end == "fail":
-        failure = Failure(kind=FailureKind.EXCEPTION, message="as told", traceback="Traceback ...")
-        return outcome(work.number, TrialState.FAILED, None, steps, "as told", failure)
-    return outcome(work.number, TrialState.COMPLETE, max(values), steps, "all epochs done")
+        raise WorkerLostError
+    step = _stored_step(work)
+    while step < len(values):
+        step += 1
+        metrics = {"objective": values[step - 1]}
+        seconds = math.inf if end == "freeze" else sleep
+        decision = yield seconds, Report(number=work.number, step=step, metrics=metrics, time=clock() + sleep)
+        verdict = decision.verdict
+        so_far = outcome(work.number, TrialState.PRUNED, max(values[:step]), step, decision.reason, time=clock())
+        if verdict is Verdict.STOP:
+            return 0.0, so_far
+        if verdict is Verdict.PAUSE and step < len(values):
+            _store_step(work, step)
+            leaving = config.get("leaving", 0.0)
+            return leaving, Paused(number=work.number, step=step, so_far=so_far, time=clock() + leaving)
+    if end == "complete":
+        return 0.0, outcome(work.number, TrialState.COMPLETE, max(values), step, "all epochs done", time=clock())
+    failure = Failure(kind=FailureKind(end), message=config.get("message", "as told"), traceback="Traceback ...")
+    return 0.0, outcome(work.number, TrialState.FAILED, None, step, failure.message, failure, time=clock())
+
+
+def _stored_step(spec: TrialSpec) -> int:
+    path = Path(spec.directory) / CHECKPOINT
+    return int(path.read_text()) if spec.directory and path.exists() else 0
+
+
+def _store_step(spec: TrialSpec, step: int) -> None:
+    if spec.directory:
+        Path(spec.directory).mkdir(parents=True, exist_ok=True)
+        (Path(spec.directory) / CHECKPOINT).write_text(str(step))
 
 
 def outcome(
-    number: int, state: TrialState, value: float | None, steps: int, reason: str = "", failure: Failure | None = None
+    number: int,
+    state: TrialState,
+    value: float | None,
+    steps: int,
+    reason: str = "",
+    failure: Failure | None = None,
+    time: float = 0.0,
 ) -> Outcome:
     """Return an Outcome with the usual rest."""
     return Outcome(
@@ -65,7 +111,7 @@ def outcome(
         reason=reason,
         failure=failure,
         seconds=0.1,
-        time=time.time(),
+        time=time,
     )
 
 

@@ -35,10 +35,10 @@ def drain(executor: Executor, slot: int) -> list[Said]:
     return said
 
 
-def wait_for_room(executor: Executor) -> None:
+def wait_for_room(executor: Executor, slots: int = 1) -> None:
     """Wait until work can start: a lost worker is being replaced."""
     deadline = time.monotonic() + PATIENCE
-    while not executor.num_free and time.monotonic() < deadline:
+    while executor.num_free < slots and time.monotonic() < deadline:
         assert executor.wait(0.5) == []
 
 
@@ -102,10 +102,20 @@ class ExecutorConformance:
             assert last.number == number
 
     def test_failed_work_leaves_a_usable_slot(self, executor: Executor, tmp_path: Path) -> None:
-        failed = drain(executor, executor.start(spec(1, [0.1], str(tmp_path), end="fail")))[-1]
+        failed = drain(executor, executor.start(spec(1, [0.1], str(tmp_path), end="exception")))[-1]
         assert isinstance(failed, Outcome)
         assert failed.failure is not None
         assert isinstance(drain(executor, executor.start(spec(2, [0.1], str(tmp_path))))[-1], Outcome)
+
+    def test_paused_work_goes_on_in_another_slot_behind_its_pause(self, executor: Executor, tmp_path: Path) -> None:
+        work = spec(2, [0.1, 0.2, 0.3], str(tmp_path))
+        slot = executor.start(work)
+        first = next_of(executor, slot)
+        assert isinstance(first, Report)
+        executor.resume(slot, answer(first, Verdict.PAUSE))
+        assert isinstance(next_of(executor, slot), Paused)
+        said = drain(executor, executor.start(work))
+        assert [s.step for s in said if isinstance(s, Report)] == [2, 3]
 
     def test_cancelled_work_is_not_heard_of_again(self, executor: Executor, tmp_path: Path) -> None:
         slot = executor.start(spec(1, [0.1, 0.2], str(tmp_path)))
@@ -116,7 +126,7 @@ class ExecutorConformance:
         assert {s.number for s in said} == {2}
 
     def test_work_that_hangs_can_be_cancelled(self, executor: Executor, tmp_path: Path) -> None:
-        slot = executor.start(spec(1, [0.1], str(tmp_path), end="hang"))
+        slot = executor.start(spec(1, [0.1], str(tmp_path), end="freeze"))
         assert self.silent(executor)
         executor.cancel(slot)
         wait_for_room(executor)

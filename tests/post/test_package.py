@@ -12,13 +12,13 @@ import pytest
 import torch
 from mlflow import MlflowClient
 
+from search.layout import WEIGHTS
 from search.post.package import Champion, Member, export, log_champion
 from search.train.checkpoint import save_state
 from search.train.data import csv, digits
 from search.train.data.arrays import Array, Dataset, Examples
 from search.train.data.split import divide
 from search.train.estimator import Estimator, build
-from search.trial import WEIGHTS
 
 MLP = {"_target_": "search.train.models.mlp.MLP", "width": 8, "depth": 1, "dropout": 0.5}
 CNN = {"_target_": "search.train.models.cnn.CNN", "channels": 4, "blocks": 2, "kernel": 3, "dropout": 0.1}

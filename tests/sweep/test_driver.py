@@ -1,9 +1,8 @@
 """The driver over real storage and in-process workers that do what their configuration says."""
 
-import json
 import signal
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,117 +12,30 @@ from omegaconf import OmegaConf
 from search.errors import UsageError
 from search.records import (
     Decision,
-    Event,
     Failure,
     FailureKind,
     Outcome,
-    Params,
-    Paused,
     Report,
     Started,
-    TrialSpec,
     TrialState,
+    Verdict,
     Work,
     event_to_json,
     failed,
 )
 from search.space import Space
-from search.sweep import pruners, samplers
-from search.sweep.batch import run_all
-from search.sweep.driver import Budget, Driver
-from search.sweep.executor import Executor, Happening, InProcessExecutor
-from search.sweep.failures import FailurePolicy, Failures
-from search.sweep.history import History
+from search.sweep.executor import Happening, InProcessExecutor, Said
 from search.sweep.journal import Journal
-from search.sweep.study import Progress, Study
+from search.sweep.study import Study
 from tests.kits import doubles
+from tests.kits.bench import ASHA, MAX_LOST_WORKERS, SPACE, Bench
 
-CONFIG = {"optimizer": {"lr": 0.1, "space": {"lr": {"low": 0.0, "high": 1.0}}}, "choose": {}}
-SPACE = Space.of(OmegaConf.create(CONFIG))
 IDENTITY = {"seed": 0}
-MAX_LOST_WORKERS = 3
-POLICY = FailurePolicy(retries={FailureKind.LOST_WORKER: MAX_LOST_WORKERS})
-ASHA = {"kind": "asha", "rungs": [1 / 9, 1 / 3], "eta": 3}
-
-
-class Bench:
-    """A study in a folder, opened and closed as often as a test likes."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.trained: list[int] = []
-        self.events: list[Event] = []
-        self.now = 0.0
-        self.curve: Callable[[int, Params], dict[str, Any]] = lambda _, params: {"values": [params["optimizer.lr"]] * 3}
-
-    def search(self, trials: int, *, slots: int = 1, executor: Executor | None = None, **settings: Any) -> Progress:
-        journal = Journal(self.folder, maximize=True)
-        try:
-            driver = self.driver(journal, trials, **settings)
-            with executor or InProcessExecutor(self.run, slots) as used:
-                return driver.run(used)
-        finally:
-            journal.close()
-
-    def driver(
-        self,
-        journal: Journal,
-        trials: int,
-        *,
-        sampler: str = "random",
-        pruner: dict[str, Any] | None = None,
-        seed: int = 0,
-        first: Sequence[Params] | None = None,
-        space: Space = SPACE,
-        epochs: int = 3,
-        identity: dict[str, Any] | None = None,
-        policy: FailurePolicy = POLICY,
-        **limits: Any,
-    ) -> Driver:
-        kind = (pruner or {"kind": "none"})["kind"]
-        needed = sampler in samplers.NEED_HISTORY or kind in pruners.NEED_HISTORY
-        history = History(maximize=True) if needed else None
-        study = Study(journal, space, identity or {"seed": seed}, maximize=True, history=history)
-        first = [space.default()] if first is None else first
-        return Driver(
-            study=study,
-            make_sampler=lambda taken: samplers.make(sampler, space, seed, taken, trials),
-            pruner=pruners.make(pruner or {"kind": "none"}, most_steps=epochs, history=history, maximize=True),
-            budget=Budget(trials=trials, **limits),
-            failures=Failures(policy),
-            first=first,
-            make_spec=self.spec,
-            planned_steps=lambda _: epochs,
-            shown=space.shown,
-            clock=self.clock,
-            watchers=[lambda event, position, progress: self.events.append(event)],
-        )
-
-    def spec(self, number: int, params: Params) -> TrialSpec:
-        directory = self.folder / "trials" / f"{number:05d}"
-        return TrialSpec(
-            number=number, params=params, config=self.curve(number, params), seed=number, directory=str(directory)
-        )
-
-    def run(self, work: Work, report: Callable[[Report], Decision]) -> Paused | Outcome:
-        self.trained.append(work.number)
-        return doubles.run(work, report)
-
-    def clock(self) -> float:
-        self.now += 1.0
-        return self.now
-
-    def outcomes(self) -> dict[int, Outcome]:
-        return {e.number: e for e in self.events if isinstance(e, Outcome)}
 
 
 @pytest.fixture
 def bench(tmp_path: Path) -> Bench:
     return Bench(tmp_path / "study")
-
-
-def stored_events(folder: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
 
 
 def test_every_trial_is_started_reported_and_ended_once(bench: Bench) -> None:
@@ -170,7 +82,7 @@ def test_a_trial_that_was_running_is_taken_up_under_its_number(bench: Bench) -> 
     bench.search(3)
     assert bench.trained == [0, 1, 2]
     assert sorted(bench.outcomes()) == [0, 1, 2]
-    steps = [e["step"] for e in stored_events(bench.folder) if e["event"] == "report" and e["number"] == 1]
+    steps = [e["step"] for e in bench.stored_events() if e["event"] == "report" and e["number"] == 1]
     assert steps == [1, 2, 3], "a step that is trained again is recorded once"
 
 
@@ -232,10 +144,11 @@ def test_a_second_driver_is_refused(bench: Bench) -> None:
 
 
 def test_a_study_of_something_else_is_refused(bench: Bench) -> None:
+    other = "the study in .* is another one; choose another name=.*, or resume=extend"
     bench.search(1, identity={"seed": 0, "trainer.epochs": 9})
-    with pytest.raises(UsageError, match=r"^trainer\.epochs: the study in .* was made with 9, not 3; choose another"):
+    with pytest.raises(UsageError, match=rf"^trainer\.epochs: was 9, now 3: {other}"):
         bench.search(2, identity={"seed": 0, "trainer.epochs": 3})
-    with pytest.raises(UsageError, match=r"^trainer\.epochs: .* was made with it; choose another name"):
+    with pytest.raises(UsageError, match=rf"^trainer\.epochs: was 9, now absent: {other}"):
         bench.search(2, identity={"seed": 0})
 
 
@@ -282,20 +195,6 @@ def test_the_outcome_of_a_worker_that_died_after_it_was_written_counts(bench: Be
     assert progress.states == Counter({TrialState.COMPLETE: 1})
     assert progress.best is not None
     assert progress.best.value == 0.9
-
-
-def test_run_all_hands_lost_work_to_another_worker() -> None:
-    tries: Counter[int] = Counter()
-
-    def loses_once(work: Work, report: Callable[[Report], Decision]) -> Outcome:
-        tries[work.number] += 1
-        if tries[work.number] == 1:
-            return failed(work.number, FailureKind.LOST_WORKER, "died", time=0.0)
-        return doubles.run(work, report)
-
-    with InProcessExecutor(loses_once) as executor:
-        outcomes = run_all(executor, [doubles.spec(i, [0.5]) for i in range(2)], lambda _: None)
-    assert [o.state for o in outcomes] == [TrialState.COMPLETE] * 2
 
 
 @pytest.mark.parametrize("end", [SystemExit(3), KeyboardInterrupt(), OSError(5, "Input/output error")])
@@ -350,7 +249,7 @@ def test_hyperband_runs_and_prunes(bench: Bench) -> None:
 
 
 def test_a_failed_trial_is_recorded_and_the_search_goes_on(bench: Bench) -> None:
-    bench.curve = lambda number, _: {"values": [0.5], "end": "fail" if number == 1 else "complete"}
+    bench.curve = lambda number, _: {"values": [0.5], "end": "exception" if number == 1 else "complete"}
     progress = bench.search(3)
     assert progress.states == Counter({TrialState.COMPLETE: 2, TrialState.FAILED: 1})
     assert bench.outcomes()[1].reason == "as told"
@@ -393,7 +292,7 @@ class _LosesWorkers(InProcessExecutor):
         happened = super().wait(timeout)
         return [(slot, self._lost(said)) for slot, said in happened]
 
-    def _lost(self, said: Report | Outcome) -> Report | Outcome:
+    def _lost(self, said: Said) -> Said:
         if isinstance(said, Outcome) and said.number == 1 and self.losses:
             self.losses -= 1
             failure = Failure(kind=FailureKind.LOST_WORKER, message="died")
@@ -419,15 +318,6 @@ def test_no_slot_waits_for_the_slowest_trial(bench: Bench) -> None:
     bench.search(10, slots=2)
     order = [e.number for e in bench.events if isinstance(e, Outcome)]
     assert order[-1] == 0
-
-
-def test_run_all_returns_outcomes_in_the_order_of_the_work() -> None:
-    said: list[Report | Outcome] = []
-    work = [doubles.spec(i, [0.1 * i] * (5 - i), sleep=0.01) for i in range(4)]
-    with InProcessExecutor(doubles.run, 2) as executor:
-        outcomes = run_all(executor, work, said.append, Failures(POLICY))
-    assert [o.number for o in outcomes] == [0, 1, 2, 3]
-    assert sum(isinstance(s, Outcome) for s in said) == 4
 
 
 @pytest.fixture(autouse=True)

@@ -1,13 +1,78 @@
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from search.records import FailureKind, Outcome
+from search.records import FailureKind, Outcome, Report, Work
 from search.sweep.executor import Executor, InProcessExecutor
 from search.sweep.ray_executor import RayExecutor, Resources
-from tests.kits.doubles import run, scripted, spec
-from tests.kits.executors import ExecutorConformance, drain, next_of, wait_for_room
+from search.sweep.simulated import SimulatedExecutor, VirtualClock, WorkerLostError
+from tests.kits.doubles import Playing, run, script, scripted, spec
+from tests.kits.executors import ExecutorConformance, answer, drain, next_of, wait_for_room
+
+
+def test_the_conformance_suite_is_what_every_kind_of_executor_passes() -> None:
+    kinds = {InProcessExecutor, RayExecutor, SimulatedExecutor}
+    assert kinds == set(Executor.__subclasses__())
+    assert {f"Test{kind.__name__}" for kind in kinds} <= set(globals())
+
+
+class TestSimulatedExecutor(ExecutorConformance):
+    @pytest.fixture
+    def clock(self) -> VirtualClock:
+        return VirtualClock()
+
+    @pytest.fixture
+    def executor(self, clock: VirtualClock) -> Iterator[Executor]:
+        with SimulatedExecutor(script(clock), 2, clock) as executor:
+            yield executor
+
+    def test_the_clock_moves_with_what_happens_and_nothing_waits_for_real(
+        self, executor: Executor, clock: VirtualClock
+    ) -> None:
+        slots = [executor.start(spec(number, [0.1], sleep=3600.0 * (2 - number))) for number in (0, 1)]
+        heard = [executor.wait(1e6)[0] for _ in slots]
+        assert [(slot, said.number, said.time) for slot, said in heard] == [
+            (slots[1], 1, 3600.0),
+            (slots[0], 0, 7200.0),
+        ]
+        assert clock() == 7200.0
+
+    def test_where_nothing_happens_the_timeout_passes(self, executor: Executor, clock: VirtualClock) -> None:
+        executor.start(spec(0, [0.1], end="freeze"))
+        assert executor.wait(20.0) == []
+        assert clock() == 20.0
+
+    def test_waiting_for_ever_for_what_never_happens_is_an_error(self, executor: Executor) -> None:
+        executor.start(spec(0, [0.1], end="freeze"))
+        with pytest.raises(RuntimeError, match="every simulated worker hangs"):
+            executor.wait(math.inf)
+
+    def test_a_script_whose_worker_dies_is_told_as_lost(self, executor: Executor) -> None:
+        lost = next_of(executor, executor.start(spec(3, [0.1], end="die")))
+        assert isinstance(lost, Outcome)
+        assert lost.failure is not None
+        assert (lost.number, lost.failure.kind) == (3, FailureKind.LOST_WORKER)
+
+    def test_a_worker_that_dies_between_reports_is_told_as_lost(self, clock: VirtualClock) -> None:
+        def dies(work: Work) -> Playing:
+            yield 1.0, Report(number=work.number, step=1, metrics={}, time=1.0)
+            raise WorkerLostError
+
+        with SimulatedExecutor(dies, 1, clock) as executor:
+            slot = executor.start(spec(1, []))
+            first = next_of(executor, slot)
+            assert isinstance(first, Report)
+            executor.resume(slot, answer(first))
+            assert isinstance(next_of(executor, slot), Outcome)
+            assert executor.num_free == 1
+
+    def test_what_a_cancelled_script_was_about_to_say_is_forgotten(self, executor: Executor) -> None:
+        slot = executor.start(spec(1, [0.1], sleep=10.0))
+        executor.cancel(slot)
+        assert executor.num_free == 2
+        assert executor.wait(20.0) == []
 
 
 class TestInProcessExecutor(ExecutorConformance):
@@ -28,6 +93,7 @@ def on_ray() -> Iterator[Executor]:
 class TestRayExecutor(ExecutorConformance):
     @pytest.fixture
     def executor(self, on_ray: Executor) -> Executor:
+        wait_for_room(on_ray, 2)  # the workers are those of the test before
         return on_ray
 
     def test_as_many_workers_as_fit(self, executor: Executor) -> None:

@@ -5,6 +5,7 @@ from omegaconf import OmegaConf
 from search.errors import UsageError
 from search.records import Params
 from search.space import Space
+from search.sweep.history import History
 from search.sweep.samplers import make
 
 CONDITIONAL = {
@@ -20,25 +21,25 @@ SPACE = Space.of(OmegaConf.create(CONDITIONAL))
 
 
 @pytest.fixture
-def history() -> optuna.Study:
+def history() -> History:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    return optuna.create_study(direction="maximize")
+    return History(maximize=True)
 
 
-def draw(kind: str, history: optuna.Study, numbers: list[int], seed: int = 0, space: Space = SPACE) -> list[Params]:
+def draw(kind: str, history: History, numbers: list[int], seed: int = 0, space: Space = SPACE) -> list[Params]:
     sampler = make(kind, space, seed, [], 100)
     return [sampler.sample(number, history) for number in numbers]
 
 
 @pytest.mark.parametrize("kind", ["random", "qmc"])
-def test_a_trial_depends_on_seed_and_number_alone(kind: str, history: optuna.Study) -> None:
+def test_a_trial_depends_on_seed_and_number_alone(kind: str, history: History) -> None:
     in_order = draw(kind, history, [0, 1, 2, 3, 4])
     assert draw(kind, history, [4, 1, 3]) == [in_order[4], in_order[1], in_order[3]]
     assert draw(kind, history, [0], seed=1) != in_order[:1]
 
 
 @pytest.mark.parametrize("kind", ["random", "qmc", "tpe"])
-def test_draws_lie_in_the_space_with_only_what_the_choice_brings(kind: str, history: optuna.Study) -> None:
+def test_draws_lie_in_the_space_with_only_what_the_choice_brings(kind: str, history: History) -> None:
     allowed = {d.name: d for d in SPACE.dimensions}
     for params in draw(kind, history, list(range(16))):
         assert all(allowed[name].contains(value) for name, value in params.items())
@@ -47,14 +48,14 @@ def test_draws_lie_in_the_space_with_only_what_the_choice_brings(kind: str, hist
         assert len(params) == 3
 
 
-def test_qmc_spreads_more_evenly_than_chance(history: optuna.Study) -> None:
+def test_qmc_spreads_more_evenly_than_chance(history: History) -> None:
     """The first 16 points of a scrambled Sobol sequence put exactly one into each sixteenth of an axis."""
     space = Space.of(OmegaConf.create({"a": {"x": 0.5, "space": {"x": {"low": 0.0, "high": 1.0}}}, "choose": {}}))
     cells = sorted(int(float(p["a.x"] or 0) * 16) for p in draw("qmc", history, list(range(16)), space=space))
     assert cells == list(range(16))
 
 
-def test_tpe_suggests_near_what_was_good(history: optuna.Study) -> None:
+def test_tpe_suggests_near_what_was_good(history: History) -> None:
     """After 40 trials that liked high learning rates: how many of 20 suggestions lie in the upper half of the range.
 
     Draws without memory reach 17 with probability 0.0013 (binomial).
@@ -64,7 +65,7 @@ def test_tpe_suggests_near_what_was_good(history: optuna.Study) -> None:
         params = sampler.sample(number, history)
         distributions = {d.name: d.distribution() for d in SPACE.dimensions if d.name in params}
         value = float(params["optimizer.lr"] or 0.0)
-        history.add_trial(optuna.create_trial(params=dict(params), distributions=distributions, value=value))
+        history.study.add_trial(optuna.create_trial(params=dict(params), distributions=distributions, value=value))
     suggested = [float(sampler.sample(n, history)["optimizer.lr"] or 0.0) for n in range(40, 60)]
     assert sum(rate > 1e-2 for rate in suggested) >= 17
 
@@ -74,7 +75,7 @@ def test_a_continuous_dimension_has_no_grid() -> None:
         make("grid", SPACE, 0, [], 100)
 
 
-def test_the_grid_leaves_out_what_ran_first(history: optuna.Study) -> None:
+def test_the_grid_leaves_out_what_ran_first(history: History) -> None:
     space = Space.of(OmegaConf.create({"a": {"x": 2, "space": {"x": {"low": 1, "high": 3}}}, "choose": {}}))
     sampler = make("grid", space, 0, [{"a.x": 2}], 100)
     assert sampler.size == 3

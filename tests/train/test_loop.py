@@ -14,6 +14,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from search.records import Verdict
 from search.train import schedules
 from search.train.batches import Batches, LoaderBatches, ResidentBatches
 from search.train.data import digits
@@ -26,6 +27,8 @@ from search.train.metrics import objective
 
 CPU = torch.device("cpu")
 GOLDEN = Path(__file__).parent / "golden"
+Ruling = tuple[Verdict, str]
+GO_ON: Ruling = (Verdict.GO_ON, "")
 COSINE = partial(schedules.cosine, warmup=0.05, final=0.0)
 
 MLP = {"_target_": "search.train.models.mlp.MLP", "width": 32, "depth": 2, "dropout": 0.3}
@@ -67,6 +70,7 @@ class Run:
     batch_size: int = 16
     patience: int | None = None
     checkpoint_every: int = 1
+    micro_batches: int = 1
     seed: int = 0
     dataset: Dataset = field(default_factory=lambda: digits_dataset(250))
     batches: Callable[[Examples], Batches] = lambda examples: ResidentBatches(examples, CPU)
@@ -93,16 +97,21 @@ class Run:
                 batch_size=self.batch_size,
                 patience=self.patience,
                 checkpoint_every=self.checkpoint_every,
+                micro_batches=self.micro_batches,
             ),
             seed=self.seed,
         )
 
-    def fit(self, checkpoint: Path | None = None, report: ReportFn = lambda step, figures: None) -> Fitted:
-        def remember(step: int, figures: Mapping[str, float]) -> str | None:
+    def fit(self, checkpoint: Path | None = None, report: ReportFn = lambda step, figures: GO_ON) -> Fitted:
+        def remember(step: int, figures: Mapping[str, float]) -> Ruling:
             self.trace[step] = dict(figures)
             return report(step, figures)
 
         return self.training.fit(remember, checkpoint)
+
+
+def tell(verdict: Verdict, at: int, reason: str = "told to") -> ReportFn:
+    return lambda step, figures: (verdict, reason) if step == at else GO_ON
 
 
 def assert_same_weights(one: nn.Module, other: nn.Module) -> None:
@@ -169,9 +178,10 @@ class KilledError(Exception):
 
 
 def kill_after(step: int) -> ReportFn:
-    def report(at: int, figures: Mapping[str, float]) -> None:
+    def report(at: int, figures: Mapping[str, float]) -> Ruling:
         if at == step:
             raise KilledError
+        return GO_ON
 
     return report
 
@@ -234,8 +244,8 @@ def test_a_run_killed_behind_the_checkpoint_of_its_last_epoch_goes_no_further(tm
     if stopping == "patience":
         settings["patience"] = 2
 
-    def report(step: int, figures: Mapping[str, float]) -> str | None:
-        return "enough" if stopping == "report" and step == 3 else None
+    def report(step: int, figures: Mapping[str, float]) -> Ruling:
+        return (Verdict.STOP, "enough") if stopping == "report" and step == 3 else GO_ON
 
     expected = Run(**settings).fit(tmp_path / "c", report)
     assert expected.stopped is not None
@@ -257,6 +267,107 @@ def test_a_checkpoint_of_a_longer_plan_is_left_aside(tmp_path: Path) -> None:
     shorter = Run(epochs=3)
     shorter.fit(tmp_path / "c")
     assert list(shorter.trace) == [1, 2, 3]
+
+
+# ------------------------------------------------------------------------------------------------ paused and resumed
+
+
+@pytest.mark.parametrize("settings", RESUMED.values(), ids=RESUMED)
+@pytest.mark.parametrize("pauses", [(1,), (2, 4), (1, 2, 3, 4, 5)], ids=str)
+def test_a_paused_run_that_goes_on_is_bitwise_the_undisturbed_one(
+    tmp_path: Path, settings: dict[str, Any], pauses: tuple[int, ...]
+) -> None:
+    whole = Run(**settings)
+    expected = whole.fit()
+    trace: dict[int, dict[str, float]] = {}
+    for step in pauses:
+        part = Run(**settings, checkpoint_every=100)
+        fitted = part.fit(tmp_path / "c", tell(Verdict.PAUSE, step))
+        assert (fitted.steps, fitted.paused, fitted.stopped) == (step, True, "told to")
+        trace |= part.trace
+    last = Run(**settings, checkpoint_every=100)
+    found = last.fit(tmp_path / "c")
+    assert not found.paused
+    assert trace | last.trace == whole.trace
+    assert_same_fit(found, expected)
+    assert_same_weights(last.network, whole.network)
+
+
+def test_a_paused_run_has_its_best_weights_so_far() -> None:
+    whole, part = Run(), Run()
+    expected, found = whole.fit(report=tell(Verdict.STOP, 3)), part.fit(report=tell(Verdict.PAUSE, 3))
+    assert_same_fit(found, expected)
+    assert_same_weights(part.network, whole.network)
+
+
+@pytest.mark.parametrize("verdict", [Verdict.GO_ON, Verdict.PAUSE])
+def test_at_the_end_of_the_plan_there_is_nothing_to_pause(tmp_path: Path, verdict: Verdict) -> None:
+    fitted = Run(epochs=2, checkpoint_every=100).fit(tmp_path / "c", tell(verdict, 2))
+    assert (fitted.paused, fitted.stopped, fitted.steps) == (False, None, 2)
+    assert not (tmp_path / "c").exists()
+
+
+def test_a_run_that_is_told_to_stop_leaves_no_checkpoint(tmp_path: Path) -> None:
+    fitted = Run(epochs=4).fit(tmp_path / "c", tell(Verdict.STOP, 1))
+    assert (fitted.paused, fitted.stopped) == (False, "told to")
+    assert not (tmp_path / "c").exists()
+
+
+# ------------------------------------------------------------------------------------------------------ micro-batches
+
+
+@pytest.mark.parametrize("parts", [2, 3, 5, 16])
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_micro_batches_train_the_same_weights(parts: int, optimizer: str) -> None:
+    settings: dict[str, Any] = {"model": {**MLP, "dropout": 0.0}, "optimizer": optimizer, "epochs": 2}
+    whole, divided = Run(**settings), Run(**settings, micro_batches=parts)
+    whole.fit()
+    divided.fit()
+    for step, figures in whole.trace.items():
+        assert divided.trace[step]["train/loss"] == pytest.approx(figures["train/loss"], rel=1e-4)
+    for name, value in whole.network.state_dict().items():
+        torch.testing.assert_close(divided.network.state_dict()[name], value, rtol=1e-3, atol=1e-4)
+
+
+class Measuring(nn.Module):
+    """Keeps how many examples it was trained on at once."""
+
+    def __init__(self, in_shape: tuple[int, ...], num_outputs: int) -> None:
+        super().__init__()
+        self.head = nn.Linear(math.prod(in_shape), num_outputs)
+        self.sizes: list[int] = []
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        if self.training:
+            self.sizes.append(len(inputs))
+        outputs: Tensor = self.head(inputs.flatten(1))
+        return outputs
+
+
+@pytest.mark.parametrize(
+    ("num_train", "batch_size", "parts", "sizes"),
+    [
+        (32, 16, 2, [8, 8, 8, 8]),
+        (35, 16, 2, [8, 8, 8, 8, 3]),
+        (34, 16, 4, [4] * 8 + [2]),
+        (14, 7, 4, [3, 2, 2, 3, 2, 2]),
+        (16, 16, 100, [2] * 8),
+        (3, 1, 4, [1, 1, 1]),  # as they come
+    ],
+)
+def test_batches_are_divided_evenly_and_no_part_is_a_single_example(
+    num_train: int, batch_size: int, parts: int, sizes: list[int]
+) -> None:
+    model = {"_target_": f"{__name__}.Measuring"}
+    run = Run(model=model, dataset=part_of_digits(num_train), batch_size=batch_size, epochs=1, micro_batches=parts)
+    run.fit()
+    found = next(module.sizes for module in run.network.modules() if isinstance(module, Measuring))
+    assert found == sizes
+
+
+def test_batch_norm_trains_in_micro_batches() -> None:
+    fitted = Run(model=CNN, dataset=part_of_digits(35), batch_size=16, epochs=1, micro_batches=64).fit()
+    assert math.isfinite(fitted.figures["val/loss"])
 
 
 # ------------------------------------------------------------------------------------------- what figures depend on
@@ -307,8 +418,9 @@ def test_a_report_that_draws_random_numbers_changes_nothing() -> None:
     quiet, drawing = Run(epochs=3), Run(epochs=3)
     quiet.fit()
 
-    def report(step: int, figures: Mapping[str, float]) -> None:
+    def report(step: int, figures: Mapping[str, float]) -> Ruling:
         torch.rand(3)
+        return GO_ON
 
     drawing.fit(report=report)
     assert quiet.trace == drawing.trace
@@ -500,7 +612,7 @@ def test_the_best_epochs_weights_and_figures_are_kept(
     accuracies: list[float], losses: list[float] | None, metric: str | None, best: int
 ) -> None:
     training, model = scripted(accuracies, losses, metric=metric)
-    fitted = training.fit(lambda step, figures: None)
+    fitted = training.fit(lambda step, figures: GO_ON)
     assert (fitted.best_step, fitted.steps, fitted.stopped) == (best, 4, None)
     assert int(model.epoch) == best - 1
     assert fitted.figures["val/accuracy"] == pytest.approx(accuracies[best - 1])
@@ -520,13 +632,13 @@ PATIENCE: dict[str, tuple[list[float], int | None, int, str | None]] = {
 def test_patience_ends_a_run_that_gets_no_better(
     accuracies: list[float], patience: int | None, steps: int, stopped: str | None
 ) -> None:
-    fitted = scripted(accuracies, patience=patience)[0].fit(lambda step, figures: None)
+    fitted = scripted(accuracies, patience=patience)[0].fit(lambda step, figures: GO_ON)
     assert (fitted.steps, fitted.stopped) == (steps, stopped)
 
 
 def test_a_report_may_stop_the_run_and_its_reason_is_kept() -> None:
     run = Run(epochs=5)
-    fitted = run.fit(report=lambda step, figures: "rung at step 2" if step == 2 else None)
+    fitted = run.fit(report=tell(Verdict.STOP, 2, "rung at step 2"))
     assert (fitted.steps, fitted.stopped) == (2, "rung at step 2")
     assert list(run.trace) == [1, 2]
 
