@@ -61,25 +61,28 @@ def make_noop(equipment: Any) -> Run:
 def noop(work: Work, report: Callable[[Report], Decision]) -> Paused | Outcome:
     """Report `config["reports"]` times a value that depends on number and step, until told to stop."""
     assert isinstance(work, TrialSpec)
-    best, state, reason = 0.0, TrialState.COMPLETE, "all epochs done"
-    step = 0
     for step in range(1, work.config["reports"] + 1):
-        best = max(best, value_of(work.number, step))
         metrics = {"objective": value_of(work.number, step)}
         decision = report(Report(number=work.number, step=step, metrics=metrics, time=time.time()))
         if decision.verdict is not Verdict.GO_ON:
-            state, reason = TrialState.PRUNED, decision.reason
             break
-    return Outcome(
-        number=work.number,
-        state=state,
-        value=best,
+    return last_word(work.number, step, decision, value_of(work.number, step), time.time())
+
+
+def last_word(number: int, step: int, decision: Decision, value: float, now: float) -> Paused | Outcome:
+    """Return what a trial ends with after that step and what it was told then."""
+    told_to_leave = decision.verdict is not Verdict.GO_ON
+    end = Outcome(
+        number=number,
+        state=TrialState.PRUNED if told_to_leave else TrialState.COMPLETE,
+        value=value,
         best_step=step,
         steps=step,
-        reason=reason,
+        reason=decision.reason if told_to_leave else "all epochs done",
         seconds=0.0,
-        time=time.time(),
+        time=now,
     )
+    return Paused(number=number, step=step, so_far=end, time=now) if decision.verdict is Verdict.PAUSE else end
 
 
 def value_of(number: int, step: int) -> float:

@@ -69,24 +69,36 @@ def against(records: Sequence[Record], metric: str, peer: str) -> list[Record]:
 
 
 def show(console: Console, records: Sequence[Record], goals: Sequence[Goal] = ()) -> None:
-    """Print the records, each with its goal where there is one."""
-    table = Table(title=records[0].bench if records else None, title_justify="left")
-    for heading in ("case", "system", "metric"):
-        table.add_column(heading)
-    table.add_column("value", justify="right")
-    table.add_column("goal")
-    case = ""
-    for record in records:
-        shown, case = ("" if record.case == case else record.case), record.case
-        table.add_row(shown, record.system, record.metric, shown_number(record.value), _verdict(record, goals))
-    console.print(table)
+    """Print the records: a row a case and system, a column a metric, each figure with its goal where there is one."""
+    for bench in dict.fromkeys(record.bench for record in records):
+        console.print(_table(bench, [record for record in records if record.bench == bench], goals))
 
 
-def _verdict(record: Record, goals: Sequence[Goal]) -> str:
+def _table(bench: str, records: Sequence[Record], goals: Sequence[Goal]) -> Table:
+    table = Table(title=bench, title_justify="left")
+    metrics = list(dict.fromkeys(record.metric for record in records))
+    table.add_column("case")
+    table.add_column("system")
+    for metric in metrics:
+        table.add_column(metric, justify="right")
+    found = {(record.case, record.system, record.metric): record for record in records}
+    last = ""
+    for case in dict.fromkeys(record.case for record in records):
+        for system in dict.fromkeys(record.system for record in records if record.case == case):
+            cells = (found.get((case, system, metric)) for metric in metrics)
+            table.add_row("" if case == last else case, system, *(_cell(cell, goals) for cell in cells))
+            last = case
+    return table
+
+
+def _cell(record: Record | None, goals: Sequence[Goal]) -> str:
+    if record is None:
+        return ""
+    text = shown_number(record.value)
     goal = next((goal for goal in goals if goal.concerns(record)), None)
     if goal is None:
-        return ""
-    return f"{goal.describe()} {'[green]met[/]' if goal.met_by(record) else '[red]missed[/]'}"
+        return text
+    return f"{text} ({goal.describe()} {'[green]met[/]' if goal.met_by(record) else '[red]missed[/]'})"
 
 
 def shown_number(value: float) -> str:
