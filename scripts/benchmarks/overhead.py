@@ -42,7 +42,9 @@ _PEER_SECONDS = 1800.0
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Add the benchmark's options."""
     parser.add_argument("--trials", type=int, default=300, help="trials without MLflow, on both sides")
-    parser.add_argument("--trials-mlflow", type=int, default=60, help="the peer's trials with MLflow; ours are 4 times as many")
+    parser.add_argument(
+        "--trials-mlflow", type=int, default=60, help="the peer's trials with MLflow; ours are 4 times as many"
+    )
     parser.add_argument("--reports", type=int, default=10, help="reports of each trial")
     parser.add_argument("--workers", type=int, default=2, help="worker processes")
     parser.add_argument("--warm-up", type=int, default=5, help="first trials that are not counted")
@@ -105,9 +107,7 @@ def _tracker(journal: Journal) -> MlflowTracker:
     folder = journal.folder
     uri = store_uri(None, folder)
     info = SearchInfo(uid=journal.uid, name="bench", maximize=True, params={})
-    tracker = MlflowTracker(
-        lambda run: Projection(uri, "bench", folder, info, run), journal.events, uri, folder
-    )
+    tracker = MlflowTracker(lambda run: Projection(uri, "bench", folder, info, run), journal.events, uri, folder)
     tracker.parent_run()
     return tracker
 

@@ -112,7 +112,9 @@ def _replay(path: Path, options: argparse.Namespace, console: Console) -> list[R
     small = [Setting(option=o, workers=w, num_runs=DRAWN) for w in options.workers for o in options.options]
     large = [Setting(option=o, workers=_MANY_WORKERS, num_runs=len(curves.runs)) for o in options.options]
     tasks = [(setting, seeds) for setting in small for seeds in _chunks(options.draws, _CHUNK)]
-    tasks = [(setting, seeds) for setting in large for seeds in _chunks(options.repeats, 1)] + tasks  # the longest first
+    tasks = [
+        (setting, seeds) for setting in large for seeds in _chunks(options.repeats, 1)
+    ] + tasks  # the longest first
     found: dict[Setting, dict[int, Searched]] = {setting: {} for setting, _ in tasks}
     total = sum(len(seeds) * setting.num_runs for setting, seeds in tasks)
     with (
@@ -161,7 +163,7 @@ def search_one(curves: Curves, setting: Setting, draw: Sequence[int]) -> Searche
             journal,
             len(draw),
             steps=curves.most_steps,
-            config=lambda number, params: {},
+            config=lambda *_: {},
             pruner=pruner_of(setting.option, curves.most_steps),
             space=Space.of(OmegaConf.create(node)),
             planned=lambda params: curves.runs[_run_of(params)].planned,
@@ -178,13 +180,14 @@ def search_one(curves: Curves, setting: Setting, draw: Sequence[int]) -> Searche
 
 def pruner_of(option: str, most_steps: int) -> dict[str, Any]:
     """Return the option's configuration. Optuna's count steps; median looks from a quarter of the longest plan on."""
-    return {
+    options: dict[str, dict[str, Any]] = {
         "none": {"kind": "none"},
         "asha": {"kind": "asha", "rungs": ours.RUNGS, "eta": 3},
         "promotion": {"kind": "promotion", "rungs": ours.RUNGS, "eta": 3},
         "hyperband": {"kind": "hyperband", "min_resource": 1, "reduction_factor": 3},
         "median": {"kind": "median", "startup_trials": 5, "warmup_steps": most_steps // 4},
-    }[option]
+    }
+    return options[option]
 
 
 def _run_of(params: Params) -> int:
@@ -209,8 +212,8 @@ class Player:
         run = self._curves.runs[self._draw[number]]
         state, reason = TrialState.COMPLETE, "all epochs done"
         verdict = Verdict.GO_ON
-        step = self._stands.get(number, 0)
-        for step in range(step + 1, len(run.values) + 1):
+        step = stood = self._stands.get(number, 0)
+        for step in range(stood + 1, len(run.values) + 1):
             seconds = run.costs[step - 1]
             self.cost += seconds
             then, metrics = self._clock.now + seconds, {"objective": run.values[step - 1]}

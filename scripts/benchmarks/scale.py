@@ -23,14 +23,15 @@ from scripts.benchmarks import ours
 from scripts.benchmarks.isolated import isolated
 from scripts.benchmarks.results import OURS, Goal, Record, median
 from scripts.benchmarks.statistics import cost, growth
-from scripts.benchmarks.watching import progress
+from scripts.benchmarks.watching import progress as showing
 from search.keyed import keyed_uniform
 from search.memory import resident_memory
-from search.records import Decision, Outcome, Paused, Report, TrialSpec, Verdict, Work
+from search.records import Decision, Event, Outcome, Paused, Report, TrialSpec, Verdict, Work
 from search.space import Space
 from search.sweep.executor import Executor
 from search.sweep.journal import Journal
 from search.sweep.simulated import SimulatedExecutor, VirtualClock
+from search.sweep.study import Progress
 
 GROWTH, MEMORY, COST, WHOLE = "late / early cost", "driver memory KB/trial", "late cost ms/trial", "whole s"
 GOALS = (Goal(metric=GROWTH, most=1.3), Goal(metric=MEMORY, most=20), Goal(metric=WHOLE, case="simulated", most=300))
@@ -104,7 +105,7 @@ def measure(
     profiler = cProfile.Profile() if profile else None
     with ours.temporary_study(in_memory=in_memory) as folder, executor:
         journal = Journal(folder, maximize=True)
-        with progress(console, case, trials) as advance:
+        with showing(console, case, trials) as advance:
             ended = _Measured(trials, lambda: advance(1))
             driver = ours.searching(
                 journal,
@@ -149,9 +150,9 @@ class _Measured(ours.Ended):
         super().__init__(tell)
         self._trials, self._memory = trials, [0, 0]
 
-    def __call__(self, *told: Any) -> None:
-        super().__call__(*told)
-        if isinstance(told[0], Outcome) and len(self.times) in (self._trials // 10, self._trials):
+    def __call__(self, event: Event, position: int, progress: Progress) -> None:
+        super().__call__(event, position, progress)
+        if isinstance(event, Outcome) and len(self.times) in (self._trials // 10, self._trials):
             gc.collect()
             self._memory[len(self.times) == self._trials] = resident_memory()
 

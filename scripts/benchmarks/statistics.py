@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
 
 Span = tuple[float, float]
 """(when a job began, when it ended)."""
@@ -58,8 +57,3 @@ def steady_rate(times: Sequence[float], warm_up: int, end: float | None = None) 
     `times` are when trial after trial ended, `end` is when all was done where that is later.
     """
     return (len(times) - warm_up) / ((times[-1] if end is None else end) - times[warm_up - 1])
-
-
-def gaps(times: Sequence[float]) -> list[float]:
-    """Return the differences between neighbours."""
-    return [later - earlier for earlier, later in pairwise(times)]
