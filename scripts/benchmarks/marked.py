@@ -1,0 +1,98 @@
+"""The program with marks: notes when it gets where, as [name, time] a line in the file that SEARCH_MARKS names.
+
+Runs as a program (`startup` starts it), and is imported by the workers of that program.
+"""
+
+from __future__ import annotations
+
+import builtins
+import contextlib
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import psutil
+
+from search.records import Decision, Outcome, Paused, Report, Work
+
+
+def mark(name: str, when: float | None = None) -> None:
+    """Note a moment, now unless it is given."""
+    with open(os.environ["SEARCH_MARKS"], "a") as file:  # noqa: PTH123 - pathlib is one more import
+        file.write(json.dumps([name, time.time() if when is None else when]) + "\n")
+
+
+def make_run(equipment: Any) -> Callable[[Work, Callable[[Report], Decision]], Paused | Outcome]:
+    """Return what the program's workers do, with marks. Runs in a worker, once."""
+    mark("worker's process", psutil.Process().create_time())
+    mark("worker called")
+    from search.trial import Runner
+
+    runner = Runner(equipment)
+    mark("worker equipped")
+
+    def run(work: Work, report: Callable[[Report], Decision]) -> Paused | Outcome:
+        mark("trial begins")
+        return runner(work, report)
+
+    return run
+
+
+@contextlib.contextmanager
+def _marking_import(package: str) -> Iterator[None]:
+    """Note when a package that is imported inside has been."""
+    original = builtins.__import__
+
+    def importing(name: str, *args: Any, **kwargs: Any) -> Any:
+        module = original(name, *args, **kwargs)
+        if name == package and args and args[0].get("__name__") == "search.sweep.ray_executor":
+            mark(f"{package} imported")
+        return module
+
+    builtins.__import__ = importing
+    try:
+        yield
+    finally:
+        builtins.__import__ = original
+
+
+def main() -> int:
+    """Run the program; return its exit code."""
+    from search.apps import cli
+
+    mark("cli imported")
+    from search.sweep import ray_executor
+
+    program, rays = vars(cli), vars(ray_executor)
+    composed, start_ray, executor = program["composed"], rays["_start_ray"], rays["RayExecutor"]
+
+    def marked_composed(cfg: Any) -> Any:
+        checked = composed(cfg)
+        mark("composed")
+        return checked
+
+    def marked_start(resources: Any) -> Any:
+        mark("Ray wanted")
+        with _marking_import("ray"):
+            ray = start_ray(resources)
+        mark("Ray there")
+        return ray
+
+    program["composed"] = marked_composed
+    rays["_start_ray"] = marked_start
+    rays["RayExecutor"] = lambda _, resources: executor(make_run_in_worker(), resources)
+    return cli.main()
+
+
+def make_run_in_worker() -> Any:
+    """Return `make_run` as workers can import it: this module is `__main__` in the program itself."""
+    from scripts.benchmarks import marked
+
+    return marked.make_run
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,53 @@
+import pytest
+
+from scripts.benchmarks.idle import lengths_of
+from scripts.benchmarks.scale import windows
+from scripts.benchmarks.statistics import busy_share, cost, growth, longest_vacancy, steady_rate
+
+LOCKSTEP = [(0.0, 1.0), (0.0, 4.0), (4.0, 5.0), (4.0, 8.0), (8.0, 9.0)]
+"""Two slots that wait for each other: one of them is idle for 3 s, twice."""
+
+
+def test_slots_that_wait_for_each_other_are_seen() -> None:
+    assert busy_share(LOCKSTEP, 2) == pytest.approx((1 + 4 + 1 + 4) / 16)
+    assert longest_vacancy(LOCKSTEP, 2) == 3.0
+
+
+def test_slots_that_never_wait_are_busy_all_the_time() -> None:
+    jobs = [(0.0, 1.0), (0.0, 4.0), (1.0, 3.0), (3.0, 9.0), (4.0, 5.0)]
+    assert busy_share(jobs, 2) == 1.0
+    assert longest_vacancy(jobs, 2) == 0.0
+
+
+def test_starting_up_and_the_end_are_no_vacancies() -> None:
+    assert longest_vacancy([(0.0, 9.0), (5.0, 6.0), (6.5, 7.0)], 2) == 0.5
+
+
+def test_both_slots_free_at_once_is_one_vacancy() -> None:
+    assert longest_vacancy([(0.0, 1.0), (0.0, 2.0), (3.0, 9.0), (4.0, 9.0)], 2) == 3.0
+
+
+def test_one_job_alone_fills_its_time() -> None:
+    assert busy_share([(1.0, 2.0)], 1) == 1.0
+
+
+def test_growth_compares_the_second_with_the_last_tenth() -> None:
+    early, late = windows(100)
+    assert (early, late) == ((10, 20), (90, 100))
+    times = [float(i) for i in range(1, 91)] + [90 + 2.0 * i for i in range(1, 11)]
+    assert cost(times, early) == 1.0
+    assert growth(times, early, late) == 2.0
+
+
+def test_a_rate_leaves_the_first_trials_out_and_counts_what_is_delivered_late() -> None:
+    times = [10.0, 11.0, 12.0, 13.0]
+    assert steady_rate(times, 2) == 1.0
+    assert steady_rate(times, 2, end=15.0) == 0.5
+
+
+def test_a_quarter_of_the_jobs_is_long_and_the_seed_says_which() -> None:
+    lengths = lengths_of(80, 0.05, 0)
+    assert sorted(set(lengths)) == [0.05, 1.0]
+    assert lengths.count(1.0) == 20
+    assert lengths_of(80, 0.05, 0) == lengths
+    assert lengths_of(80, 0.05, 1) != lengths
