@@ -107,7 +107,7 @@ def _tracker(journal: Journal) -> MlflowTracker:
     folder = journal.folder
     uri = store_uri(None, folder)
     info = SearchInfo(uid=journal.uid, name="bench", maximize=True, params={})
-    tracker = MlflowTracker(lambda run: Projection(uri, "bench", folder, info, run), journal.events, uri, folder)
+    tracker = MlflowTracker(lambda: Projection(uri, "bench", folder, info), journal.events, uri, folder)
     tracker.parent_run()
     return tracker
 
