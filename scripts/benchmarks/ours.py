@@ -144,6 +144,7 @@ def searching(
         planned_steps=planned or (lambda _: steps),
         shown=used_space.shown,
         clock=clock,
+        stopwatch=clock,
         watchers=watchers,
         **more,
     )

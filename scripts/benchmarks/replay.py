@@ -170,6 +170,7 @@ def search_one(curves: Curves, setting: Setting, draw: Sequence[int]) -> Searche
             first=[{_KEY: index} for index in draw],
             maximize=curves.maximize,
             clock=clock,
+            stopwatch=clock,
             poll_seconds=math.inf,
         )
         best = driver.run(executor).best

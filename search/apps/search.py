@@ -111,6 +111,7 @@ def _driver(session: Session, study: Study) -> Driver:
         planned_steps=session.planned_steps,
         shown=session.shown,
         clock=time.time,
+        stopwatch=time.monotonic,
     )
 
 

@@ -2,46 +2,74 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 
 from search.errors import NoRoomError
-from search.records import Decision, FailureKind, Outcome, Paused, Report, Verdict, Work
+from search.records import Decision, FailureKind, Outcome, Paused, Report, TrialSpec, Verdict, Work, failed
 from search.sweep.executor import Executor
 from search.sweep.failures import Failures
+from search.sweep.vigil import Vigil
 
 _POLL_SECONDS = 0.5
 
 
 def run_all(
-    executor: Executor, work: Sequence[Work], watch: Callable[[Report | Outcome], None], failures: Failures
+    executor: Executor,
+    work: Sequence[Work],
+    watch: Callable[[Report | Outcome], None],
+    failures: Failures,
+    stopwatch: Callable[[], float] = time.monotonic,
 ) -> list[Outcome]:
     """Run each piece of work to its end; return the outcomes in the order of `work`, whose numbers are its indices.
 
-    What fails is tried again as `failures` allows. Raises NoRoomError where a disk is full.
+    What fails is tried again as `failures` allows. `stopwatch` is what running work is judged by. Raises NoRoomError
+    where a disk is full.
     """
     waiting = deque(range(len(work)))
-    running: dict[int, int] = {}
+    running = Vigil(failures.policy, stopwatch)
     outcomes: dict[int, Outcome] = {}
-    while waiting or running:
+    while len(outcomes) < len(work):
         while executor.num_free and waiting:
             index = waiting.popleft()
-            running[executor.start(work[index])] = index
+            slot = executor.start(_eased(work[index], failures))
+            running.began(slot, index, reports=isinstance(work[index], TrialSpec))
         for slot, said in executor.wait(_POLL_SECONDS):
             assert not isinstance(said, Paused)  # it was never told to
             watch(said)
             if isinstance(said, Report):
+                running.heard(slot)
                 executor.resume(slot, _go_on(said))
-                continue
-            index = running.pop(slot)
-            if said.failure is not None and said.failure.kind is FailureKind.DISK_FULL:
-                raise NoRoomError(said.failure.message)
-            if said.failure is not None and failures.may_retry(index, said.failure):
-                failures.count(index, said.failure)
-                waiting.append(index)
+            elif (outcome := _last(said, failures)) is not None:
+                outcomes[running.ended(slot)] = outcome
             else:
-                outcomes[index] = said
+                waiting.append(running.ended(slot))
+        for slot, kind, message in running.overdue():
+            executor.cancel(slot)
+            index = running.ended(slot)
+            if (outcome := _last(failed(index, kind, message, time=time.time()), failures)) is not None:
+                outcomes[index] = outcome
+            else:
+                waiting.append(index)
     return [outcomes[i] for i in range(len(work))]
+
+
+def _eased(piece: Work, failures: Failures) -> Work:
+    return failures.eased(piece) if isinstance(piece, TrialSpec) else piece
+
+
+def _last(outcome: Outcome, failures: Failures) -> Outcome | None:
+    """Return the outcome, or None where the work is to be tried again."""
+    failure = outcome.failure
+    if failure is None:
+        return outcome
+    if failure.kind is FailureKind.DISK_FULL:
+        raise NoRoomError(failure.message)
+    if not failures.may_retry(outcome.number, failure):
+        return outcome
+    failures.count(outcome.number, failure)
+    return None
 
 
 def _go_on(report: Report) -> Decision:

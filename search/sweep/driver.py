@@ -33,10 +33,9 @@ from search.sweep.journal import outcome_on_disk
 from search.sweep.pruners import GO_ON, Pruner, Ruling
 from search.sweep.samplers import Sampler
 from search.sweep.study import Progress, Study
+from search.sweep.vigil import Vigil
 
 _POLL_SECONDS = 0.5
-_LOOK_SECONDS = 1.0
-"""How often running trials are looked at for hanging."""
 _OUT_OF_TIME: Ruling = (Verdict.STOP, "budget.hours is spent")
 _CLOSING: Ruling = (Verdict.PAUSE, "the search was interrupted")
 _UNHEARD = (FailureKind.LOST_WORKER, FailureKind.PREEMPTED, FailureKind.HANG, FailureKind.TIMEOUT)
@@ -60,15 +59,6 @@ class Watcher(Protocol):
         ...
 
 
-@dataclass
-class _Running:
-    """The trial in a slot: when it was handed over and last heard of."""
-
-    number: int
-    began: float
-    heard: float
-
-
 class Driver:
     """One search."""
 
@@ -85,13 +75,15 @@ class Driver:
         planned_steps: Callable[[Params], int],
         shown: Callable[[Params], Params],
         clock: Callable[[], float],
+        stopwatch: Callable[[], float],
         watchers: Sequence[Watcher] = (),
         poll_seconds: float = _POLL_SECONDS,
     ) -> None:
         """Take up the study.
 
         `first` are the parameters of the first trials; `make_sampler` is given all that are not to be sampled.
-        `planned_steps` says how many reports a trial makes, `shown` how its parameters are named for people.
+        `planned_steps` says how many reports a trial makes, `shown` how its parameters are named for people. `clock`
+        gives the time of events, in seconds since 1970, `stopwatch` that by which running trials are judged.
         """
         self._study, self._pruner, self._budget, self._failures = study, pruner, budget, failures
         self._make_spec, self._planned_steps, self._shown = make_spec, planned_steps, shown
@@ -104,9 +96,9 @@ class Driver:
         self._grace: float | None = None
         self._leave_at: float | None = None
         self._waiting: deque[int] = deque()
-        self._running: dict[int, _Running] = {}
+        self._running = Vigil(failures.policy, stopwatch)
         self._prepared: TrialSpec | None = None
-        self._looked = self._spent = 0.0
+        self._spent = 0.0
         self._began: float | None = None
         self._restore()
         self._named = deque(params for params in first if params not in study.params)
@@ -216,9 +208,9 @@ class Driver:
             spec = None if self._closing else self._next_spec()
             if spec is None:
                 return True
-            now = self._clock()
-            self._record(Started(number=spec.number, params=self._shown(spec.params), seed=spec.seed, time=now))
-            self._running[executor.start(spec)] = _Running(number=spec.number, began=now, heard=now)
+            shown = self._shown(spec.params)
+            self._record(Started(number=spec.number, params=shown, seed=spec.seed, time=self._clock()))
+            self._running.began(executor.start(spec), spec.number)
         return False
 
     def _next_spec(self) -> TrialSpec | None:
@@ -242,10 +234,8 @@ class Driver:
         return spec
 
     def _again(self, number: int) -> TrialSpec:
-        """Return the work of a trial that was begun before; smaller where memory was short."""
-        spec = self._make_spec(number, self._study.params[number])
-        times = self._failures.attempts(number, FailureKind.OUT_OF_MEMORY)
-        return dataclasses.replace(spec, micro_batches=2**times) if times else spec
+        """Return the work of a trial that was begun before."""
+        return self._failures.eased(self._make_spec(number, self._study.params[number]))
 
     def _prepare(self) -> None:
         """Have the next new trial ready, before a slot waits for it."""
@@ -258,10 +248,10 @@ class Driver:
 
     def _hear(self, executor: Executor, slot: int, said: Said) -> None:
         if isinstance(said, Report):
-            self._running[slot].heard = self._clock()
+            self._running.heard(slot)
             executor.resume(slot, self._decide(said))
             return
-        del self._running[slot]
+        self._running.ended(slot)
         if isinstance(said, Paused):
             self._record(said)
             if not self._rests(said.number):
@@ -320,15 +310,9 @@ class Driver:
 
     def _end_overdue(self, executor: Executor) -> None:
         """End by force what hangs or takes too long."""
-        now = self._clock()
-        if now - self._looked < _LOOK_SECONDS:
-            return
-        self._looked = now
-        for slot, running in list(self._running.items()):
-            if (over := self._failures.overdue(running.began, running.heard, now)) is not None:
-                executor.cancel(slot)
-                del self._running[slot]
-                self._finish(failed(running.number, *over, time=now, seconds=now - running.began))
+        for slot, kind, message in self._running.overdue():
+            executor.cancel(slot)
+            self._finish(failed(self._running.ended(slot), kind, message, time=self._clock()))
 
     def _end_paused(self) -> None:
         """End the trials that nobody will promote any more."""

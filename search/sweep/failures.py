@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter, deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from search.records import Failure, FailureKind, Outcome
+from search.records import Failure, FailureKind, Outcome, TrialSpec
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +47,11 @@ class Failures:
         budget = self.policy.retries.get(failure.kind, 0)
         return budget is None or self._attempts[number, failure.kind] < budget
 
+    def eased(self, spec: TrialSpec) -> TrialSpec:
+        """Return the work with batches in twice as many parts for every time that its memory was short."""
+        times = self._attempts[spec.number, FailureKind.OUT_OF_MEMORY]
+        return dataclasses.replace(spec, micro_batches=2**times) if times else spec
+
     def ended(self, outcome: Outcome) -> str | None:
         """Take in how a trial ended; return why the search should stop, where too many failed for one cause."""
         window = self.policy.window
@@ -54,15 +60,6 @@ class Failures:
             return None
         cause, count = Counter(filter(None, self._causes)).most_common(1)[0]
         return f"{count} of the last {window} trials failed: {cause}" if count / window >= self.policy.share else None
-
-    def overdue(self, began: float, heard: float, now: float) -> tuple[FailureKind, str] | None:
-        """Return how a running trial is over its time, by when it began and was last heard of; None if it is not."""
-        hang, timeout = self.policy.hang_seconds, self.policy.timeout_seconds
-        if hang is not None and now - heard > hang:
-            return FailureKind.HANG, f"no report for {hang:g} s (failures.hang_seconds)"
-        if timeout is not None and now - began > timeout:
-            return FailureKind.TIMEOUT, f"not done after {timeout:g} s (failures.timeout_seconds)"
-        return None
 
 
 def _cause(failure: Failure) -> str:

@@ -122,7 +122,8 @@ class Training:
 
     def predict(self, indices: Array) -> Array:
         """Return probabilities (M, C) or values (M,) of the examples, in evaluation mode."""
-        return predict(self._model, self._batches, indices, self._dataset.examples.task)
+        batch_size = max(1, EVALUATION_BATCH // self._plan.micro_batches)
+        return predict(self._model, self._batches, indices, self._dataset.examples.task, batch_size)
 
     def _train_epoch(self) -> float:
         """Run one epoch; return the mean training loss per example."""
@@ -215,11 +216,11 @@ def seed_everything(seed: int) -> None:
     np.random.seed(seed % 2**32)
 
 
-def predict(model: nn.Module, batches: Batches, indices: Array, task: str) -> Array:
+def predict(model: nn.Module, batches: Batches, indices: Array, task: str, batch_size: int = EVALUATION_BATCH) -> Array:
     """Return probabilities (M, C) or values (M,) of the examples, float32, in evaluation mode."""
     model.eval()
     parts: list[np.ndarray[Any, Any]] = []
     with torch.inference_mode():
-        for inputs, _, _ in batches(torch.as_tensor(indices), EVALUATION_BATCH):
+        for inputs, _, _ in batches(torch.as_tensor(indices), batch_size):
             parts.append(predictions_of(model(inputs), task))
     return np.concatenate(parts)

@@ -105,6 +105,7 @@ class Bench:
             planned_steps=lambda _: epochs,
             shown=space.shown,
             clock=self.clock,
+            stopwatch=self.clock,
             watchers=[self.watch, *watchers],
             poll_seconds=poll_seconds,
         )

@@ -106,25 +106,3 @@ def test_the_share_is_reached_when_it_is_met_exactly(window: int, share: float, 
     for ended in [fine()] * (window - enough) + [failed()] * (enough - 1):
         assert failures.ended(ended) is None
     assert failures.ended(failed()) is not None
-
-
-def test_silence_is_borne_as_long_as_the_policy_says() -> None:
-    failures = Failures(FailurePolicy(retries={}, hang_seconds=60.0))
-    assert failures.overdue(began=0.0, heard=1000.0, now=1060.0) is None
-    assert failures.overdue(began=0.0, heard=1000.0, now=1060.5) == (
-        FailureKind.HANG,
-        "no report for 60 s (failures.hang_seconds)",
-    )
-
-
-def test_a_trial_may_take_as_long_as_the_policy_says_however_often_it_reports() -> None:
-    failures = Failures(FailurePolicy(retries={}, timeout_seconds=3600.0))
-    assert failures.overdue(began=0.0, heard=3600.0, now=3600.0) is None
-    assert failures.overdue(began=0.0, heard=3601.0, now=3601.0) == (
-        FailureKind.TIMEOUT,
-        "not done after 3600 s (failures.timeout_seconds)",
-    )
-
-
-def test_without_limits_nothing_is_overdue() -> None:
-    assert Failures(FailurePolicy(retries={})).overdue(began=0.0, heard=0.0, now=1e12) is None

@@ -1,0 +1,62 @@
+from search.records import FailureKind
+from search.sweep.failures import FailurePolicy
+from search.sweep.simulated import VirtualClock
+from search.sweep.vigil import Vigil
+
+
+def vigil(clock: VirtualClock, hang_seconds: float | None = None, timeout_seconds: float | None = None) -> Vigil:
+    return Vigil(FailurePolicy(retries={}, hang_seconds=hang_seconds, timeout_seconds=timeout_seconds), clock)
+
+
+def test_silence_is_borne_as_long_as_the_policy_says() -> None:
+    clock = VirtualClock()
+    watched = vigil(clock, hang_seconds=60.0)
+    watched.began(0, 7)
+    clock.now = 1000.0
+    watched.heard(0)
+    clock.now = 1060.0
+    assert list(watched.overdue()) == []
+    clock.now = 1061.5
+    assert list(watched.overdue()) == [(0, FailureKind.HANG, "no report for 60 s (failures.hang_seconds)")]
+    assert watched.ended(0) == 7
+    assert len(watched) == 0
+
+
+def test_a_trial_may_take_as_long_as_the_policy_says_however_often_it_reports() -> None:
+    clock = VirtualClock()
+    watched = vigil(clock, timeout_seconds=3600.0)
+    watched.began(0, 7)
+    clock.now = 3600.0
+    watched.heard(0)
+    assert list(watched.overdue()) == []
+    clock.now = 3602.0
+    watched.heard(0)
+    assert list(watched.overdue()) == [(0, FailureKind.TIMEOUT, "not done after 3600 s (failures.timeout_seconds)")]
+
+
+def test_work_without_reports_is_not_suspected_of_hanging() -> None:
+    clock = VirtualClock()
+    watched = vigil(clock, hang_seconds=60.0)
+    watched.began(0, 7, reports=False)
+    clock.now = 1e9
+    assert list(watched.overdue()) == []
+
+
+def test_without_limits_nothing_is_overdue() -> None:
+    clock = VirtualClock()
+    watched = vigil(clock)
+    watched.began(0, 7)
+    clock.now = 1e12
+    assert list(watched.overdue()) == []
+
+
+def test_it_is_looked_at_once_a_second_at_most() -> None:
+    clock = VirtualClock()
+    watched = vigil(clock, hang_seconds=1.0)
+    watched.began(0, 7)
+    clock.now = 0.9
+    assert list(watched.overdue()) == []
+    clock.now = 1.1
+    assert len(list(watched.overdue())) == 1
+    clock.now = 1.2
+    assert list(watched.overdue()) == []
