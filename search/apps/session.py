@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import getpass
 import os
 import platform
-import subprocess
-import sys
 import uuid
 from collections.abc import Callable, Mapping
 from functools import cached_property
@@ -20,6 +17,7 @@ from rich.console import Console
 
 from search.apps.composed import Composed
 from search.apps.interrupts import raise_on_signals
+from search.apps.source import source_tags
 from search.config.build import factory
 from search.config.schema import SearchConfig
 from search.errors import UsageError
@@ -259,7 +257,7 @@ class Session:
                 "search.data": self.dataset.examples.digest(),
                 "search.python": platform.python_version(),
                 **{f"search.{name}": version(name) for name in _PACKAGES},
-                **_git_tags(),
+                **source_tags(),
             },
             files=(config,),
             began=None if first is None else first.time,
@@ -279,32 +277,3 @@ class Session:
             "split.fractions": list(cfg.split.fractions),
             "device": cfg.device,
         }
-
-
-def _git_tags() -> Mapping[str, str]:
-    """Return commit and state of the checkout that the user stands in, as MLflow names them."""
-
-    def git(*arguments: str) -> str:
-        try:
-            done = subprocess.run(["git", *arguments], capture_output=True, text=True, timeout=10, check=True)
-        except (OSError, subprocess.SubprocessError):
-            return ""
-        return done.stdout.strip()
-
-    commit = git("rev-parse", "HEAD")
-    tags = {
-        "mlflow.source.name": Path(sys.argv[0]).name,
-        "mlflow.source.type": "LOCAL",
-        "mlflow.user": _user(),
-    }
-    if commit:
-        tags |= {"mlflow.source.git.commit": commit, "mlflow.source.git.branch": git("branch", "--show-current")}
-        tags["mlflow.source.git.dirty"] = str(bool(git("status", "--porcelain"))).lower()
-    return tags
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container's user without a name
-        return str(os.getuid())

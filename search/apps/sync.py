@@ -56,13 +56,17 @@ def sync(session: Session, journal: Journal) -> int:
     mended = max(0, len(rebuilt.before.differences) - len(left))
     stands = f"MLflow has {len(after.runs)} trials, {after.points} points"
     if not left:
-        console.print(f"{stands}: {f'{mended} differences mended' if mended else 'nothing differed'}", highlight=False)
+        console.print(f"{stands}: {f'{_counted(mended)} mended' if mended else 'nothing differed'}", highlight=False)
         return 0
     for text in rebuilt.refused[:_SHOWN]:
         console.print(f"MLflow refused {text}", style="red", markup=False)
     _list(console, left)
-    console.print(f"{stands}: {len(left)} differences are left", style="red", highlight=False)
+    console.print(f"{stands}: {_counted(len(left))} left", style="red", highlight=False)
     return DIFFERS
+
+
+def _counted(number: int) -> str:
+    return f"{number} difference{'' if number == 1 else 's'}"
 
 
 def _list(console: Console, differences: list[Difference]) -> None:
