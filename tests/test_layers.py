@@ -34,7 +34,9 @@ LEVELS = {
 }
 
 OWNERS = {
-    "ray": ("search.sweep.ray_executor",),
+    # beside the executor: jobs are submitted over HTTP by who attaches to no cluster, and a batch script asks for its
+    # nodes before there is a search
+    "ray": ("search.sweep.ray_executor", "search.sweep.ray_jobs", "search.sweep.ray_nodes"),
     "mlflow": ("search.tracking", "search.post.package", "search.post.served"),
     "torch": ("search.train", "search.checks", "search.trial", "search.post"),
     "optuna": ("search.space", "search.sweep"),
@@ -187,6 +189,8 @@ def test_the_lowest_level_needs_the_standard_library_only(sources: Sources, modu
         ("search.sweep.driver", ("torch", "ray", "mlflow", "search.train")),
         ("search.space", ("torch", "ray", "mlflow", "optuna")),
         ("search.apps.cli", ("torch", "ray", "mlflow", "optuna")),  # a mistyped key is answered in about a second
+        ("search.apps.submit", ("torch", "ray", "mlflow", "optuna")),
+        ("search.cluster", ("torch", "ray", "mlflow", "optuna", "hydra")),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )

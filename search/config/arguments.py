@@ -90,3 +90,12 @@ def _composed_groups(arguments: Sequence[str], conf: Path, config_name: str) -> 
         for item in found
         if item.config_path and "/" in item.config_path
     ]
+
+
+def override(key: str, value: str) -> str:
+    """Return the override that sets the key to that text, e.g. a path, whatever it is made of."""
+    if re.fullmatch(r"/[\w./\-]*", value, re.ASCII):
+        return f"{key}={value}"
+    literal = re.sub(r"(\\*)\$\{", lambda match: match[1] * 2 + r"\${", value)  # OmegaConf would interpolate it
+    literal = re.sub(r"(\\*)('|$)", lambda match: match[1] * 2 + (r"\'" if match[2] else ""), literal)
+    return f"{key}='{literal}'"

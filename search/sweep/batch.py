@@ -45,10 +45,12 @@ def run_all(
                 outcomes[running.ended(slot)] = outcome
             else:
                 waiting.append(running.ended(slot))
-        for slot, kind, message in running.overdue():
+        for slot, kind, message, seconds in running.overdue():
             executor.cancel(slot)
             index = running.ended(slot)
-            if (outcome := _last(failed(index, kind, message, time=time.time()), failures)) is not None:
+            if (
+                outcome := _last(failed(index, kind, message, time=time.time(), seconds=seconds), failures)
+            ) is not None:
                 outcomes[index] = outcome
             else:
                 waiting.append(index)

@@ -310,9 +310,10 @@ class Driver:
 
     def _end_overdue(self, executor: Executor) -> None:
         """End by force what hangs or takes too long."""
-        for slot, kind, message in self._running.overdue():
+        for slot, kind, message, seconds in self._running.overdue():
             executor.cancel(slot)
-            self._finish(failed(self._running.ended(slot), kind, message, time=self._clock()))
+            number = self._running.ended(slot)
+            self._finish(failed(number, kind, message, time=self._clock(), seconds=seconds))
 
     def _end_paused(self) -> None:
         """End the trials that nobody will promote any more."""

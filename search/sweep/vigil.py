@@ -45,15 +45,16 @@ class Vigil:
         """Take in that a slot's work is over; return its number."""
         return self._running.pop(slot).number
 
-    def overdue(self) -> Iterator[tuple[int, FailureKind, str]]:
-        """Yield (slot, kind, message) of what should be ended by force, looking once a second at most."""
+    def overdue(self) -> Iterator[tuple[int, FailureKind, str, float]]:
+        """Yield (slot, kind, message, seconds it ran) of what should be ended by force; looks once a second at most."""
         now = self._stopwatch()
         if now - self._looked < _LOOK_SECONDS:
             return
         self._looked = now
         hang, timeout = self._policy.hang_seconds, self._policy.timeout_seconds
         for slot, running in list(self._running.items()):
+            seconds = now - running.began
             if hang is not None and now - running.heard > hang:
-                yield slot, FailureKind.HANG, f"no report for {hang:g} s (failures.hang_seconds)"
-            elif timeout is not None and now - running.began > timeout:
-                yield slot, FailureKind.TIMEOUT, f"not done after {timeout:g} s (failures.timeout_seconds)"
+                yield slot, FailureKind.HANG, f"no report for {hang:g} s (failures.hang_seconds)", seconds
+            elif timeout is not None and seconds > timeout:
+                yield slot, FailureKind.TIMEOUT, f"not done after {timeout:g} s (failures.timeout_seconds)", seconds

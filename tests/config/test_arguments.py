@@ -2,12 +2,15 @@ from pathlib import Path
 
 import pytest
 from hydra import compose, initialize_config_dir
-from omegaconf import DictConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from omegaconf import DictConfig, OmegaConf
 
 from search.apps.cli import CONFIG, config_folder
 from search.apps.naming import register_resolvers
 from search.config import schema
-from search.config.arguments import expand
+from search.config.arguments import expand, override
 from search.errors import UsageError
 
 CONF = config_folder()
@@ -145,3 +148,10 @@ def test_what_cannot_be_meant_is_refused(arguments: list[str], key: str, remedy:
         expand(arguments, CONF, CONFIG)
     assert key in str(refusal.value)
     assert remedy in str(refusal.value)
+
+
+@given(value=st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=20))
+@settings(deadline=None)
+def test_an_override_sets_any_text(value: str) -> None:
+    parsed = OverridesParser.create().parse_override(override("key", value))
+    assert OmegaConf.create({"key": parsed.value()})["key"] == value

@@ -17,7 +17,7 @@ def test_silence_is_borne_as_long_as_the_policy_says() -> None:
     clock.now = 1060.0
     assert list(watched.overdue()) == []
     clock.now = 1061.5
-    assert list(watched.overdue()) == [(0, FailureKind.HANG, "no report for 60 s (failures.hang_seconds)")]
+    assert list(watched.overdue()) == [(0, FailureKind.HANG, "no report for 60 s (failures.hang_seconds)", 1061.5)]
     assert watched.ended(0) == 7
     assert len(watched) == 0
 
@@ -31,7 +31,9 @@ def test_a_trial_may_take_as_long_as_the_policy_says_however_often_it_reports() 
     assert list(watched.overdue()) == []
     clock.now = 3602.0
     watched.heard(0)
-    assert list(watched.overdue()) == [(0, FailureKind.TIMEOUT, "not done after 3600 s (failures.timeout_seconds)")]
+    assert list(watched.overdue()) == [
+        (0, FailureKind.TIMEOUT, "not done after 3600 s (failures.timeout_seconds)", 3602.0)
+    ]
 
 
 def test_work_without_reports_is_not_suspected_of_hanging() -> None:
