@@ -25,19 +25,27 @@ from search.sweep.study import Study
 from tests.kits import doubles
 from tests.kits.commands import command, environment, events, search
 
-OVERRIDES = ["budget.trials=8", "trainer.epochs=12", "model=mlp", "pruner=none", "stages=[search]", "tracking=none"]
+OVERRIDES = [
+    "budget.trials=8",
+    "trainer.epochs=12",
+    "model=mlp",
+    "pruner=none",
+    "stages=[search]",
+    "tracking=none",
+    "cluster.workers=2",
+]
 
 
 def interrupted_by(folder: Path, limit: Callable[[psutil.Process], None]) -> str:
-    """Search, limit the driver or its workers after the first outcome, and return the last line of what was said."""
+    """Search, limit the driver or its workers once a trial ended, and return the last line of what was said."""
     study = folder / "outputs" / "digits"
-    ended = len(events(study, "outcome")) if (study / "events.jsonl").exists() else 0
+    begun = len(events(study, "started")) if (study / "events.jsonl").exists() else 0
     driver = subprocess.Popen(
         command(*OVERRIDES), cwd=folder, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     )
     deadline = time.monotonic() + 90
     while time.monotonic() < deadline and driver.poll() is None:
-        if (study / "events.jsonl").exists() and len(events(study, "outcome")) > ended:
+        if (study / "events.jsonl").exists() and len(events(study, "started")) >= begun + 3:  # two workers
             break
         time.sleep(0.02)
     limit(psutil.Process(driver.pid))
