@@ -5,4 +5,4 @@ USAGE_ERROR = 2
 GAVE_UP = 4
 """Too many trials failed for one cause."""
 INTERRUPTED = 75
-"""EX_TEMPFAIL: the same command goes on."""
+"""EX_TEMPFAIL, also of a full disk: the same command goes on."""
