@@ -75,7 +75,7 @@ def show(console: Console, records: Sequence[Record], goals: Sequence[Goal] = ()
 
 
 def _table(bench: str, records: Sequence[Record], goals: Sequence[Goal]) -> Table:
-    table = Table(title=bench, title_justify="left")
+    table = Table(title=bench, title_justify="left", min_width=60)
     metrics = list(dict.fromkeys(record.metric for record in records))
     table.add_column("case")
     table.add_column("system")

@@ -24,6 +24,7 @@ from scripts.benchmarks.isolated import isolated
 from scripts.benchmarks.results import OURS, Goal, Record, median
 from scripts.benchmarks.statistics import cost, growth
 from scripts.benchmarks.watching import progress as showing
+from search.errors import UsageError
 from search.keyed import keyed_uniform
 from search.memory import resident_memory
 from search.records import Decision, Event, Outcome, Paused, Report, TrialSpec, Verdict, Work
@@ -53,7 +54,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--reports", type=int, default=3, help="reports of each trial")
     parser.add_argument("--pruners", nargs="+", default=["none", "asha"], choices=PRUNERS, help="which pruners")
     parser.add_argument("--repeats", type=int, default=1, help="whole measurements, of which the medians are shown")
-    parser.add_argument("--in-memory", action="store_true", help="keep the studies in memory, not on the disk")
+    parser.add_argument(
+        "--in-memory", action="store_true", help="keep the studies on Ray in memory, too, as those in virtual time"
+    )
     parser.add_argument("--profile", type=Path, metavar="DIR", help="write where the driver's time goes there, by case")
 
 
@@ -74,7 +77,7 @@ def _once(options: argparse.Namespace, console: Console) -> list[Record]:
                 workers=options.workers if place == "Ray" else options.simulated_workers,
                 reports=options.reports,
                 pruner=PRUNERS[pruner],
-                in_memory=options.in_memory,
+                in_memory=options.in_memory or place == "simulated",  # virtual time has no disk to wait for
                 terminal=console.is_terminal,
                 profile=None if options.profile is None else str(options.profile / f"{place}-{pruner}.txt"),
             )
@@ -93,6 +96,7 @@ def measure(
     profile: str | None,
 ) -> list[Record]:
     """Run one search; return its figures."""
+    early, late = windows(trials, workers)
     console = Console(stderr=True, force_terminal=terminal)
     clock = VirtualClock()
     simulated = case.startswith("simulated")
@@ -128,7 +132,6 @@ def measure(
         raise RuntimeError(f"{len(ended.times)} trials ended, not {trials}")
     if profiler and profile:
         _write_profile(profiler, Path(profile))
-    early, late = windows(trials)
     figures = {
         GROWTH: growth(ended.times, early, late),
         COST: 1000 * cost(ended.times, late),
@@ -138,9 +141,16 @@ def measure(
     return [Record(bench="scale", case=case, system=OURS, metric=k, value=v) for k, v in figures.items()]
 
 
-def windows(trials: int) -> tuple[tuple[int, int], tuple[int, int]]:
-    """Return the second and the last tenth of the trials."""
-    return (trials // 10, trials // 5), (trials - trials // 10, trials)
+def windows(trials: int, workers: int) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Return the second tenth of the trials, and the last before nothing is left to be handed out.
+
+    The last trials, one a worker, only end: they would make a late trial look cheap. Raises UsageError where the
+    windows would overlap.
+    """
+    tenth, last = trials // 10, trials - workers
+    if last - tenth < 2 * tenth or tenth < 2:
+        raise UsageError(f"{trials} trials on {workers} workers: too few to compare late with early ones")
+    return (tenth, 2 * tenth), (last - tenth, last)
 
 
 class _Measured(ours.Ended):

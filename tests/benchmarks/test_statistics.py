@@ -3,6 +3,7 @@ import pytest
 from scripts.benchmarks.idle import lengths_of
 from scripts.benchmarks.scale import windows
 from scripts.benchmarks.statistics import busy_share, cost, growth, longest_vacancy, steady_rate
+from search.errors import UsageError
 
 LOCKSTEP = [(0.0, 1.0), (0.0, 4.0), (4.0, 5.0), (4.0, 8.0), (8.0, 9.0)]
 """Two slots that wait for each other: one of them is idle for 3 s, twice."""
@@ -32,11 +33,16 @@ def test_one_job_alone_fills_its_time() -> None:
 
 
 def test_growth_compares_the_second_with_the_last_tenth() -> None:
-    early, late = windows(100)
+    early, late = windows(102, 2)
     assert (early, late) == ((10, 20), (90, 100))
     times = [float(i) for i in range(1, 91)] + [90 + 2.0 * i for i in range(1, 11)]
     assert cost(times, early) == 1.0
     assert growth(times, early, late) == 2.0
+
+
+def test_too_few_trials_for_so_many_workers_are_refused() -> None:
+    with pytest.raises(UsageError, match="too few to compare"):
+        windows(1500, 1300)
 
 
 def test_a_rate_leaves_the_first_trials_out_and_counts_what_is_delivered_late() -> None:
