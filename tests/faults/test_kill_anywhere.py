@@ -11,6 +11,7 @@ import pytest
 
 from tests.kits.commands import events
 from tests.kits.faults import Program, TrackingServer, until
+from tests.kits.mlflow_store import differences
 
 ROUNDS = 12
 TRIALS = 10
@@ -92,7 +93,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, float]:
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("seed", [0, 1])
 def test_killed_anywhere_every_trial_ends_once_and_as_if_undisturbed(
-    seed: int, tmp_path: Path, server: TrackingServer, undisturbed: tuple[Path, float]
+    seed: int, tmp_path: Path, store: str, server: TrackingServer, undisturbed: tuple[Path, float]
 ) -> None:
     rng = random.Random(seed)
     folder = tmp_path / "search"
@@ -129,6 +130,7 @@ def test_killed_anywhere_every_trial_ends_once_and_as_if_undisturbed(
     alone, undisturbed_seconds = undisturbed
     assert Counter(e["number"] for e in events(study, "outcome")) == Counter(range(TRIALS)), "each ends once"
     assert weights(study) == weights(alone), "bit for bit what an undisturbed search gives"
+    assert differences(study, store, "digits") == [], "MLflow equals the study"
     harmful = sum(kills.values()) - kills["server"]
     assert epochs_trained(study) <= TRIALS * EPOCHS + harmful * WORKERS * BETWEEN_CHECKPOINTS
     repeated = (epochs_trained(study) / (TRIALS * EPOCHS) - 1) * undisturbed_seconds
