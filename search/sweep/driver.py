@@ -24,6 +24,7 @@ from search.records import (
     Retried,
     Started,
     TrialSpec,
+    TrialState,
     Verdict,
     failed,
 )
@@ -188,7 +189,7 @@ class Driver:
         elif isinstance(event, Retried):
             self._failures.count(event.number, event.failure)
         elif isinstance(event, Outcome):
-            self._pruner.ended(event.number)
+            self._pruner.ended(event.number, failed=event.state is TrialState.FAILED)
         return None
 
     def _rests(self, number: int) -> bool:
@@ -305,7 +306,7 @@ class Driver:
         if outcome.steps == 0:  # a failed trial does not know how far it came
             outcome = dataclasses.replace(outcome, steps=self._study.last_step.get(number, 0))
         self._record(outcome)
-        self._pruner.ended(number)
+        self._pruner.ended(number, failed=outcome.state is TrialState.FAILED)
         self.broken = self._failures.ended(outcome) or self.broken
 
     def _end_overdue(self, executor: Executor) -> None:

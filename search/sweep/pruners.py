@@ -34,7 +34,7 @@ class Pruner(ABC):
     def promoted(self, number: int) -> None:  # noqa: B027 - most pause nobody
         """Take in that a paused trial went on: the search is replayed."""
 
-    def ended(self, number: int) -> None:  # noqa: B027 - most need not know
+    def ended(self, number: int, *, failed: bool) -> None:  # noqa: B027 - most need not know
         """Take in that a trial is over."""
 
 
@@ -83,7 +83,7 @@ class Asha(Pruner):
         reason = next(filter(None, reasons), None)
         return GO_ON if reason is None else (Verdict.STOP, f"rung at step {step}: {reason}")
 
-    def ended(self, number: int) -> None:
+    def ended(self, number: int, *, failed: bool) -> None:
         """Forget its best value."""
         self._rungs.forget(number)
 
@@ -132,7 +132,8 @@ class Promotion(Pruner):
     """Asynchronous successive halving as the paper has it (Li et al. 2020, algorithm 2): pause and promote.
 
     Every trial pauses at a rung. A free worker goes on with a paused trial that is among the best 1/eta of those that
-    came to its rung, the highest rung first; where there is none, it begins a new trial.
+    came to its rung, the highest rung first; where there is none, it begins a new trial. A trial that fails comes to
+    the rung ahead of it as the worst: otherwise the more trials diverge, the fewer of the others would be promoted.
     """
 
     def __init__(self, *, rungs: Sequence[float], eta: int, maximize: bool) -> None:
@@ -140,6 +141,8 @@ class Promotion(Pruner):
         self._eta = eta
         self._tables = [_Rung(eta) for _ in rungs]
         self._paused: dict[int, int] = {}
+        self._ahead: dict[int, int] = {}
+        """The rung that a trial has not come to yet; 0 where it stands nowhere here."""
 
     def decide(self, number: int, step: int, value: float, planned: int) -> Ruling:
         """Pause at a rung, unless the trial is the one that would be promoted next."""
@@ -151,6 +154,7 @@ class Promotion(Pruner):
         for rung in reached[:-1]:  # rungs of a short trial may coincide: only the highest counts
             self._tables[rung].go_on(number)
         self._paused[number] = reached[-1]
+        self._ahead[number] = reached[-1] + 1
         if self._next() == number:
             self.promoted(number)
             return GO_ON
@@ -169,10 +173,14 @@ class Promotion(Pruner):
         if rung is not None:
             self._tables[rung].go_on(number)
 
-    def ended(self, number: int) -> None:
+    def ended(self, number: int, *, failed: bool) -> None:
         """Take the trial out of those that can be promoted; its place in the ranking stays."""
         self._rungs.forget(number)
         self.promoted(number)
+        ahead = self._ahead.pop(number, 0)
+        if failed and ahead < len(self._tables):
+            self._tables[ahead].arrive(number, math.inf)
+            self._tables[ahead].go_on(number)
 
     def _next(self) -> int | None:
         for table in reversed(self._tables):

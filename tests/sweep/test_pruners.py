@@ -94,6 +94,13 @@ class Model:
                 return ready[0]
         return None
 
+    def end(self, number: int, *, failed: bool) -> None:
+        """Take in an end; who failed stands last at the rung ahead."""
+        self.ended.add(number)
+        ahead = 1 + max((i for i, arrived in enumerate(self.arrived) if number in arrived), default=-1)
+        if failed and ahead < len(self.rungs):
+            self.arrived[ahead][number] = -math.inf
+
     def promote(self) -> int | None:
         number = self.next()
         if number is not None:
@@ -137,12 +144,12 @@ class Search:
         elif step == planned:
             self.end(number)
 
-    def end(self, number: int) -> None:
+    def end(self, number: int, *, failed: bool = False) -> None:
         self.running.pop(number, None)
         self.paused.pop(number, None)
-        self.log.append(("end", number, 0, 0.0))
-        self.pruner.ended(number)
-        self.model.ended.add(number)
+        self.log.append(("failure" if failed else "end", number, 0, 0.0))
+        self.pruner.ended(number, failed=failed)
+        self.model.end(number, failed=failed)
 
     def promote(self) -> None:
         number = self.pruner.promote()
@@ -160,7 +167,7 @@ class Search:
             elif what == "promote":
                 again.promoted(number)
             else:
-                again.ended(number)
+                again.ended(number, failed=what == "failure")
         return again
 
 
@@ -172,7 +179,8 @@ def play(search: Search, data: st.DataObject) -> None:
     for move, which, value in moves:
         begun = sorted(search.running)
         if move == 0 and search.running | search.paused:
-            search.end(sorted(search.running | search.paused)[which % len(search.running | search.paused)])
+            candidates = sorted(search.running | search.paused)
+            search.end(candidates[which % len(candidates)], failed=value % 2 == 1)
         elif move <= 2:
             search.promote()
         elif move <= 4 or not begun:
@@ -251,7 +259,7 @@ def test_who_ended_is_not_promoted_but_keeps_its_place() -> None:
     pruner = promotion()
     for number, value in enumerate([0.9, 0.2, 0.3]):
         pruner.decide(number, 1, value, 9)
-    pruner.ended(0)
+    pruner.ended(0, failed=False)
     assert pruner.promote() is None
 
 
@@ -266,3 +274,13 @@ def test_optunas_successive_halving_prunes_with_us() -> None:
         verdicts.append(pruner.decide(number, 1, -float(number), 9)[0])
     assert verdicts[-1] is Verdict.STOP
     assert pruner.decide(99, 1, 0.0, 9) == GO_ON, "it is not of this history"
+
+
+def test_trials_that_diverge_count_as_the_worst_of_their_rung() -> None:
+    pruner = promotion()
+    assert pruner.decide(0, 1, 0.1, 9)[0] is Verdict.PAUSE
+    assert pruner.promote() is None
+    pruner.ended(1, failed=True)
+    assert pruner.promote() is None, "one of two is not yet one of three"
+    pruner.ended(2, failed=True)
+    assert pruner.promote() == 0
