@@ -151,7 +151,8 @@ def test_an_impossible_tree_is_refused_by_its_key(nodes: dict[str, Any], key: st
 
 # ------------------------------------------------------------------------------------ every draw lies in the space
 
-SCALARS = st.none() | st.booleans() | st.integers(-100, 100) | st.floats(-100, 100) | st.text(max_size=4)
+WORDS = st.text(max_size=4).filter(lambda text: "${" not in text)  # that would be half an interpolation
+SCALARS = st.none() | st.booleans() | st.integers(-100, 100) | st.floats(-100, 100) | WORDS
 
 
 @st.composite
@@ -652,3 +653,38 @@ def test_a_value_sits_in_the_configuration_under_its_type(draw: Callable[[Dimens
     config = space.configure(space.draw(draw))
     assert [config[name]["x"] for name in nodes] == [False, 1, 0.5, "a"]
     assert [type(config[name]["x"]) for name in nodes] == [bool, int, float, str]
+
+
+INTERPOLATED = {
+    "a value": "${optimizer.lr}",
+    "a node": "${optimizer}",
+    "relatively": "${..optimizer.lr}",
+    "inside a text": "lr_${optimizer.lr}",
+    "through a resolver": "${oc.select:optimizer.lr,0}",
+}
+
+
+@pytest.mark.parametrize("text", INTERPOLATED.values(), ids=INTERPOLATED)
+def test_what_is_interpolated_from_a_varied_value_follows_it(text: str) -> None:
+    optimizer = {"lr": 0.5, "space": {"lr": {"low": 0.0, "high": 1.0}}}
+    space = Space.of(OmegaConf.create({"optimizer": optimizer, "copy": {"of": text}, "choose": {}}))
+    for value in (0.25, 0.75):
+        config = space.configure({"optimizer.lr": value})
+        assert str(value) in str(config["copy"]["of"])
+
+
+def test_configurations_share_nothing() -> None:
+    optimizer = {"lr": 0.5, "betas": [0.9, 0.99], "space": {"lr": {"low": 0.0, "high": 1.0}}}
+    space = Space.of(OmegaConf.create({"optimizer": optimizer, "choose": {}}))
+    first = space.configure({"optimizer.lr": 0.1})
+    first["optimizer"]["betas"].append("changed")
+    assert space.configure({"optimizer.lr": 0.1})["optimizer"]["betas"] == [0.9, 0.99]
+
+
+def test_a_thousand_configurations_are_resolved_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    optimizer = {"lr": 0.5, "space": {"lr": {"low": 0.0, "high": 1.0}}}
+    space = Space.of(OmegaConf.create({"optimizer": optimizer, "choose": {}}))
+    space.configure({"optimizer.lr": 0.1})
+    monkeypatch.setattr(OmegaConf, "to_container", None)
+    for i in range(1000):
+        assert space.configure({"optimizer.lr": i / 1000})["optimizer"] == {"lr": i / 1000}

@@ -1,0 +1,12 @@
+"""The search space: what may vary in a composed configuration, and what a choice of values makes of it.
+
+A node's `space` mapping describes dimensions of its own keys; under `choose.<group>` the options of a group stand
+side by side, each with its own space, and the choice between them is a dimension itself. A dimension's Optuna name
+carries the option (`model.mlp.width`), its place in a trial's configuration does not (`model.width`).
+"""
+
+from search.space.dimension import Dimension
+from search.space.space import Space
+from search.space.trial_config import settings_of
+
+__all__ = ["Dimension", "Space", "settings_of"]
