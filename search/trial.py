@@ -10,7 +10,6 @@ import platform
 import time
 import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +39,7 @@ from search.records import (
 from search.train.batches import Batches, LoaderBatches, ResidentBatches
 from search.train.checkpoint import load_state, save_state
 from search.train.data.arrays import Array, Dataset
+from search.train.equipment import Equipment
 from search.train.estimator import Estimator, build
 from search.train.loop import Fitted, NonFiniteError, Plan, Training, predict, seed_everything
 from search.train.losses import DistillationLoss, Loss, hard_loss
@@ -48,19 +48,6 @@ from search.train.metrics import Metric, objective
 _NO_MEMORY = "can't allocate memory"  # torch raises a RuntimeError for it on a CPU
 OBJECTIVE = "objective"
 """Name under which every report carries the figure that trials are compared by."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Equipment:
-    """What a worker is given once: the data and the device to work on."""
-
-    dataset: Dataset
-    device: str
-    threads: int
-    gpu_share: float = 1.0
-    """Part of a GPU's memory that the worker may take: Ray's own fractions are bookkeeping."""
-    token: tuple[str, str] | None = None
-    """A file that the driver wrote and what stands in it: a worker must see the driver's folder."""
 
 
 class Runner:

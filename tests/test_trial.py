@@ -37,8 +37,9 @@ from search.space import Space
 from search.train.data import digits
 from search.train.data.arrays import Dataset, Examples
 from search.train.data.split import divide
+from search.train.equipment import Equipment
 from search.train.metrics import metrics_of
-from search.trial import OBJECTIVE, Equipment, Runner, load_model
+from search.trial import OBJECTIVE, Runner, load_model
 
 LEFT = {CONFIG, WEIGHTS, "validation.npy", OUTCOME}
 """What a finished trial leaves in its folder."""

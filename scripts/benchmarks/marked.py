@@ -83,15 +83,8 @@ def main() -> int:
 
     program["composed"] = marked_composed
     rays["_start_ray"] = marked_start
-    rays["RayExecutor"] = lambda _, resources: executor(make_run_in_worker(), resources)
+    rays["RayExecutor"] = lambda _, resources: executor("scripts.benchmarks.marked:make_run", resources)
     return cli.main()
-
-
-def make_run_in_worker() -> Any:
-    """Return `make_run` as workers can import it: this module is `__main__` in the program itself."""
-    from scripts.benchmarks import marked
-
-    return marked.make_run
 
 
 if __name__ == "__main__":

@@ -158,7 +158,7 @@ def configured(space: Space, reports: int) -> Callable[[int, Params], Mapping[st
 def on_ray(make_run: Callable[[Any], Run], workers: int) -> RayExecutor:
     """Return equipped workers on a Ray of our own."""
     resources = Resources(address=None, cpus=workers, gpus=0, workers=workers, cpus_per_trial=1, gpus_per_trial=0)
-    executor = RayExecutor(make_run, resources)
+    executor = RayExecutor(f"{make_run.__module__}:{make_run.__qualname__}", resources)
     executor.equip(None)
     while executor.num_free < workers:
         executor.wait(0.1)

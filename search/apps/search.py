@@ -116,10 +116,10 @@ def _driver(session: Session, study: Study) -> Driver:
 
 
 def _search(session: Session, study: Study, driver: Driver) -> None:
-    if driver.remaining() or session.undelivered(study.journal):
-        session.tracker(study.journal)
     if driver.remaining():
         _run_trials(session, study, driver)
+    elif session.undelivered(study.journal):
+        session.tracker(study.journal)
     if study.progress.best is not None:
         return
     if not study.outcomes:
@@ -138,6 +138,7 @@ def _run_trials(session: Session, study: Study, driver: Driver) -> None:
     for sentence in session.space.defaults_moved():
         session.console.print(f"note: {sentence}", style="dim")
     executor = session.executor
+    session.tracker(study.journal)  # not before: importing MLflow takes as long as starting the workers
     session.console.print(
         f"searching {len(session.space.dimensions)} dimensions with {executor.num_slots} workers; "
         f"the study is in {session.folder}"

@@ -32,6 +32,7 @@ from search.tracking.tracker import NullTracker, SearchInfo, Tracker
 from search.train.data.arrays import Dataset, Examples
 from search.train.data.split import divide
 from search.train.data.table import only_known_words
+from search.train.equipment import Equipment
 from search.train.metrics import objective
 
 if TYPE_CHECKING:
@@ -126,7 +127,6 @@ class Session:
     def executor(self) -> RayExecutor:
         """The workers; Ray starts here."""
         from search.sweep.ray_executor import RayExecutor, Resources
-        from search.trial import Equipment, Runner
 
         cluster, device = self.cfg.cluster, self.cfg.device
         self.console.print("starting the workers ...", style="dim")
@@ -135,7 +135,7 @@ class Session:
             device = "cuda"  # a worker sees the one it was given, as its first
         without_gpu = device == "cpu" or cluster.gpus == 0
         executor = RayExecutor(
-            Runner,
+            "search.trial:Runner",  # which brings torch: not into this process
             Resources(
                 address=cluster.address if cluster.kind == "existing" else None,
                 cpus=cluster.cpus,

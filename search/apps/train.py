@@ -11,7 +11,8 @@ from search.records import Decision, Outcome, Report, TrialState, Verdict
 from search.sweep.identity import require_same
 from search.sweep.journal import read_attributes, read_trials
 from search.sweep.study import IDENTITY
-from search.trial import Equipment, Runner
+from search.train.equipment import Equipment
+from search.trial import Runner
 
 FAILED = 1
 

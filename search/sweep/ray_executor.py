@@ -6,6 +6,7 @@ Ray reads its authentication settings when it is imported, so that happens after
 from __future__ import annotations
 
 import contextlib
+import importlib
 import logging
 import math
 import os
@@ -78,14 +79,15 @@ class _Worker:
 
     def __init__(
         self,
-        make_run: Callable[[Any], Run],
+        make_run: str,
         equipment: Any,
         path: list[str],
         recycle_trials: int | None,
         recycle_growth: float | None,
     ) -> None:
         sys.path[:0] = [entry for entry in path if entry not in sys.path]
-        self._run = make_run(equipment)
+        module, _, name = make_run.partition(":")
+        self._run: Run = getattr(importlib.import_module(module), name)(equipment)
         self._recycle_trials, self._recycle_growth = recycle_trials, recycle_growth
         self._said: queue.SimpleQueue[Said] = queue.SimpleQueue()
         self._conversation: Conversation | None = None
@@ -158,8 +160,11 @@ def _output_to(path: Path) -> Iterator[None]:
 class RayExecutor(Executor):
     """A warm pool: worker processes start once and do piece after piece of work."""
 
-    def __init__(self, make_run: Callable[[Any], Run], resources: Resources) -> None:
-        """Start Ray, or attach to `resources.address`; raise UsageError where the address does not answer."""
+    def __init__(self, make_run: str, resources: Resources) -> None:
+        """Start Ray, or attach to `resources.address`; raise UsageError where the address does not answer.
+
+        `make_run` names what makes a `Run` of the equipment, as `module:name`: only workers import it.
+        """
         self._make_run, self._resources = make_run, resources
         self._actors: dict[int, Any] = {}
         self._free: deque[int] = deque()
@@ -173,8 +178,9 @@ class RayExecutor(Executor):
         gpus = resources.gpus_per_trial
         gpus = gpus if gpus is not None else float(available.get("GPU", 0) >= 1)
         self._num_slots = _num_workers(available, resources, gpus)
-        # Ray leaves every GPU visible to an actor that asked for none.
-        hidden = {} if gpus else {"env_vars": {"CUDA_VISIBLE_DEVICES": ""}}
+        # Ray leaves every GPU visible to an actor that asked for none. Without need there is no environment: an actor
+        # that has one gets a new process, the others take over those that Ray started beforehand.
+        hidden = {} if gpus or not available.get("GPU") else {"env_vars": {"CUDA_VISIBLE_DEVICES": ""}}
         memory = resources.memory_per_trial
         self._actor_class = self._ray.remote(max_restarts=0, max_task_retries=0, enable_task_events=False)(
             _Worker

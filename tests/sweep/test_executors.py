@@ -8,7 +8,7 @@ from search.records import FailureKind, Outcome, Report, Work
 from search.sweep.executor import Executor, InProcessExecutor
 from search.sweep.ray_executor import RayExecutor, Resources
 from search.sweep.simulated import SimulatedExecutor, VirtualClock, WorkerLostError
-from tests.kits.doubles import Playing, run, script, scripted, spec
+from tests.kits.doubles import Playing, run, script, spec
 from tests.kits.executors import ExecutorConformance, answer, drain, next_of, wait_for_room
 
 
@@ -85,7 +85,7 @@ class TestInProcessExecutor(ExecutorConformance):
 @pytest.fixture(scope="module")
 def on_ray() -> Iterator[Executor]:
     resources = Resources(address=None, cpus=2, gpus=0, workers=None, cpus_per_trial=1, gpus_per_trial=0)
-    with RayExecutor(scripted, resources) as executor:
+    with RayExecutor("tests.kits.doubles:scripted", resources) as executor:
         executor.equip(None)
         yield executor
 
