@@ -15,6 +15,7 @@ import os
 import random
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -157,8 +158,11 @@ def search_one(curves: Curves, setting: Setting, draw: Sequence[int]) -> Searche
     clock = VirtualClock()
     player = Player(curves, draw, clock)
     node = {"trainer": {"run": 0, "space": {"run": {"low": 0, "high": max(len(curves.runs) - 1, 1)}}}, "choose": {}}
-    with ours.temporary_study(in_memory=True) as folder, SimulatedExecutor(player, setting.workers, clock) as executor:
-        journal = Journal(folder, maximize=curves.maximize)
+    with (
+        ours.temporary_study(in_memory=True) as folder,
+        closing(Journal(folder, maximize=curves.maximize)) as journal,
+        SimulatedExecutor(player, setting.workers, clock) as executor,
+    ):
         driver = ours.searching(
             journal,
             len(draw),
@@ -170,11 +174,9 @@ def search_one(curves: Curves, setting: Setting, draw: Sequence[int]) -> Searche
             first=[{_KEY: index} for index in draw],
             maximize=curves.maximize,
             clock=clock,
-            stopwatch=clock,
             poll_seconds=math.inf,
         )
         best = driver.run(executor).best
-        journal.close()
     value = curves.worst if best is None or best.value is None else best.value
     return Searched(cost=player.cost, value=value, seconds=clock.now)
 

@@ -49,7 +49,7 @@ def main() -> int:
     except UsageError as error:
         return _refuse(str(error))
     except (HydraException, OmegaConfBaseException) as error:
-        return _refuse(one_line(error, conf, CONFIG))
+        return _refuse(one_line(error, conf, CONFIG, sys.argv[1:]))
     except BrokenPipeError:  # search --help | head
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0

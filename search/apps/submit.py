@@ -72,7 +72,7 @@ def main() -> int:
         print(f"submit: {error}", file=sys.stderr)
         return USAGE_ERROR
     except (HydraException, OmegaConfBaseException) as error:
-        print(f"submit: {one_line(error, config_folder(), CONFIG)}", file=sys.stderr)
+        print(f"submit: {one_line(error, config_folder(), CONFIG, arguments[at + 1 :])}", file=sys.stderr)
         return USAGE_ERROR
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from search.errors import UsageError
 
 _CHOICE = re.compile(r"\+{0,2}choose\.(?P<group>\w+)=(?P<options>.*)", re.DOTALL)
+_OPTION = re.compile(r"\+{0,2}(?P<group>\w+)(@[\w.]+)?=[\w\-]+")
 _LIST = re.compile(r"\[\s*[\w\-]+(\s*,\s*[\w\-]+)*\s*\]")
 
 
@@ -80,8 +81,8 @@ def _composed_groups(arguments: Sequence[str], conf: Path, config_name: str) -> 
     Plugins.instance()
     parsed, _ = get_args_parser().parse_known_args(arguments)
     search_path = create_config_search_path(str(conf))
-    if parsed.config_dir:
-        search_path.append("command-line", f"file://{Path(parsed.config_dir).resolve()}")
+    if own := config_dir(arguments):
+        search_path.append("command-line", f"file://{own}")
     loader = ConfigLoaderImpl(config_search_path=search_path)
     run_mode = RunMode.MULTIRUN if parsed.multirun else RunMode.RUN
     found = loader.compute_defaults_list(config_name, parsed.overrides, run_mode).defaults
@@ -90,6 +91,21 @@ def _composed_groups(arguments: Sequence[str], conf: Path, config_name: str) -> 
         for item in found
         if item.config_path and "/" in item.config_path
     ]
+
+
+def config_dir(arguments: Sequence[str]) -> Path | None:
+    """Return the user's folder of configurations, if one is named."""
+    from hydra._internal.utils import get_args_parser
+
+    parsed, _ = get_args_parser().parse_known_args(arguments)
+    return Path(parsed.config_dir).resolve() if parsed.config_dir else None
+
+
+def options_in(arguments: Sequence[str], conf: Path) -> list[str]:
+    """Return those arguments that choose a group's option, e.g. pruner=median."""
+    folders = [folder for folder in (conf, config_dir(arguments)) if folder is not None]
+    named = [match for text in arguments if (match := _OPTION.fullmatch(text))]
+    return [match[0] for match in named if any((folder / match["group"]).is_dir() for folder in folders)]
 
 
 def override(key: str, value: str) -> str:

@@ -11,6 +11,8 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from search.config.arguments import config_dir, options_in, override
+
 _UNKNOWN = re.compile(r"Could not (?:override|delete from config) '?([\w.@/\-]+?)'?\.(?:\s|$)")
 _UNREADABLE = re.compile(r"LexerNoViableAltException: (.*)")
 _FULL_KEY = re.compile(r"full_key: (\S+)")
@@ -22,8 +24,8 @@ _NO_OPTION = re.compile(
 _NOISE = ("full_key:", "object_type=", "reference_type=", "See https", "^", "Config search path", "provider=")
 
 
-def one_line(error: BaseException, conf: Path, config_name: str) -> str:
-    """Return what went wrong in one line; composes the defaults to say which keys exist."""
+def one_line(error: BaseException, conf: Path, config_name: str, arguments: Sequence[str] = ()) -> str:
+    """Return what went wrong in one line; composes the options that were chosen to say which keys exist."""
     text = "\n".join(_chain(error))
     if match := _NO_OPTION.search(text):
         group, option, options = match.groups()
@@ -31,7 +33,11 @@ def one_line(error: BaseException, conf: Path, config_name: str) -> str:
     if match := _UNREADABLE.search(text):
         return f"{match[1].strip()}: cannot be read; write key=value, without spaces around ="
     if match := _UNKNOWN.search(text):
-        return _unknown_key(match[1], _defaults(conf, config_name))
+        options = options_in(arguments, conf)
+        chosen = _composed(conf, config_name, arguments, options) if options else None
+        if chosen is not None:
+            return _unknown_key(match[1], chosen, options)
+        return _unknown_key(match[1], _composed(conf, config_name))
     lines = dict.fromkeys(line.strip() for line in text.splitlines())  # causes repeat what they caused
     message = "; ".join(line for line in lines if line and not line.startswith(_NOISE))
     message = message.removeprefix("Error merging override ")
@@ -47,15 +53,17 @@ def _chain(error: BaseException) -> Iterator[str]:
         yield str(error.__cause__)
 
 
-def _unknown_key(key: str, defaults: DictConfig | None) -> str:
+def _unknown_key(key: str, known: DictConfig | None, options: Sequence[str] = ()) -> str:
+    """Return which keys there are beside the mistyped one; `options` were chosen on the command line."""
     parent, _, name = key.rpartition(".")
-    node = (OmegaConf.select(defaults, parent) if parent else defaults) if defaults is not None else None
+    node = (OmegaConf.select(known, parent) if parent else known) if known is not None else None
     if isinstance(node, DictConfig):
         allowed = [str(k) for k in node if not str(k).startswith("_")]
-        return f"{key}: no such key; {suggestion(name, allowed)}"
-    if defaults is not None and parent in defaults:
+        chosen = next((f" with {option}" for option in options if option.partition("=")[0] == parent), "")
+        return f"{key}: no such key{chosen}; {suggestion(name, allowed)}"
+    if known is not None and parent in known:
         return f"{key}: {parent} is {node}; name an option first, e.g. {parent}=..."
-    return _unknown_key(parent, defaults) if parent else f"{key}: no such key"
+    return _unknown_key(parent, known, options) if parent else f"{key}: no such key"
 
 
 def suggestion(name: str, allowed: Sequence[str]) -> str:
@@ -65,13 +73,17 @@ def suggestion(name: str, allowed: Sequence[str]) -> str:
     return f"did you mean {near[0]}? {listed}" if near else listed
 
 
-def _defaults(conf: Path, config_name: str) -> DictConfig | None:
+def _composed(
+    conf: Path, config_name: str, arguments: Sequence[str] = (), options: Sequence[str] = ()
+) -> DictConfig | None:
     from hydra import compose, initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
 
+    own = config_dir(arguments)
+    places = [] if own is None else [f"hydra.searchpath=[{override('', f'file://{own}').removeprefix('=')}]"]
     GlobalHydra.instance().clear()
     try:
         with initialize_config_dir(str(conf), version_base="1.3"):
-            return compose(config_name)
-    except HydraException:
+            return compose(config_name, overrides=[*places, *options])
+    except (HydraException, OmegaConfBaseException):
         return None

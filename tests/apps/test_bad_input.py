@@ -1,16 +1,13 @@
 """More mistakes in configurations, through the real command line: one line that names the key, exit code 2.
 
-`test_command_line.py` has a process for each of its own, and looks at what they import; these share one process.
+Those in `test_command_line.py` are answered before anything heavy is imported; some of these are not.
 """
 
-import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from tests.kits.commands import environment
+from tests.kits.commands import one_after_another
 
 MISTAKES: dict[str, tuple[list[str], str]] = {
     # what failures cost
@@ -47,6 +44,19 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
     "rungs twice": (["pruner=promotion", "pruner.rungs=[0.5,0.5]"], "pruner.rungs=[0.5, 0.5]: must be rising"),
     "rung that is no number": (["pruner.rungs=[nan]"], "pruner.rungs=[nan]: must be rising fractions between 0 and 1"),
     "promotion of all": (["pruner=promotion", "pruner.eta=1"], "pruner.eta=1: must be at least 2"),
+    "promotion of nothing": (
+        ["pruner=none", "pruner.eta=3"],
+        "pruner.eta: no such key with pruner=none; allowed: kind",
+    ),
+    "mistyped key of a chosen option": (
+        ["model=cnn", "model.chanels=8"],
+        "model.chanels: no such key with model=cnn; did you mean channels? allowed: space, fits, channels, blocks",
+    ),
+    "mistyped key of an option of one's own": (
+        ["--config-dir=my, 'own'", "model=net", "model.hiden=8"],
+        "model.hiden: no such key with model=net; did you mean hidden? allowed: hidden, space",
+    ),
+    "key of no group beside an option": (["model=cnn", "trainer.epoch=3"], "trainer.epoch: no such key; did you mean"),
     "half an eta": (["pruner=promotion", "pruner.eta=2.5"], "pruner.eta=2.5; Value '2.5'"),
     "unknown pruner": (["pruner=bohb"], "pruner=bohb: no such option; allowed: asha, hyperband, median, none"),
     "kind without its keys": (
@@ -90,27 +100,13 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
     # places
     "file for a folder": (["output_dir=garbage"], "output_dir: garbage cannot be written (File exists)"),
 }
-PROBE = """
-import contextlib, io, json, sys, traceback
-from hydra.core.global_hydra import GlobalHydra
+NO_STUDY = """
 from search.apps import search
-from search.apps.cli import main
 
 def began(*_, **__):
     raise RuntimeError("the search began")
 
 search.Journal = began
-answers = {}
-for name, arguments in json.load(sys.stdin).items():
-    sys.argv = ["search", *arguments]
-    with contextlib.redirect_stderr(io.StringIO()) as said, contextlib.redirect_stdout(io.StringIO()):
-        try:
-            code = main()
-        except BaseException as error:
-            code = repr(error)
-    GlobalHydra.instance().clear()
-    answers[name] = code, said.getvalue()
-print(json.dumps(answers))
 """
 
 
@@ -118,36 +114,26 @@ print(json.dumps(answers))
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("mistakes")
     (folder / "garbage").write_bytes(b"\xff\xfe is no database")
+    (folder / "my, 'own'" / "model").mkdir(parents=True)
+    (folder / "my, 'own'" / "model" / "net.yaml").write_text("_target_: my.Net\nhidden: 4\nspace: {}\n")
     return folder
 
 
 @pytest.fixture(scope="module")
-def answers(folder: Path) -> dict[str, tuple[int, str]]:
+def answers(folder: Path) -> dict[str, tuple[int, str, list[str]]]:
     """What the command answers to each of the mistakes: exit code and standard error."""
-    done = subprocess.run(
-        [sys.executable, "-c", PROBE],
-        cwd=folder,
-        env=environment(),
-        input=json.dumps({name: arguments for name, (arguments, _) in MISTAKES.items()}),
-        capture_output=True,
-        text=True,
-        timeout=170,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    found: dict[str, tuple[int, str]] = json.loads(done.stdout.splitlines()[-1])
-    return found
+    return one_after_another(folder, {name: arguments for name, (arguments, _) in MISTAKES.items()}, before=NO_STUDY)
 
 
 @pytest.mark.parametrize("mistake", MISTAKES, ids=lambda name: name.replace(" ", "-"))
-def test_a_mistake_is_answered_in_one_line(mistake: str, answers: dict[str, tuple[int, str]]) -> None:
-    code, said = answers[mistake]
+def test_a_mistake_is_answered_in_one_line(mistake: str, answers: dict[str, tuple[int, str, list[str]]]) -> None:
+    code, said, _ = answers[mistake]
     assert code == 2, said
     assert said.startswith("search: ")
     assert MISTAKES[mistake][1] in said
     assert said.count("\n") == 1
 
 
-def test_mistakes_leave_nothing_of_a_study_behind(folder: Path, answers: dict[str, tuple[int, str]]) -> None:
+def test_mistakes_leave_nothing_of_a_study_behind(folder: Path, answers: dict[str, tuple[int, str, list[str]]]) -> None:
     left = {path.name for path in folder.rglob("*") if path.is_file() and path.parent.name != ".hydra"}
-    assert left <= {"garbage", "search.log"}
+    assert left <= {"garbage", "net.yaml", "search.log"}

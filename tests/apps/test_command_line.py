@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.kits.commands import environment
+from tests.kits.commands import HEAVY, environment, one_after_another
 
-HEAVY = ("torch", "ray", "mlflow", "optuna", "pandas", "sklearn")
 PROBE = f"""
 import sys
 from search.apps.cli import main
@@ -102,14 +101,30 @@ MISTAKES = {
 }
 
 
+@pytest.fixture(scope="module")
+def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[int, str, list[str]]]:
+    """What one process answers to all of them: exit code, standard error, heavy modules imported so far."""
+    return one_after_another(
+        tmp_path_factory.mktemp("mistakes"), {name: words for name, (words, _) in MISTAKES.items()}
+    )
+
+
 @pytest.mark.parametrize("mistake", MISTAKES, ids=lambda name: name.replace(" ", "-"))
-def test_a_mistake_is_answered_in_one_line(mistake: str, tmp_path: Path) -> None:
+def test_a_mistake_is_answered_in_one_line(mistake: str, answers: dict[str, tuple[int, str, list[str]]]) -> None:
+    code, said, heavy = answers[mistake]
+    assert said.startswith("search: ")
+    assert MISTAKES[mistake][1] in said
+    assert said.count("\n") == 1
+    assert (code, heavy) == (2, [])
+
+
+@pytest.mark.parametrize("mistake", ["unknown key", "unknown stage", "flags that exclude each other"])
+def test_a_process_of_its_own_answers_alike(mistake: str, tmp_path: Path) -> None:
     arguments, expected = MISTAKES[mistake]
     code, lines, heavy = run(tmp_path, *arguments)
     assert lines[-1].startswith("search: ")
     assert expected in lines[-1]
-    assert len(lines) == 1
-    assert (code, heavy) == (2, [])
+    assert (code, len(lines), heavy) == (2, 1, [])
 
 
 def test_every_job_of_a_multirun_is_answered(tmp_path: Path) -> None:

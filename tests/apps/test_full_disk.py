@@ -68,6 +68,8 @@ def limit_workers(driver: psutil.Process) -> None:
         resource.prlimit(worker.pid, resource.RLIMIT_FSIZE, (2000, resource.RLIM_INFINITY))
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(400)
 def test_a_search_whose_disk_fills_up_goes_on_once_there_is_room(tmp_path: Path) -> None:
     study = tmp_path / "outputs" / "digits"
     rest = "; what has ended is stored, and the same command goes on once there is room"

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.kits.commands import SMALL, events, mlflow_runs, results, search
+from tests.kits.commands import SMALL, events, mlflow_runs, one_after_another, results, search
 
 CONTENDERS = ["single best", "uniform top 6", "greedy ensemble", "student", "student alone"]
 
@@ -103,11 +103,6 @@ def test_a_trial_trained_alone_gives_the_same_figures(folder: Path, study: Path)
     assert f"accuracy {complete['value']:.6f} at epoch {complete['best_step']}" in printed
 
 
-def test_a_trial_that_does_not_exist_is_refused(folder: Path, study: Path) -> None:
-    printed = search(folder, *SMALL, "stages=[train]", "trial=99", code=2)
-    assert printed == f"search: trial=99: not in {study}; it has trials 0 to 5\n"
-
-
 def test_the_same_command_again_trains_nothing_and_prints_the_table(folder: Path, printed: str, study: Path) -> None:
     before = (study / "events.jsonl").read_bytes(), (study / "results.json").read_bytes()
     again = search(folder, *SMALL)
@@ -125,24 +120,41 @@ def test_a_larger_budget_goes_on(folder: Path, study: Path) -> None:
     assert len(trials) == 8
 
 
-def test_another_space_under_the_same_name_is_refused(folder: Path, study: Path) -> None:
-    printed = search(folder, *SMALL, "optimizer.space.lr.high=0.5", code=2)
-    assert printed.startswith(f"search: optimizer.space.lr.high: the study in {study} was made with 0.01, not 0.5;")
+DIFFERENCES = {
+    "optimizer.space.lr.high=0.5": "optimizer.space.lr.high: was 0.01, now 0.5",
+    "seed=1": "seed: was 0, now 1; split.seed: was 0, now 1",
+    "trainer.epochs=5": "trainer.epochs: was 4, now 5",
+    "split.stratify=false": "split.stratify: was True, now False",
+    "metric.name=loss": "metric: was accuracy, now loss",
+    "optimizer=sgd": "optimizer._target_: was torch.optim.AdamW, now torch.optim.SGD; ",
+}
 
 
-@pytest.mark.parametrize(
-    ("override", "key"),
-    [
-        ("seed=1", "seed"),
-        ("trainer.epochs=5", "trainer.epochs"),
-        ("split.stratify=false", "split.stratify"),
-        ("metric.name=loss", "metric"),
-        ("optimizer=sgd", "optimizer._target_"),
-    ],
-)
-def test_what_changes_figures_makes_another_study(folder: Path, study: Path, override: str, key: str) -> None:
-    assert search(folder, *SMALL, override, code=2).startswith(f"search: {key}: the study in {study} was made with")
+@pytest.fixture(scope="module")
+def refused(folder: Path, printed: str) -> dict[str, tuple[int, str, list[str]]]:
+    """What is answered to commands that the study cannot serve: exit code and standard error."""
+    commands = [[*SMALL, override] for override in (*DIFFERENCES, "resume=never")]
+    commands += [[*SMALL, "stages=[train]", "trial=99"]]
+    return one_after_another(folder, {command[-1]: command for command in commands})
 
 
-def test_resume_never_refuses_an_old_study(folder: Path, study: Path) -> None:
-    assert search(folder, *SMALL, "resume=never", code=2).startswith("search: resume=never:")
+@pytest.mark.parametrize("override", DIFFERENCES)
+def test_what_changes_figures_makes_another_study(
+    study: Path, refused: dict[str, tuple[int, str, list[str]]], override: str
+) -> None:
+    code, said, _ = refused[override]
+    assert code == 2
+    assert said.startswith(f"search: {DIFFERENCES[override]}")
+    rest = "is another one; choose another name=..., or resume=extend to go on in it"
+    assert said.endswith(f": the study in {study} {rest}\n")
+
+
+def test_resume_never_refuses_an_old_study(refused: dict[str, tuple[int, str, list[str]]]) -> None:
+    code, said, _ = refused["resume=never"]
+    assert code == 2
+    assert said.startswith("search: resume=never:")
+
+
+def test_a_trial_that_does_not_exist_is_refused(study: Path, refused: dict[str, tuple[int, str, list[str]]]) -> None:
+    last = len(events(study, "outcome")) - 1
+    assert refused["trial=99"][:2] == (2, f"search: trial=99: not in {study}; it has trials 0 to {last}\n")

@@ -11,6 +11,8 @@ import pytest
 from tests.kits.commands import events
 from tests.kits.faults import Program, until
 
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+
 GRACE = 10.0
 
 

@@ -102,6 +102,8 @@ def test_each_failure_stands_in_mlflow_with_its_cause(folder: Path, printed: str
     )
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(330)
 def test_a_search_whose_trials_fail_for_one_cause_stops_and_goes_on_once_it_is_mended(folder: Path) -> None:
     broken = ("name=broken", "budget.trials=8", "failures.window=3", "tracking=none", "model.trouble=raise")
     fixed = ("~model.space.trouble",)

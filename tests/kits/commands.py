@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,55 @@ def search(folder: Path, *overrides: str, code: int = 0) -> str:
     )
     assert done.returncode == code, done.stdout
     return done.stdout
+
+
+HEAVY = ("torch", "ray", "mlflow", "optuna", "pandas", "sklearn")
+"""What takes long to import."""
+_ONE_AFTER_ANOTHER = f"""
+HEAVY = {HEAVY!r}
+"""
+_ONE_AFTER_ANOTHER += """
+import contextlib, io, json, sys
+from hydra.core.global_hydra import GlobalHydra
+from search.apps.cli import main
+
+answers = {}
+for name, arguments in json.load(sys.stdin).items():
+    sys.argv = ["search", *arguments]
+    with contextlib.redirect_stderr(io.StringIO()) as said, contextlib.redirect_stdout(io.StringIO()):
+        try:
+            code = main()
+        except SystemExit as exit:
+            code = exit.code
+        except BaseException as error:
+            code = repr(error)
+    GlobalHydra.instance().clear()
+    answers[name] = code, said.getvalue(), [m for m in HEAVY if m in sys.modules]
+print(json.dumps(answers))
+"""
+
+
+def one_after_another(
+    folder: Path, commands: Mapping[str, Sequence[str]], *, before: str = ""
+) -> dict[str, tuple[int, str, list[str]]]:
+    """Run commands that are to be refused, by name, in one process.
+
+    Return each one's exit code, what it said on standard error, and the heavy modules imported so far. `before` is
+    Python that this process runs first.
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", before + _ONE_AFTER_ANOTHER],
+        cwd=folder,
+        env=environment(),
+        input=json.dumps(commands),
+        capture_output=True,
+        text=True,
+        timeout=170,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    found: dict[str, list[Any]] = json.loads(done.stdout.splitlines()[-1])
+    return {name: (code, said, heavy) for name, (code, said, heavy) in found.items()}
 
 
 def events(study: Path, kind: str) -> list[dict[str, Any]]:

@@ -25,9 +25,11 @@ CNN = {"_target_": "search.train.models.cnn.CNN", "channels": 4, "blocks": 2, "k
 LOAD = """
 import json, sys, mlflow, numpy as np, pandas as pd
 model = mlflow.pyfunc.load_model(sys.argv[1])
-given = json.loads(sys.stdin.read())
-rows = pd.DataFrame(given) if isinstance(given, dict) else np.array(given, dtype=np.uint8)
-print(json.dumps(np.asarray(model.predict(rows)).tolist()))
+predicted = []
+for given in json.loads(sys.stdin.read()):
+    rows = pd.DataFrame(given) if isinstance(given, dict) else np.array(given, dtype=np.uint8)
+    predicted.append(np.asarray(model.predict(rows)).tolist())
+print(json.dumps(predicted))
 """
 
 
@@ -49,18 +51,18 @@ def champion_of(dataset: Dataset, folder: Path, models: list[dict[str, object]])
     return Champion(name="greedy ensemble", dataset=dataset, members=members), networks
 
 
-def loaded_predictions(store: str, address: str, rows: object) -> Array:
-    """Load the registered model in a clean process and predict."""
+def loaded_predictions(store: str, address: str, *batches: object) -> list[Array]:
+    """Load the registered model in a clean process and predict each batch."""
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", LOAD, address],
-        input=json.dumps(rows),
+        input=json.dumps(batches),
         capture_output=True,
         text=True,
         check=False,
         env={**os.environ, "MLFLOW_TRACKING_URI": store, "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false"},
     )
     assert done.returncode == 0, done.stderr
-    return np.array(json.loads(done.stdout.splitlines()[-1]))
+    return [np.array(predicted) for predicted in json.loads(done.stdout.splitlines()[-1])]
 
 
 def log(store: str, folder: Path, champion: Champion) -> str:
@@ -80,8 +82,9 @@ def test_an_ensemble_of_pictures_predicts_as_its_members_do(store: str, tmp_path
     with torch.inference_mode():
         parts = [n(torch.from_numpy(inputs)).softmax(dim=1).numpy() for n in networks]
     expected = parts[0] / 3 + parts[1] * 2 / 3
-    assert loaded_predictions(store, address, inputs.tolist()) == pytest.approx(expected, abs=1e-5)
-    assert loaded_predictions(store, address, inputs[:1].tolist()) == pytest.approx(expected[:1], abs=1e-5)
+    some, one = loaded_predictions(store, address, inputs.tolist(), inputs[:1].tolist())
+    assert some == pytest.approx(expected, abs=1e-5)
+    assert one == pytest.approx(expected[:1], abs=1e-5)
     version = MlflowClient(tracking_uri=store).get_model_version_by_alias("mine", "champion")
     assert str(version.version) == "1"
 
@@ -103,4 +106,5 @@ def test_a_table_goes_in_as_it_came(store: str, tmp_path: Path) -> None:
     rows = {"colour": ["blue", "violet"], "size": [0.5, -1]}  # whole numbers and words nobody saw, in another order
     with torch.inference_mode():
         expected = networks[0](torch.tensor([[0.5, 1, 0, 0], [-1.0, 0, 0, 0]])).squeeze(1).numpy()
-    assert loaded_predictions(store, address, rows) == pytest.approx(expected, rel=1e-5)
+    (predicted,) = loaded_predictions(store, address, rows)
+    assert predicted == pytest.approx(expected, rel=1e-5)
