@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import platform
 import uuid
@@ -22,6 +23,7 @@ from search.config.build import factory
 from search.config.schema import SearchConfig
 from search.errors import UsageError
 from search.keyed import keyed_int
+from search.layout import CONFIG
 from search.records import FailureKind, Params, TrialSpec
 from search.sweep.failures import FailurePolicy, Failures
 from search.sweep.identity import Identity, flatten
@@ -194,13 +196,16 @@ class Session:
         return {**self.named, **self.space.shown(params)}
 
     def spec(self, number: int, params: Params) -> TrialSpec:
-        """Return the work of a trial."""
+        """Return the work of a trial; one of an earlier space (resume=extend) keeps the configuration it began with."""
+        directory = trial_folder(self.folder, number)
+        begun = directory / CONFIG
+        earlier = not self.space.has(params) and begun.exists()
         return TrialSpec(
             number=number,
             params=params,
-            config=self.space.configure(params),
+            config=json.loads(begun.read_text()) if earlier else self.space.configure(params),
             seed=keyed_int(self.cfg.seed, number, "trial"),
-            directory=str(trial_folder(self.folder, number)),
+            directory=str(directory),
         )
 
     def tracker(self, journal: Journal) -> Tracker:

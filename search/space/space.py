@@ -82,6 +82,11 @@ class Space:
             raise UsageError(f"enqueue: {next(iter(left))} is no parameter of that trial; allowed: {', '.join(params)}")
         return params
 
+    def has(self, params: Params) -> bool:
+        """Tell whether these are parameters of this space, with values that it allows."""
+        by_name = {d.name: d for d in self.dimensions}
+        return all(name in by_name and by_name[name].contains(value) for name, value in params.items())
+
     def configure(self, params: Params) -> dict[str, Any]:
         """Return a trial's configuration, resolved: chosen nodes in place, values set, no `space`, no `choose`."""
         return self._configs.make(params)

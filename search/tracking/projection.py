@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
@@ -117,12 +117,17 @@ class Projection:
 
     def draw_best(self, points: Sequence[Point]) -> None:
         """Draw the best value so far over the trials that ended, on the parent."""
-        self._log(self.parent, metrics=_metrics(points))
+        self._tell(self.client.log_batch, self.parent, metrics=_metrics(points))
 
     def summarize(self, summary: Summary) -> None:
         """Put figures, a note and files on the parent run."""
         points = [Point(key, 0, milliseconds(summary.time), value) for key, value in summary.metrics.items()]
-        self._log(self.parent, metrics=_metrics(points), tags=_tags({"mlflow.note.content": summary.note}))
+        self._tell(
+            self.client.log_batch,
+            self.parent,
+            metrics=_metrics(points),
+            tags=_tags({"mlflow.note.content": summary.note}),
+        )
         for file in summary.files:
             self.client.log_artifact(self.parent, str(file))
 
@@ -162,7 +167,9 @@ class Projection:
             run_name=info.name,
             tags={UID: info.uid, **info.tags},
         ).info.run_id
-        self._log(run, params=_params({key: text_of(value) for key, value in info.params.items()}))
+        self._tell(
+            self.client.log_batch, run, params=_params({key: text_of(value) for key, value in info.params.items()})
+        )
         for file in info.files:
             self.client.log_artifact(run, str(file))
         return str(run)
@@ -181,11 +188,13 @@ class Projection:
             tags = {}
         elif page.start is None:
             tags = page.tags
-        self._log(run, metrics=_metrics(page.points), params=_params(page.params), tags=_tags(tags))
+        self._tell(
+            self.client.log_batch, run, metrics=_metrics(page.points), params=_params(page.params), tags=_tags(tags)
+        )
         if page.end is not None:
-            self.client.set_terminated(run, page.status, end_time=page.end)
+            self._tell(self.client.set_terminated, run, status=page.status, end_time=page.end)
         elif page.status is not None and not (begins and page.status == RUNNING):
-            self.client.update_run(run, status=page.status)
+            self._tell(self.client.update_run, run, status=page.status)
 
     def _run_of(self, number: int) -> str | None:
         if number not in self._runs and self._may_have_runs:
@@ -198,9 +207,10 @@ class Projection:
         found = self.client.search_runs([self.experiment], f"tags.`{UID}` {uid}", max_results=1)
         return str(found[0].info.run_id) if found else None
 
-    def _log(self, run: str, **what: Any) -> None:
+    def _tell(self, tell: Callable[..., Any], run: str, **what: Any) -> None:
+        """Call MLflow about a run; raise LostRunError where it is gone."""
         try:
-            self.client.log_batch(run, **what)
+            tell(run, **what)
         except Exception as error:
             if self._is_gone(run, error):
                 raise LostRunError(f"MLflow has run {run} no more") from error
