@@ -9,7 +9,7 @@ _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 def write_atomically(path: Path, data: bytes) -> None:
     """Replace the file by `data` and make that durable before returning: it is old or new, never a part."""
-    temporary = path.with_name(f".{path.name}.new")
+    temporary = unfinished(path)
     try:
         with temporary.open("wb") as file:
             file.write(data)
@@ -20,6 +20,11 @@ def write_atomically(path: Path, data: bytes) -> None:
         raise
     temporary.replace(path)
     sync_folder(path.parent)
+
+
+def unfinished(path: Path) -> Path:
+    """Return where a file is written before it takes its place."""
+    return path.with_name(f".{path.name}.new")
 
 
 def sync_folder(path: Path) -> None:

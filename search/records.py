@@ -48,10 +48,10 @@ class Verdict(StrEnum):
 class TrialSpec:
     """One configuration to train.
 
-    `config` is the trial's whole configuration, resolved, without `space` and `choose`; `directory` is the
-    only place where the worker writes. `teacher` names an array file of class probabilities (num_train, C)
-    or values (num_train,), to be imitated as `config["distill"]` says. Each batch is worked through in
-    `micro_batches` parts, whose gradients are summed: the same training with less memory.
+    `config` is what the trial is trained with (model, optimizer, schedule, trainer, metric), resolved; `directory` is
+    the only place where the worker writes. `teacher` names an array file of class probabilities (num_train, C) or
+    values (num_train,), to be imitated as `config["distill"]` says. Each batch is worked through in `micro_batches`
+    parts, whose gradients are summed: but for batch norm and dropout, the same training with less memory.
     """
 
     number: int
@@ -68,12 +68,13 @@ class PredictSpec:
     """Predictions of finished trials on one split ("train", "validation" or "test").
 
     `members` are the trials' directories with their configurations; the array of each one is written to its
-    directory as `<split>.npy`.
+    directory as `<split>.npy`. Batches are worked through in `micro_batches` parts.
     """
 
     number: int
     members: tuple[tuple[str, Mapping[str, Any]], ...]
     split: str
+    micro_batches: int = 1
 
 
 Work = TrialSpec | PredictSpec

@@ -41,7 +41,7 @@ from search.train.checkpoint import load_state, save_state
 from search.train.data.arrays import Array, Dataset
 from search.train.equipment import Equipment
 from search.train.estimator import Estimator, build
-from search.train.loop import Fitted, NonFiniteError, Plan, Training, predict, seed_everything
+from search.train.loop import EVALUATION_BATCH, Fitted, NonFiniteError, Plan, Training, predict, seed_everything
 from search.train.losses import DistillationLoss, Loss, hard_loss
 from search.train.metrics import Metric, objective
 
@@ -79,7 +79,8 @@ class Runner:
             directory = Path(work.directory)  # a trial without an outcome is taken up again
             directory.mkdir(parents=True, exist_ok=True)
             write_atomically(directory / OUTCOME, event_to_json(last).encode())
-            (directory / CHECKPOINT).unlink(missing_ok=True)  # not before the outcome is there
+            if last.failure is None:  # not before the outcome is there; a failed one may be tried again from it
+                (directory / CHECKPOINT).unlink(missing_ok=True)
         return last
 
     def _begin_memory(self) -> None:
@@ -132,7 +133,13 @@ class Runner:
         for directory, config in spec.members:
             model = load_model(Path(directory), config, self._dataset).to(self._device)
             indices = self._dataset.split.of(spec.split)
-            predictions = predict(model, self._batches(config["trainer"]), indices, self._dataset.examples.task)
+            predictions = predict(
+                model,
+                self._batches(config["trainer"]),
+                indices,
+                self._dataset.examples.task,
+                max(1, EVALUATION_BATCH // spec.micro_batches),
+            )
             save_array(Path(directory) / predictions_of(spec.split), predictions)
         return Outcome(
             number=spec.number,
@@ -152,7 +159,7 @@ class Runner:
             return hard
         teacher = np.load(spec.teacher, allow_pickle=False)
         return DistillationLoss(
-            hard, teacher, self._dataset.split.train, target_std=target_std, **spec.config["squeeze"]["distill"]
+            hard, teacher, self._dataset.split.train, target_std=target_std, **spec.config["distill"]
         )
 
     def _batches(self, trainer: Mapping[str, Any]) -> Batches:

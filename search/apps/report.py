@@ -27,7 +27,7 @@ _GO_ON = {
 def report(session: Session, study: Study, driver: Driver) -> None:
     """Print the best trials, the contenders, and how to go on."""
     console = session.console
-    outcomes = [o for o in study.outcomes.values() if o.value is not None]
+    outcomes = [o for o in study.outcomes.values() if o.value is not None and o.number >= study.comparable_from]
     outcomes.sort(key=lambda o: (-(o.value or 0.0) if study.maximize else (o.value or 0.0), o.number))
     shown = outcomes[:_SHOWN_TRIALS]
     if shown:

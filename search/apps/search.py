@@ -124,11 +124,18 @@ def _search(session: Session, study: Study, driver: Driver) -> None:
         return
     if not study.outcomes:
         raise UsageError(f"budget.hours={session.cfg.budget.hours}: spent before a trial ended")
-    raise UsageError(f"all {study.progress.finished} trials failed; {_first_failure(study)}")
+    tried = sum(number >= study.comparable_from for number in study.outcomes)
+    if not tried:
+        more = study.progress.finished + session.cfg.budget.trials
+        raise UsageError(
+            f"resume=extend: no trial of this data has ended; the budget is a total, e.g. budget.trials={more}"
+        )
+    raise GaveUpError(f"all {tried} trials failed; {_first_failure(study)}")
 
 
 def _first_failure(study: Study) -> str:
-    number = min(n for n, outcome in study.outcomes.items() if outcome.failure is not None)
+    failed = (n for n, o in study.outcomes.items() if o.failure is not None and n >= study.comparable_from)
+    number = min(failed)
     return f"the first was trial {number}: {study.outcomes[number].reason} (see {study.directory(number) / LOG})"
 
 

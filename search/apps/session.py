@@ -53,6 +53,7 @@ _DELIVERING = 0.2
 """Share of the grace after an interruption in which MLflow may be told the rest."""
 _WITHOUT_EFFECT = ("threads", "checkpoint_every", "loading", "loader_workers")
 """Settings of the trainer that change how fast a figure comes, not the figure."""
+_TRAINED_WITH = ("model", "optimizer", "schedule", "trainer", "metric")
 _NAMED_GROUPS = ("model", "optimizer", "schedule")
 _PACKAGES = ("torch", "optuna", "hydra-core", "mlflow", "ray", "numpy")
 
@@ -203,10 +204,15 @@ class Session:
         return TrialSpec(
             number=number,
             params=params,
-            config=json.loads(begun.read_text()) if earlier else self.space.configure(params),
+            config=json.loads(begun.read_text()) if earlier else self._trained_with(params),
             seed=keyed_int(self.cfg.seed, number, "trial"),
             directory=str(directory),
         )
+
+    def _trained_with(self, params: Params) -> dict[str, Any]:
+        """Return what a worker needs of the configuration: nothing of the rest, which may hold secrets, leaves."""
+        config = self.space.configure(params)
+        return {key: config[key] for key in _TRAINED_WITH}
 
     def tracker(self, journal: Journal) -> Tracker:
         """Return the study's tracker; the first call begins it."""

@@ -127,9 +127,10 @@ def _student_configs(session: Session, study: Study) -> dict[str, Mapping[str, A
     best = study.progress.best
     if best is None:
         return {}
-    config = _trained(study.directory(best.number))
+    squeeze = session.plain("squeeze")
+    config = {**_trained(study.directory(best.number)), "distill": squeeze["distill"]}
     if session.cfg.squeeze.student is not None:
-        config["model"] = settings_of(session.plain("squeeze")["student"])
+        config["model"] = settings_of(squeeze["student"])
     return dict.fromkeys(_STUDENTS.values(), config)
 
 

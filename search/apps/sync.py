@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable, Iterator
 
@@ -55,6 +56,9 @@ def sync(session: Session, journal: Journal) -> int:
     left, after = rebuilt.after.differences, rebuilt.after
     mended = max(0, len(rebuilt.before.differences) - len(left))
     stands = f"MLflow has {len(after.runs)} trials, {after.points} points"
+    if results is not None and results.model is not None and not _is_registered(uri, results.model):
+        dataclasses.replace(results, model=None).save(session.folder)
+        console.print("the champion is not registered there: the next search registers it", highlight=False)
     if not left:
         console.print(f"{stands}: {f'{_counted(mended)} mended' if mended else 'nothing differed'}", highlight=False)
         return 0
@@ -63,6 +67,19 @@ def sync(session: Session, journal: Journal) -> int:
     _list(console, left)
     console.print(f"{stands}: {_counted(len(left))} left", style="red", highlight=False)
     return DIFFERS
+
+
+def _is_registered(uri: str, model: str) -> bool:
+    """Tell whether a registry has a model, by its address `models:/name@alias`."""
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+
+    name, _, alias = model.removeprefix("models:/").partition("@")
+    try:
+        MlflowClient(tracking_uri=uri, registry_uri=uri).get_model_version_by_alias(name, alias)
+    except MlflowException:
+        return False
+    return True
 
 
 def _counted(number: int) -> str:

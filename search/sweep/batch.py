@@ -33,7 +33,7 @@ def run_all(
     while len(outcomes) < len(work):
         while executor.num_free and waiting:
             index = waiting.popleft()
-            slot = executor.start(_eased(work[index], failures))
+            slot = executor.start(failures.eased(work[index]))
             running.began(slot, index, reports=isinstance(work[index], TrialSpec))
         for slot, said in executor.wait(_POLL_SECONDS):
             assert not isinstance(said, Paused)  # it was never told to
@@ -55,10 +55,6 @@ def run_all(
             else:
                 waiting.append(index)
     return [outcomes[i] for i in range(len(work))]
-
-
-def _eased(piece: Work, failures: Failures) -> Work:
-    return failures.eased(piece) if isinstance(piece, TrialSpec) else piece
 
 
 def _last(outcome: Outcome, failures: Failures) -> Outcome | None:

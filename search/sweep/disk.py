@@ -6,26 +6,30 @@ import heapq
 from collections.abc import Iterable
 from pathlib import Path
 
+from search.files import unfinished
 from search.layout import CHECKPOINT, SPLITS, WEIGHTS, predictions_of
-from search.records import Event, Outcome, Paused, Started, TrialState
+from search.records import Decision, Event, Outcome, Paused, Started, TrialState, Verdict
 from search.sweep.journal import trial_folder
 from search.sweep.study import Progress, Study
 
 _OF_THE_BEST = (WEIGHTS, *map(predictions_of, SPLITS))
+_OF_THE_RESTING = (CHECKPOINT, *_OF_THE_BEST)
 
 
 class Disk:
     """Watches a search and clears away what its trials left and nobody needs."""
 
     def __init__(self, folder: Path, *, keep: int, checkpoint_bytes: float, maximize: bool) -> None:
-        """Keep the `keep` best trials' weights, and at most so many bytes of checkpoints of paused trials.
+        """Keep the `keep` best trials' weights, and at most so many bytes of what resting trials left.
 
-        Paused trials that lose theirs, the worst first, train again from their seed when they go on.
+        Those that the pruner paused rest until it promotes them. Who loses what it left, the worst first, trains again
+        from its seed when it goes on.
         """
         self._folder, self._keep, self._checkpoint_bytes = folder, keep, checkpoint_bytes
         self._sign = 1.0 if maximize else -1.0
         self._best: list[tuple[float, int]] = []  # a heap of (goodness, -number): the worst is on top
-        self._paused: dict[int, tuple[float, int]] = {}
+        self._told_to_rest: set[int] = set()
+        self._resting: dict[int, tuple[float, int]] = {}
         self._size = 0
         self._comparable_from = 0
 
@@ -34,6 +38,8 @@ class Disk:
         self._comparable_from = study.comparable_from
         for outcome in study.outcomes.values():
             self._end(outcome)
+        for decision in study.decided.values():
+            self._decide(decision)
         for paused in study.paused.values():
             self._pause(paused)
 
@@ -41,6 +47,8 @@ class Disk:
         """Take in an event."""
         if isinstance(event, Outcome):
             self._end(event)
+        elif isinstance(event, Decision):
+            self._decide(event)
         elif isinstance(event, Paused):
             self._pause(event)
         elif isinstance(event, Started):
@@ -53,28 +61,49 @@ class Disk:
         if outcome.value is None or outcome.state is TrialState.FAILED or not comparable:
             self._remove(outcome.number, _OF_THE_BEST)
             return
+        if not self._file(outcome.number, WEIGHTS).exists():  # it was taken while the trial rested
+            return
         heapq.heappush(self._best, (self._sign * outcome.value, -outcome.number))
         if len(self._best) > self._keep:
             self._remove(-heapq.heappop(self._best)[1], _OF_THE_BEST)
 
+    def _decide(self, decision: Decision) -> None:
+        if decision.verdict is Verdict.PAUSE:
+            self._told_to_rest.add(decision.number)
+        else:
+            self._told_to_rest.discard(decision.number)
+
     def _pause(self, paused: Paused) -> None:
-        try:
-            size = (trial_folder(self._folder, paused.number) / CHECKPOINT).stat().st_size
-        except OSError:
+        """Count what a trial left to rest; one that was interrupted goes on first, and keeps everything."""
+        if paused.number not in self._told_to_rest:
             return
         self._forget(paused.number)
         value = paused.so_far.value
-        self._paused[paused.number] = (float("-inf") if value is None else self._sign * value, size)
+        goodness = float("-inf") if value is None else self._sign * value
+        size = sum(self._size_of(paused.number, name) for name in _OF_THE_RESTING)
+        self._resting[paused.number] = (goodness, size)
         self._size += size
         while self._size > self._checkpoint_bytes:
-            worst = min(self._paused, key=lambda number: self._paused[number])
+            worst = min(self._resting, key=lambda number: self._resting[number])
             self._forget(worst)
-            self._remove(worst, [CHECKPOINT])
+            self._remove(worst, _OF_THE_RESTING)
 
     def _forget(self, number: int) -> None:
-        _, size = self._paused.pop(number, (0.0, 0))
+        _, size = self._resting.pop(number, (0.0, 0))
         self._size -= size
 
+    def _size_of(self, number: int, name: str) -> int:
+        try:
+            return self._file(number, name).stat().st_size
+        except OSError:
+            return 0
+
+    def _file(self, number: int, name: str) -> Path:
+        return trial_folder(self._folder, number) / name
+
     def _remove(self, number: int, names: Iterable[str]) -> None:
+        """Remove files, with what a worker that died in writing them left."""
         for name in names:
-            (trial_folder(self._folder, number) / name).unlink(missing_ok=True)
+            path = self._file(number, name)
+            path.unlink(missing_ok=True)
+            unfinished(path).unlink(missing_ok=True)

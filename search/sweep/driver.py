@@ -139,12 +139,13 @@ class Driver:
         """Search until every trial has ended, it is interrupted, or it has to stop (see `broken`, `no_room`)."""
         self._began = self._clock()
         while not self._time_to_leave():
-            nothing_to_start = self._fill(executor)
-            if not self._running and nothing_to_start:
+            self._fill(executor)
+            if not self._running and not self._has_more():
                 break
             self._prepare()
             for slot, said in executor.wait(self._poll_seconds):
                 self._hear(executor, slot, said)
+            self._study.journal.sync_if_due()
             self._end_overdue(executor)
         if not self._closing:
             self._end_paused()
@@ -156,6 +157,7 @@ class Driver:
         """Replay the study through the pruner, so that rungs stand as they stood, and take up what was running."""
         previous: float | None = None
         owed: Decision | None = None
+        last: Event | None = None
         study = self._study
         study.restore()
         for event, _ in study.journal.events():
@@ -164,6 +166,9 @@ class Driver:
             previous = event.time
             study.replay(event)
             owed = self._replay(event)
+            last = event
+        if isinstance(last, Report) and not self._pruner.remembers:
+            owed = self._owed(last)
         if owed is not None:
             self._record(owed)  # the driver died between a report and its decision
         for number in study.unfinished():
@@ -181,16 +186,23 @@ class Driver:
     def _replay(self, event: Event) -> Decision | None:
         """Tell pruner and budgets of a stored event; return a report's decision unless it is to go on."""
         if isinstance(event, Report):
-            verdict, reason = GO_ON if event.number in self._study.outcomes else self._ask_pruner(event)
-            if verdict is not Verdict.GO_ON:
-                return Decision(number=event.number, step=event.step, verdict=verdict, reason=reason, time=event.time)
-        elif isinstance(event, Decision) and event.verdict is Verdict.GO_ON:
+            return self._owed(event) if self._pruner.remembers else None
+        if isinstance(event, Decision) and event.verdict is Verdict.GO_ON:
             self._pruner.promoted(event.number)
         elif isinstance(event, Retried):
             self._failures.count(event.number, event.failure)
         elif isinstance(event, Outcome):
-            self._pruner.ended(event.number, failed=event.state is TrialState.FAILED)
+            self._end_in_pruner(event)
         return None
+
+    def _owed(self, report: Report) -> Decision | None:
+        """Return the decision on a stored report, unless it is to go on."""
+        if report.number in self._study.outcomes:
+            return None
+        verdict, reason = self._ask_pruner(report)
+        if verdict is Verdict.GO_ON:
+            return None
+        return Decision(number=report.number, step=report.step, verdict=verdict, reason=reason, time=report.time)
 
     def _rests(self, number: int) -> bool:
         """Tell whether the trial is paused because the pruner said so."""
@@ -203,22 +215,30 @@ class Driver:
     def _closing(self) -> bool:
         return self.interrupted or self.broken is not None or self.no_room is not None
 
-    def _fill(self, executor: Executor) -> bool:
-        """Start what there is in free slots; tell whether a slot is left without anything to start."""
+    def _has_more(self) -> bool:
+        """Tell whether something waits for a slot."""
+        if self._closing:
+            return False
+        return bool(self._waiting) or self.limit_reached() is None or self._may_promote()
+
+    def _may_promote(self) -> bool:
+        return not self._out_of_time() and self._pruner.can_promote()
+
+    def _fill(self, executor: Executor) -> None:
+        """Start what there is in free slots."""
         while executor.num_free:
             spec = None if self._closing else self._next_spec()
             if spec is None:
-                return True
+                return
             shown = self._shown(spec.params)
             self._record(Started(number=spec.number, params=shown, seed=spec.seed, time=self._clock()))
             self._running.began(executor.start(spec), spec.number)
-        return False
 
     def _next_spec(self) -> TrialSpec | None:
         """Return the next trial to start: one taken up again, a paused one, or a new one while the budget lasts."""
         if self._waiting:
             return self._again(self._waiting.popleft())
-        while not self._out_of_time() and (promoted := self._pruner.promote()) is not None:
+        while self._may_promote() and (promoted := self._pruner.promote()) is not None:
             step = self._study.last_step.get(promoted, 0)
             self._record(self._decision(promoted, step, (Verdict.GO_ON, "promoted")))
             if promoted in self._study.paused:
@@ -228,7 +248,8 @@ class Driver:
             return None
         self._prepare()
         spec, self._prepared = self._prepared, None
-        assert spec is not None
+        if spec is None:  # a limit was reached, or a signal came, this very moment
+            return None
         created = self._study.create(spec.params)
         if created != spec.number:
             raise RuntimeError(f"the study in {self._study.journal.folder} numbers trial {spec.number} as {created}")
@@ -263,16 +284,16 @@ class Driver:
     def _decide(self, report: Report) -> Decision:
         number, step = report.number, report.step
         earlier = self._study.decided.get(number)
-        if earlier is not None and earlier.verdict is not Verdict.GO_ON and earlier.step <= step:
-            return earlier  # it was told so before its worker or the driver died
         ruling = GO_ON
         if step > self._study.last_step.get(number, 0):
             self._record(report)
             ruling = self._ask_pruner(report)
-            if ruling[0] is Verdict.GO_ON and self._out_of_time():
+            if ruling[0] is Verdict.GO_ON and self._out_of_time() and step < self._planned(number):
                 ruling = _OUT_OF_TIME
             if ruling[0] is not Verdict.GO_ON:
                 self._record(self._decision(number, step, ruling))
+        if earlier is not None and earlier.verdict is not Verdict.GO_ON and earlier.step <= step:
+            return earlier  # it was told so before its worker or the driver died
         if ruling[0] is Verdict.GO_ON and self._closing:
             ruling = _CLOSING  # not recorded: it goes on with the search
         return self._decision(number, step, ruling)
@@ -283,9 +304,12 @@ class Driver:
     def _ask_pruner(self, report: Report) -> Ruling:
         if report.number < self._study.comparable_from:
             return GO_ON
-        planned = self._planned_steps(self._study.params[report.number])
+        planned = self._planned(report.number)
         ruling = self._pruner.decide(report.number, report.step, report.metrics["objective"], planned)
         return ruling if report.step < planned else GO_ON  # a trial that is at its end has completed
+
+    def _planned(self, number: int) -> int:
+        return self._planned_steps(self._study.params[number])
 
     # Ending
 
@@ -306,8 +330,12 @@ class Driver:
         if outcome.steps == 0:  # a failed trial does not know how far it came
             outcome = dataclasses.replace(outcome, steps=self._study.last_step.get(number, 0))
         self._record(outcome)
-        self._pruner.ended(number, failed=outcome.state is TrialState.FAILED)
+        self._end_in_pruner(outcome)
         self.broken = self._failures.ended(outcome) or self.broken
+
+    def _end_in_pruner(self, outcome: Outcome) -> None:
+        comparable = outcome.number >= self._study.comparable_from
+        self._pruner.ended(outcome.number, failed=comparable and outcome.state is TrialState.FAILED)
 
     def _end_overdue(self, executor: Executor) -> None:
         """End by force what hangs or takes too long."""

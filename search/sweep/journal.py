@@ -140,6 +140,7 @@ class Journal:
             )
             trials = self._study.get_trials(deepcopy=False)
         self._synced = 0.0
+        self._unsynced = False
         self._study_id = self._study._study_id
         self._ids = [t._trial_id for t in trials]
         self._ended = {t.number for t in trials if t.state.is_finished()}
@@ -177,9 +178,14 @@ class Journal:
         self._events.append(_sealed(event_to_json(event)))
         if isinstance(event, Outcome):
             self.set_state(event)
-        if time.monotonic() - self._synced > _SYNC_SECONDS:
-            self._sync()
+        self._unsynced = True
+        self.sync_if_due()
         return self._events.size
+
+    def sync_if_due(self) -> None:
+        """Make durable what is older than a moment."""
+        if self._unsynced and time.monotonic() - self._synced > _SYNC_SECONDS:
+            self._sync()
 
     def set_state(self, outcome: Outcome) -> None:
         """Tell Optuna's journal how a trial ended, unless it knows."""
@@ -210,6 +216,7 @@ class Journal:
         self._events.sync()
         self._optuna.sync()
         self._synced = time.monotonic()
+        self._unsynced = False
 
 
 def read_events(folder: Path, start: int = 0) -> Iterator[tuple[Event, int]]:

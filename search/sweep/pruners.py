@@ -23,6 +23,9 @@ GO_ON: Ruling = (Verdict.GO_ON, "")
 class Pruner(ABC):
     """Sees every report once, in the order of arrival."""
 
+    remembers = True
+    """Whether what it was told before matters; otherwise it looks at the search anew each time."""
+
     @abstractmethod
     def decide(self, number: int, step: int, value: float, planned: int) -> Ruling:
         """Take in a trial's report and rule on it. `planned` steps are its budget."""
@@ -30,6 +33,10 @@ class Pruner(ABC):
     def promote(self) -> int | None:
         """Return a paused trial that is to go on now, if there is one; it counts as going on from then."""
         return None
+
+    def can_promote(self) -> bool:
+        """Tell whether `promote` would return one."""
+        return False
 
     def promoted(self, number: int) -> None:  # noqa: B027 - most pause nobody
         """Take in that a paused trial went on: the search is replayed."""
@@ -40,6 +47,8 @@ class Pruner(ABC):
 
 class NoPruner(Pruner):
     """Lets every trial run to its end."""
+
+    remembers = False
 
     def decide(self, number: int, step: int, value: float, planned: int) -> Ruling:
         """Let it go on."""
@@ -167,6 +176,10 @@ class Promotion(Pruner):
             self.promoted(number)
         return number
 
+    def can_promote(self) -> bool:
+        """Tell whether a trial may go on."""
+        return self._next() is not None
+
     def promoted(self, number: int) -> None:
         """Mark the trial as gone on from the rung where it stands."""
         rung = self._paused.pop(number, None)
@@ -195,6 +208,8 @@ def _step_of(rung: float, planned: int) -> int:
 
 class OptunaPruner(Pruner):
     """One of Optuna's pruners, asked through the copy of the search in memory."""
+
+    remembers = False
 
     def __init__(self, history: History, pruner: optuna.pruners.BasePruner) -> None:
         history.study.pruner = pruner

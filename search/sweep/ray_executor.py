@@ -1,4 +1,4 @@
-"""Slots on Ray: one warm actor each, data shared through the object store. The only module that imports Ray.
+"""Slots on Ray: one warm actor each, data shared through the object store.
 
 Ray reads its authentication settings when it is imported, so that happens after they are made (`_start_ray`).
 """
@@ -6,6 +6,7 @@ Ray reads its authentication settings when it is imported, so that happens after
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib
 import logging
 import math
@@ -172,6 +173,7 @@ class RayExecutor(Executor):
         """(slot, number of its work; None: the worker is being equipped) by the answer that is awaited."""
         self._failed_starts: Counter[int] = Counter()
         self._alone_since: float | None = None
+        self._came = False
         self._equipment: Any = None
         self._ray = _start_ray(resources)
         available = self._ray.cluster_resources()
@@ -257,6 +259,7 @@ class RayExecutor(Executor):
             return slot, self._lost(number, error)
         if number is None:
             self._failed_starts[slot] = 0
+            self._came = True
             self._free.append(slot)
             return None
         said = event_from_json(heard[len(_WELL) :].decode())
@@ -290,13 +293,15 @@ class RayExecutor(Executor):
             raise UsageError(f"cluster: a worker cannot start ({_last_line(error)})") from error
 
     def _require_workers(self) -> None:
-        """Raise UsageError where for too long nothing has been there but workers that wait for a place."""
-        if self._free or any(number is not None for _, number in self._pending.values()):
+        """Raise UsageError where no worker ever came; later on they may be long in coming back, as nodes are."""
+        if self._came or self._free or any(number is not None for _, number in self._pending.values()):
             self._alone_since = None
             return
         self._alone_since = self._alone_since or time.monotonic()
         if time.monotonic() - self._alone_since > _START_SECONDS:
-            raise UsageError(f"cluster: no worker could be placed within {_START_SECONDS:.0f} s; is the cluster full?")
+            raise UsageError(
+                f"cluster: no worker was ready within {_START_SECONDS:.0f} s; is the cluster full, or the data slow?"
+            )
 
     def _lost(self, number: int, error: Exception) -> Outcome:
         kind, message = FailureKind.LOST_WORKER, "the worker process died"
@@ -325,12 +330,30 @@ def _start_ray(resources: Resources) -> Any:
     import ray
 
     try:
-        ray.init(address=resources.address or "local", **settings)
+        with _groups_of_their_own(ray):
+            ray.init(address=resources.address or "local", **settings)
+    except SystemExit as ended:  # what Ray makes of a SIGTERM meanwhile
+        raise KeyboardInterrupt from ended
     except (ConnectionError, ray.exceptions.RayError, ValueError) as error:
         where = f"cluster.address={resources.address}" if resources.address else "cluster=local"
         raise UsageError(f"{where}: Ray does not start there ({' '.join(str(error).split())[:200]})") from error
 
     return ray
+
+
+@contextlib.contextmanager
+def _groups_of_their_own(ray: Any) -> Iterator[None]:
+    """Start Ray's processes out of reach of a signal to this program's group.
+
+    `timeout` and batch systems send SIGTERM to the whole group; Ray would be gone before anything could be paused.
+    """
+    services = ray._private.services
+    original = services.ConsolePopen
+    services.ConsolePopen = functools.partial(original, process_group=0)
+    try:
+        yield
+    finally:
+        services.ConsolePopen = original
 
 
 def _require_reachable(address: str) -> None:
@@ -354,6 +377,12 @@ def _num_workers(total: Mapping[str, float], resources: Resources, gpus_per_tria
             f"gpus_per_trial={gpus_per_trial:g}; there are {total.get('CPU', 0):g} CPUs and "
             f"{total.get('GPU', 0):g} GPUs"
         )
+    if resources.memory_per_trial is not None:
+        there = total.get("memory", 0) / _GIB
+        if there < resources.memory_per_trial:
+            wanted = f"memory_per_trial={resources.memory_per_trial:g}"
+            raise UsageError(f"cluster: no room for one trial with {wanted}; there are {there:.0f} GiB")
+        fits = min(fits, math.floor(there / resources.memory_per_trial))
     return min(fits, resources.workers or fits)
 
 

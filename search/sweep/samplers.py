@@ -72,7 +72,8 @@ class GridSampler(Sampler):
 
     def __init__(self, space: Space, taken: Sequence[Params], limit: int) -> None:
         """`limit` is the number of trials beyond which nobody will ask. Raises UsageError for a continuous range."""
-        points = (point for point in space.grid() if point not in taken)
+        known = {frozenset(params.items()) for params in taken}
+        points = (point for point in space.grid() if frozenset(point.items()) not in known)
         self._points = deque(islice(points, max(0, limit - len(taken))))
         self.size = len(taken) + len(self._points)
 

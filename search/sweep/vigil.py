@@ -10,6 +10,7 @@ from search.records import FailureKind
 from search.sweep.failures import FailurePolicy
 
 _LOOK_SECONDS = 1.0
+_NOT_LOOKING = 60.0
 
 
 @dataclass
@@ -33,9 +34,9 @@ class Vigil:
         return len(self._running)
 
     def began(self, slot: int, number: int, *, reports: bool = True) -> None:
-        """Take in that work was handed to a slot; what makes no reports is not suspected of hanging."""
-        now = self._stopwatch()
-        self._running[slot] = _Running(number, now, now if reports else math.inf)
+        """Take in that work was handed to a slot; what makes no reports may take as long as it likes."""
+        now = self._stopwatch() if reports else math.inf
+        self._running[slot] = _Running(number, now, now)
 
     def heard(self, slot: int) -> None:
         """Take in a sign of life."""
@@ -50,8 +51,12 @@ class Vigil:
         now = self._stopwatch()
         if now - self._looked < _LOOK_SECONDS:
             return
-        self._looked = now
         hang, timeout = self._policy.hang_seconds, self._policy.timeout_seconds
+        gap, self._looked = now - self._looked, now
+        if hang is not None and gap > max(_NOT_LOOKING, hang / 2):
+            for running in self._running.values():  # nobody listened: the driver was stopped, not they
+                running.began += gap
+                running.heard += gap
         for slot, running in list(self._running.items()):
             seconds = now - running.began
             if hang is not None and now - running.heard > hang:

@@ -99,7 +99,6 @@ class MlflowTracker:
                 projection = self._open()
                 self._parent = projection.parent
                 self._opened.set()
-                self._failing_since = None
                 return self._follow_log(projection, stored)
             except LostRunError:
                 forget(self._folder)  # told again from the start, into what is there and new runs
@@ -133,6 +132,7 @@ class MlflowTracker:
                 self._apply(projection, [event for event, _ in batch])
                 state = replace(state, position=batch[-1][1])
                 note(self._folder, state)
+                self._failing_since = None  # not before: a store may open and take nothing
             if self._summary is not None and (digest := summary_digest(self._summary)) != state.told:
                 projection.summarize(self._summary)
                 state = replace(state, told=digest)

@@ -142,7 +142,7 @@ def test_a_users_own_model_from_the_working_folder(tmp_path: Path) -> None:
 
 
 def test_a_users_model_that_always_fails_is_told_in_one_line(tmp_path: Path) -> None:
-    printed = search(tmp_path, *bring_own_model(tmp_path, "raise ValueError('too bad')"), code=2)
+    printed = search(tmp_path, *bring_own_model(tmp_path, "raise ValueError('too bad')"), code=4)
     last = printed.splitlines()[-1]
     study = tmp_path / "outputs" / "digits"
     first = min(e["number"] for e in events(study, "outcome"))

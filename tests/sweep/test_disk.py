@@ -2,8 +2,9 @@ from pathlib import Path
 
 import pytest
 
+from search.files import unfinished
 from search.layout import CHECKPOINT, CONFIG, LOG, SPLITS, WEIGHTS, predictions_of
-from search.records import Event, Outcome, Paused, Started, TrialState
+from search.records import Decision, Event, Outcome, Paused, Started, TrialState, Verdict
 from search.sweep.disk import Disk
 from search.sweep.journal import Journal, trial_folder
 from search.sweep.study import Progress, Study
@@ -36,13 +37,21 @@ def paused(number: int, value: float) -> Paused:
     return Paused(number=number, step=1, so_far=ended(number, value, TrialState.PRUNED), time=0.0)
 
 
+def rests(number: int, value: float) -> tuple[Event, Event]:
+    """Return what the driver records of a trial that the pruner pauses."""
+    told = Decision(number=number, step=1, verdict=Verdict.PAUSE, reason="rung", time=0.0)
+    return told, paused(number, value)
+
+
 def disk(folder: Path, keep: int = 2, checkpoints: int = 100, maximize: bool = True) -> Disk:
-    return Disk(folder, keep=keep, checkpoint_bytes=checkpoints * SIZE, maximize=maximize)
+    """Room for as many resting trials as `checkpoints`."""
+    files = len(OF_THE_BEST | {CHECKPOINT})
+    return Disk(folder, keep=keep, checkpoint_bytes=checkpoints * files * SIZE, maximize=maximize)
 
 
 def tell(disk: Disk, folder: Path, *events: Event) -> None:
     for event in events:
-        if not isinstance(event, Started):
+        if isinstance(event, Paused | Outcome):
             fill(folder, event.number)
         disk(event, 0, Progress())
 
@@ -70,34 +79,59 @@ def test_a_failed_trial_keeps_nothing(tmp_path: Path) -> None:
 
 def test_the_worst_paused_trials_lose_their_checkpoints_first(tmp_path: Path) -> None:
     watching = disk(tmp_path, checkpoints=2)
+    tell(watching, tmp_path, *rests(0, 0.5), *rests(1, 0.1))
+    assert left(tmp_path, CHECKPOINT) == [0, 1]
+    tell(watching, tmp_path, *rests(2, 0.9))
+    assert left(tmp_path, CHECKPOINT) == [0, 2]
+    tell(watching, tmp_path, *rests(3, 0.2))
+    assert left(tmp_path, CHECKPOINT) == [0, 2], "also where it is the newest"
+    for name in OF_THE_BEST:
+        assert left(tmp_path, name) == [0, 2], "all that they left counts and goes"
+
+
+def test_an_interrupted_trial_keeps_its_checkpoint_whatever_it_costs(tmp_path: Path) -> None:
+    watching = disk(tmp_path, checkpoints=0)
     tell(watching, tmp_path, paused(0, 0.5), paused(1, 0.1))
     assert left(tmp_path, CHECKPOINT) == [0, 1]
-    tell(watching, tmp_path, paused(2, 0.9))
-    assert left(tmp_path, CHECKPOINT) == [0, 2]
-    tell(watching, tmp_path, paused(3, 0.2))
-    assert left(tmp_path, CHECKPOINT) == [0, 2], "also where it is the newest"
-    assert left(tmp_path, WEIGHTS) == [0, 1, 2, 3], "a paused trial may yet be one of the best"
+    tell(watching, tmp_path, Started(number=0, params={}, seed=0, time=0.0), *rests(0, 0.6))
+    assert left(tmp_path, CHECKPOINT) == [1]
+
+
+def test_what_a_worker_that_died_in_writing_left_goes_too(tmp_path: Path) -> None:
+    fill(tmp_path, 0)
+    half = unfinished(trial_folder(tmp_path, 0) / CHECKPOINT)
+    half.write_bytes(b"x")
+    tell(disk(tmp_path), tmp_path, ended(0, None, TrialState.FAILED))
+    assert not half.exists()
+
+
+def test_a_trial_whose_weights_were_taken_while_it_rested_is_none_of_the_best(tmp_path: Path) -> None:
+    watching = disk(tmp_path, keep=1, checkpoints=0)
+    tell(watching, tmp_path, ended(1, 0.2), *rests(0, 0.9))
+    watching(ended(0, 0.9, TrialState.PRUNED), 0, Progress())
+    assert left(tmp_path, WEIGHTS) == [1]
 
 
 def test_a_paused_trial_that_goes_on_or_ends_makes_room(tmp_path: Path) -> None:
     watching = disk(tmp_path, checkpoints=2)
-    tell(watching, tmp_path, paused(0, 0.1), paused(1, 0.2))
-    tell(watching, tmp_path, Started(number=0, params={}, seed=0, time=0.0), paused(2, 0.9))
+    tell(watching, tmp_path, *rests(0, 0.1), *rests(1, 0.2))
+    tell(watching, tmp_path, Started(number=0, params={}, seed=0, time=0.0), *rests(2, 0.9))
     assert left(tmp_path, CHECKPOINT) == [0, 1, 2], "a running trial's is not counted"
-    tell(watching, tmp_path, ended(1, 0.2), paused(3, 0.1))
+    tell(watching, tmp_path, ended(1, 0.2), *rests(3, 0.1))
     assert left(tmp_path, CHECKPOINT) == [0, 2, 3]
 
 
 def test_a_trial_that_pauses_again_counts_once(tmp_path: Path) -> None:
     watching = disk(tmp_path, checkpoints=2)
-    tell(watching, tmp_path, paused(0, 0.1), paused(0, 0.2), paused(0, 0.3), paused(1, 0.5))
+    tell(watching, tmp_path, *rests(0, 0.1), *rests(0, 0.2), *rests(0, 0.3), *rests(1, 0.5))
     assert left(tmp_path, CHECKPOINT) == [0, 1]
 
 
 def test_a_paused_trial_without_a_checkpoint_costs_nothing(tmp_path: Path) -> None:
     watching = disk(tmp_path, checkpoints=0)
-    watching(paused(0, 0.5), 0, Progress())
-    tell(watching, tmp_path, paused(1, 0.5))
+    for event in rests(0, 0.5):
+        watching(event, 0, Progress())
+    tell(watching, tmp_path, *rests(1, 0.5))
     assert left(tmp_path, CHECKPOINT) == []
 
 
@@ -116,8 +150,8 @@ def restored(folder: Path, *events: Event, keep: int = 2, checkpoints: int = 100
 
 
 def test_what_a_killed_driver_did_not_clear_away_the_next_one_does(tmp_path: Path) -> None:
-    restored(tmp_path, ended(0, 0.9), ended(1, 0.1), paused(2, 0.5), paused(3, 0.7), keep=1, checkpoints=1)
-    assert left(tmp_path, WEIGHTS) == [0, 2, 3]
+    restored(tmp_path, ended(0, 0.9), ended(1, 0.1), *rests(2, 0.5), *rests(3, 0.7), keep=1, checkpoints=1)
+    assert left(tmp_path, WEIGHTS) == [0, 3]
     assert left(tmp_path, CHECKPOINT) == [3]
 
 
