@@ -77,6 +77,19 @@ class Abandoned(BaseException):
     """Unwinds work whose conversation was ended."""
 
 
+def carried_out(run: Run, work: Work, report: Callable[[Report], Decision]) -> Paused | Outcome:
+    """Return the last word of the work, whatever it does to end without one."""
+    try:
+        return run(work, report)
+    except Abandoned:
+        raise
+    except BaseException as error:  # noqa: BLE001 - sys.exit in user code, a full disk: the driver must hear of it
+        message = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        trace = "".join(traceback.format_exception(error))
+        kind = FailureKind.DISK_FULL if no_room(error) else FailureKind.EXCEPTION
+        return failed(work.number, kind, message, time=time.time(), traceback=trace)
+
+
 class Conversation:
     """Work in a thread of its own that stops at each report; what it says goes into `heard`."""
 
@@ -103,16 +116,9 @@ class Conversation:
 
     def _talk(self) -> None:
         try:
-            last: Said = self._run(self._work, self._report)
+            self._heard(carried_out(self._run, self._work, self._report))
         except Abandoned:
             return
-        except BaseException as error:  # noqa: BLE001 - sys.exit in user code, a full disk: the driver must hear of it
-            message = f"{type(error).__name__}: {' '.join(str(error).split())}"
-            trace = "".join(traceback.format_exception(error))
-            number = self._work.number
-            kind = FailureKind.DISK_FULL if no_room(error) else FailureKind.EXCEPTION
-            last = failed(number, kind, message, time=time.time(), traceback=trace)
-        self._heard(last)
 
 
 class InProcessExecutor(Executor):

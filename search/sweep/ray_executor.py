@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import importlib
+import itertools
 import logging
 import math
 import os
@@ -18,6 +19,7 @@ import sys
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,7 +39,8 @@ from search.records import (
     event_to_json,
     failed,
 )
-from search.sweep.executor import Conversation, Executor, Happening, Run, Said
+from search.sweep.executor import Conversation, Executor, Happening, Run, Said, carried_out
+from search.sweep.line import Exchange, Line, call
 
 _START_SECONDS = 120.0
 _STARTS = 3
@@ -92,19 +95,24 @@ class _Worker:
         self._recycle_trials, self._recycle_growth = recycle_trials, recycle_growth
         self._said: queue.SimpleQueue[Said] = queue.SimpleQueue()
         self._conversation: Conversation | None = None
+        self._line: Line | None = None
         self._done = 0
         self._first_memory = 0
 
-    def ready(self) -> None:
-        """Answer once the worker is equipped."""
+    def ready(self, address: str | None, caller: str) -> None:
+        """Answer once the worker is equipped; opens a line to the driver at `address` if it is on this machine."""
+        self._line = None if address is None else call(address, caller)
 
     def start(self, work: Work) -> bytes:
-        """Begin the work; return the first thing that it says, behind whether the worker should be replaced then.
+        """Begin the work; return what comes through Ray next, behind whether the worker should be replaced then.
 
-        As bytes, because Ray takes a tenth of a millisecond to pickle a record.
+        That is the work's last word where there is a line, else the first thing that it says. As bytes, because Ray
+        takes a tenth of a millisecond to pickle a record.
         """
+        if self._line is not None:
+            return self._packed(carried_out(self._with_log, work, self._line.ask))
         self._conversation = Conversation(self._with_log, work, self._said.put)
-        return self._next()
+        return self._packed(self._said.get())
 
     def resume(self, decision: bytes) -> bytes:
         """Answer a report; return as `start` does."""
@@ -112,10 +120,9 @@ class _Worker:
         assert self._conversation is not None
         assert isinstance(answer, Decision)
         self._conversation.answer(answer)
-        return self._next()
+        return self._packed(self._said.get())
 
-    def _next(self) -> bytes:
-        said = self._said.get()
+    def _packed(self, said: Said) -> bytes:
         worn = not isinstance(said, Report) and self._worn()
         return (_WORN if worn else _WELL) + event_to_json(said).encode()
 
@@ -161,16 +168,24 @@ def _output_to(path: Path) -> Iterator[None]:
 class RayExecutor(Executor):
     """A warm pool: worker processes start once and do piece after piece of work."""
 
-    def __init__(self, make_run: str, resources: Resources) -> None:
+    def __init__(self, make_run: str, resources: Resources, *, lines: bool = True) -> None:
         """Start Ray, or attach to `resources.address`; raise UsageError where the address does not answer.
 
-        `make_run` names what makes a `Run` of the equipment, as `module:name`: only workers import it.
+        `make_run` names what makes a `Run` of the equipment, as `module:name`: only workers import it. Without `lines`
+        every worker is treated as one on another machine.
         """
         self._make_run, self._resources = make_run, resources
         self._actors: dict[int, Any] = {}
         self._free: deque[int] = deque()
-        self._pending: dict[Any, tuple[int, int | None]] = {}
+        self._pending: dict[Future[Any], tuple[int, int | None]] = {}
         """(slot, number of its work; None: the worker is being equipped) by the answer that is awaited."""
+        self._answered: deque[Future[Any]] = deque()
+        self._callers: dict[int, str] = {}
+        self._slots: dict[str, int] = {}
+        self._hired = itertools.count()
+        self._lines = lines
+        self._on_lines: set[str] = set()
+        self._exchange = Exchange()
         self._failed_starts: Counter[int] = Counter()
         self._alone_since: float | None = None
         self._came = False
@@ -217,12 +232,15 @@ class RayExecutor(Executor):
     def start(self, work: Work) -> int:
         """Send the work to an idle worker."""
         slot = self._free.popleft()
-        self._pending[self._actors[slot].start.remote(work)] = (slot, work.number)
+        self._await(self._actors[slot].start.remote(work), slot, work.number)
         return slot
 
     def resume(self, slot: int, decision: Decision) -> None:
         """Send the decision to the slot's worker."""
-        self._pending[self._actors[slot].resume.remote(event_to_json(decision).encode())] = (slot, decision.number)
+        if self._callers[slot] in self._on_lines:
+            self._exchange.answer(self._callers[slot], decision)
+        else:
+            self._await(self._actors[slot].resume.remote(event_to_json(decision).encode()), slot, decision.number)
 
     def cancel(self, slot: int) -> None:
         """Kill the worker and hire another."""
@@ -238,19 +256,36 @@ class RayExecutor(Executor):
         if not self._pending:
             time.sleep(min(timeout, 0.05))
             return []
-        ready, _ = self._ray.wait(list(self._pending), num_returns=1, timeout=timeout)
-        heard = (self._hear(answer, *self._pending.pop(answer)) for answer in ready)
-        return [happening for happening in heard if happening is not None]
+        reports = self._exchange.wait(timeout)
+        happened: list[Happening] = [(self._slots[caller], said) for caller, said in reports if caller in self._slots]
+        while self._answered:
+            answer = self._answered.popleft()
+            about = self._pending.pop(answer, None)  # None: it was cancelled
+            if about is not None and (happening := self._hear(answer, *about)) is not None:
+                happened.append(happening)
+        return happened
 
     def close(self) -> None:
         """End the workers, and Ray with them where it is ours."""
+        self._exchange.close()
         for actor in self._actors.values():
             self._ray.kill(actor)
         self._ray.shutdown()
 
-    def _hear(self, answer: Any, slot: int, number: int | None) -> Happening | None:
+    def _await(self, answer: Any, slot: int, number: int | None) -> None:
+        """Hear of an answer through the exchange, which wakes the driver."""
+
+        def answered(future: Future[Any]) -> None:
+            self._answered.append(future)
+            self._exchange.wake()
+
+        future: Future[Any] = answer.future()
+        self._pending[future] = (slot, number)
+        future.add_done_callback(answered)
+
+    def _hear(self, answer: Future[Any], slot: int, number: int | None) -> Happening | None:
         try:
-            heard = self._ray.get(answer)
+            heard = answer.result()
         except self._ray.exceptions.RayError as error:
             if number is None:
                 self._start_failed(slot, error)
@@ -260,6 +295,8 @@ class RayExecutor(Executor):
         if number is None:
             self._failed_starts[slot] = 0
             self._came = True
+            if self._exchange.has(self._callers[slot]):
+                self._on_lines.add(self._callers[slot])
             self._free.append(slot)
             return None
         said = event_from_json(heard[len(_WELL) :].decode())
@@ -273,11 +310,16 @@ class RayExecutor(Executor):
     def _hire(self, slot: int) -> None:
         limits = (self._resources.recycle_trials, self._resources.recycle_growth)
         actor = self._actor_class.remote(self._make_run, self._equipment, list(sys.path), *limits)
-        self._actors[slot] = actor
-        self._pending[actor.ready.remote()] = (slot, None)
+        caller = f"{slot}-{next(self._hired)}"
+        self._actors[slot], self._callers[slot], self._slots[caller] = actor, caller, slot
+        self._await(actor.ready.remote(self._exchange.address if self._lines else None, caller), slot, None)
 
     def _replace(self, slot: int) -> None:
         self._ray.kill(self._actors[slot])  # it may live and go on writing
+        caller = self._callers[slot]
+        self._exchange.hang_up(caller)
+        self._on_lines.discard(caller)
+        del self._slots[caller]
         self._hire(slot)
 
     def _start_failed(self, slot: int, error: Exception) -> None:

@@ -82,10 +82,10 @@ class TestInProcessExecutor(ExecutorConformance):
             yield executor
 
 
-@pytest.fixture(scope="module")
-def on_ray() -> Iterator[Executor]:
+@pytest.fixture(scope="module", params=[True, False], ids=["on lines", "through Ray"])
+def on_ray(request: pytest.FixtureRequest) -> Iterator[Executor]:
     resources = Resources(address=None, cpus=2, gpus=0, workers=None, cpus_per_trial=1, gpus_per_trial=0)
-    with RayExecutor("tests.kits.doubles:scripted", resources) as executor:
+    with RayExecutor("tests.kits.doubles:scripted", resources, lines=request.param) as executor:
         executor.equip(None)
         yield executor
 
