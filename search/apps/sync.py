@@ -11,6 +11,7 @@ from rich.console import Console
 from search.apps.session import Session
 from search.apps.squeeze import summary_of
 from search.errors import UsageError
+from search.post.package import is_registered
 from search.post.results import Results
 from search.records import Event
 from search.sweep.journal import Journal
@@ -56,7 +57,7 @@ def sync(session: Session, journal: Journal) -> int:
     left, after = rebuilt.after.differences, rebuilt.after
     mended = max(0, len(rebuilt.before.differences) - len(left))
     stands = f"MLflow has {len(after.runs)} trials, {after.points} points"
-    if results is not None and results.model is not None and not _is_registered(uri, results.model):
+    if results is not None and results.model is not None and not is_registered(uri, results.model):
         dataclasses.replace(results, model=None).save(session.folder)
         console.print("the champion is not registered there: the next search registers it", highlight=False)
     if not left:
@@ -67,19 +68,6 @@ def sync(session: Session, journal: Journal) -> int:
     _list(console, left)
     console.print(f"{stands}: {_counted(len(left))} left", style="red", highlight=False)
     return DIFFERS
-
-
-def _is_registered(uri: str, model: str) -> bool:
-    """Tell whether a registry has a model, by its address `models:/name@alias`."""
-    from mlflow import MlflowClient
-    from mlflow.exceptions import MlflowException
-
-    name, _, alias = model.removeprefix("models:/").partition("@")
-    try:
-        MlflowClient(tracking_uri=uri, registry_uri=uri).get_model_version_by_alias(name, alias)
-    except MlflowException:
-        return False
-    return True
 
 
 def _counted(number: int) -> str:

@@ -141,6 +141,19 @@ def log_champion(exported: Exported, uri: str, run_id: str, name: str, members: 
     return f"models:/{name}@{ALIAS}"
 
 
+def is_registered(uri: str, model: str) -> bool:
+    """Tell whether a registry has a model, by its address `models:/name@alias`."""
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+
+    name, _, alias = model.removeprefix("models:/").partition("@")
+    try:
+        MlflowClient(tracking_uri=uri, registry_uri=uri).get_model_version_by_alias(name, alias)
+    except MlflowException:
+        return False
+    return True
+
+
 def _signature(exported: Exported) -> Any:
     """Return what the model takes: an array of the data's own type, or a table's columns with any numbers in them."""
     from mlflow.models import ModelSignature, infer_signature
