@@ -6,6 +6,7 @@ import resource
 import sys
 from pathlib import Path
 
+GIB = 2**30
 _STATUS = Path("/proc/self/status")
 _CLEAR = Path("/proc/self/clear_refs")
 _RESET_PEAK = "5"

@@ -15,6 +15,7 @@ from search.apps.report import report
 from search.apps.session import Session
 from search.errors import GaveUpError, NoRoomError, UsageError
 from search.layout import LOG
+from search.memory import GIB
 from search.records import TrialState
 from search.report.progress import ProgressDisplay, SteadyConsole
 from search.sweep import pruners, samplers
@@ -153,7 +154,7 @@ def _run_trials(session: Session, study: Study, driver: Driver) -> None:
     disk = Disk(
         session.folder,
         keep=session.cfg.squeeze.keep,
-        checkpoint_bytes=session.cfg.budget.checkpoints * 2**30,
+        checkpoint_bytes=session.cfg.budget.checkpoints * GIB,
         maximize=study.maximize,
     )
     disk.restore(study)

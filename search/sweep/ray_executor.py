@@ -7,46 +7,38 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import importlib
 import itertools
 import logging
 import math
 import os
-import queue
 import secrets
 import socket
 import sys
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from search.errors import UsageError
-from search.layout import LOG
-from search.memory import resident_memory
+from search.memory import GIB
 from search.records import (
     Decision,
     FailureKind,
     Outcome,
-    Paused,
     Report,
-    TrialSpec,
     Work,
-    event_from_json,
     event_to_json,
     failed,
 )
-from search.sweep.executor import Conversation, Executor, Happening, Run, Said, carried_out
-from search.sweep.line import Exchange, Line, call
+from search.sweep.executor import Executor, Happening
+from search.sweep.line import Exchange
+from search.sweep.worker import Worker, unpacked
 
 _START_SECONDS = 120.0
 _STARTS = 3
 """How often a slot's worker may die before it is equipped."""
-_GIB = 2**30
-_WELL, _WORN = b"+", b"-"
 _NOTICE_DEATHS = {
     "RAY_health_check_initial_delay_ms": "1000",
     "RAY_health_check_period_ms": "1000",
@@ -76,93 +68,6 @@ class Resources:
     memory_per_trial: float | None = None
     recycle_trials: int | None = None
     recycle_growth: float | None = None
-
-
-class _Worker:
-    """Lives in a process of its own and does one piece of work at a time."""
-
-    def __init__(
-        self,
-        make_run: str,
-        equipment: Any,
-        path: list[str],
-        recycle_trials: int | None,
-        recycle_growth: float | None,
-    ) -> None:
-        sys.path[:0] = [entry for entry in path if entry not in sys.path]
-        module, _, name = make_run.partition(":")
-        self._run: Run = getattr(importlib.import_module(module), name)(equipment)
-        self._recycle_trials, self._recycle_growth = recycle_trials, recycle_growth
-        self._said: queue.SimpleQueue[Said] = queue.SimpleQueue()
-        self._conversation: Conversation | None = None
-        self._line: Line | None = None
-        self._done = 0
-        self._first_memory = 0
-
-    def ready(self, address: str | None, caller: str) -> None:
-        """Answer once the worker is equipped; opens a line to the driver at `address` if it is on this machine."""
-        self._line = None if address is None else call(address, caller)
-
-    def start(self, work: Work) -> bytes:
-        """Begin the work; return what comes through Ray next, behind whether the worker should be replaced then.
-
-        That is the work's last word where there is a line, else the first thing that it says. As bytes, because Ray
-        takes a tenth of a millisecond to pickle a record.
-        """
-        if self._line is not None:
-            return self._packed(carried_out(self._with_log, work, self._line.ask))
-        self._conversation = Conversation(self._with_log, work, self._said.put)
-        return self._packed(self._said.get())
-
-    def resume(self, decision: bytes) -> bytes:
-        """Answer a report; return as `start` does."""
-        answer = event_from_json(decision.decode())
-        assert self._conversation is not None
-        assert isinstance(answer, Decision)
-        self._conversation.answer(answer)
-        return self._packed(self._said.get())
-
-    def _packed(self, said: Said) -> bytes:
-        worn = not isinstance(said, Report) and self._worn()
-        return (_WORN if worn else _WELL) + event_to_json(said).encode()
-
-    def _worn(self) -> bool:
-        """Count a finished piece of work; tell whether the process did enough of them or holds on to memory."""
-        self._done += 1
-        if self._done == self._recycle_trials:
-            return True
-        if self._recycle_growth is None:
-            return False
-        memory = resident_memory()
-        self._first_memory = self._first_memory or memory
-        return memory - self._first_memory > self._recycle_growth * _GIB
-
-    def _with_log(self, work: Work, report: Callable[[Report], Decision]) -> Paused | Outcome:
-        if not isinstance(work, TrialSpec):
-            return self._run(work, report)
-        with _output_to(Path(work.directory) / LOG):
-            last = self._run(work, report)
-            if isinstance(last, Outcome) and last.failure is not None:
-                print(last.failure.traceback, file=sys.stderr)
-        return last
-
-
-@contextlib.contextmanager
-def _output_to(path: Path) -> Iterator[None]:
-    """Send what the process prints, C libraries included, to a file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    saved = [os.dup(1), os.dup(2)]
-    with path.open("ab", buffering=0) as file:
-        try:
-            os.dup2(file.fileno(), 1)
-            os.dup2(file.fileno(), 2)
-            yield
-        finally:
-            for stream, original in zip((sys.stdout, sys.stderr), saved, strict=True):
-                with contextlib.suppress(OSError):  # a full disk
-                    stream.flush()
-                os.dup2(original, 1 if stream is sys.stdout else 2)
-                os.close(original)
 
 
 class RayExecutor(Executor):
@@ -200,11 +105,11 @@ class RayExecutor(Executor):
         hidden = {} if gpus or not available.get("GPU") else {"env_vars": {"CUDA_VISIBLE_DEVICES": ""}}
         memory = resources.memory_per_trial
         self._actor_class = self._ray.remote(max_restarts=0, max_task_retries=0, enable_task_events=False)(
-            _Worker
+            Worker
         ).options(
             num_cpus=resources.cpus_per_trial,
             num_gpus=gpus,
-            memory=None if memory is None else int(memory * _GIB),
+            memory=None if memory is None else int(memory * GIB),
             runtime_env=hidden,
         )
 
@@ -299,9 +204,8 @@ class RayExecutor(Executor):
                 self._on_lines.add(self._callers[slot])
             self._free.append(slot)
             return None
-        said = event_from_json(heard[len(_WELL) :].decode())
-        assert isinstance(said, Report | Paused | Outcome)
-        if heard.startswith(_WORN):
+        said, worn = unpacked(heard)
+        if worn:
             self._replace(slot)
         elif not isinstance(said, Report):
             self._free.append(slot)
@@ -420,7 +324,7 @@ def _num_workers(total: Mapping[str, float], resources: Resources, gpus_per_tria
             f"{total.get('GPU', 0):g} GPUs"
         )
     if resources.memory_per_trial is not None:
-        there = total.get("memory", 0) / _GIB
+        there = total.get("memory", 0) / GIB
         if there < resources.memory_per_trial:
             wanted = f"memory_per_trial={resources.memory_per_trial:g}"
             raise UsageError(f"cluster: no room for one trial with {wanted}; there are {there:.0f} GiB")

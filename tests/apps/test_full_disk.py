@@ -62,7 +62,7 @@ def limit_driver(driver: psutil.Process) -> None:
 
 
 def limit_workers(driver: psutil.Process) -> None:
-    workers = [p for p in driver.children(recursive=True) if "_Worker" in " ".join(p.cmdline())]
+    workers = [p for p in driver.children(recursive=True) if "ray::Worker" in " ".join(p.cmdline())]
     assert workers
     for worker in workers:
         resource.prlimit(worker.pid, resource.RLIMIT_FSIZE, (2000, resource.RLIM_INFINITY))

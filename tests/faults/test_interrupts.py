@@ -36,7 +36,7 @@ def test_the_first_signal_pauses_what_runs_and_leaves(program: Program, study: P
     program.start()
     assert program.process is not None
     until(lambda: reports(study) >= 6, "reports")
-    workers = program.parts("ray::_Worker")
+    workers = program.parts("ray::Worker")
     began = time.monotonic()
     program.process.send_signal(signal.SIGTERM)
     assert program.wait() == 75

@@ -18,7 +18,7 @@ TRIALS = 10
 EPOCHS = 24
 BETWEEN_CHECKPOINTS = 4
 WORKERS = 2
-VICTIMS = ("driver", "ray::_Worker", "raylet", "server")
+VICTIMS = ("driver", "ray::Worker", "raylet", "server")
 
 # Prints a line an epoch, which stays in the trial's log whatever happens to the worker.
 MODEL = """
