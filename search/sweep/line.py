@@ -6,13 +6,13 @@ through Ray, which knows when a worker dies; so do the reports of workers on oth
 
 from __future__ import annotations
 
-import os
 import selectors
 import shutil
 import socket
 import tempfile
 
 from search.records import Decision, Report, event_from_json, event_to_json
+from search.sweep.executor import Abandoned
 
 _READ = 65536
 _GREETING_SECONDS = 5.0
@@ -26,17 +26,22 @@ class Line:
         self._answers = connection.makefile("rb")
 
     def ask(self, report: Report) -> Decision:
-        """Send a report and wait for its answer; the process ends where nobody is there to give one."""
+        """Send a report and wait for its answer; raise Abandoned where nobody is there to give one."""
         try:
             self._connection.sendall(event_to_json(report).encode() + b"\n")
             answer = self._answers.readline()
         except OSError:
             answer = b""
         if not answer.endswith(b"\n"):
-            os._exit(0)  # no worker survives its driver
+            raise Abandoned
         decision = event_from_json(answer.decode())
         assert isinstance(decision, Decision)
         return decision
+
+    def close(self) -> None:
+        """Hang up."""
+        self._answers.close()
+        self._connection.close()
 
 
 def call(address: str, caller: str) -> Line | None:
@@ -56,9 +61,13 @@ class Exchange:
 
     def __init__(self) -> None:
         self._folder = tempfile.mkdtemp(prefix="search-")  # which is this user's alone
-        self.address = f"{self._folder}/line"
         self._listener = socket.socket(socket.AF_UNIX)
-        self._listener.bind(self.address)
+        self.address: str | None = f"{self._folder}/line"
+        try:
+            self._listener.bind(self.address)
+        except OSError:  # TMPDIR is too long a name for a socket: everything goes through Ray
+            self.address = None
+            self._listener.bind("")
         self._listener.listen(128)
         self._listener.setblocking(False)
         self._woken, self._waker = socket.socketpair()

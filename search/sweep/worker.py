@@ -23,7 +23,7 @@ from search.records import (
     event_from_json,
     event_to_json,
 )
-from search.sweep.executor import Conversation, Run, Said, carried_out
+from search.sweep.executor import Abandoned, Conversation, Run, Said, carried_out
 from search.sweep.line import Line, call
 
 _WELL, _WORN = b"+", b"-"
@@ -68,7 +68,10 @@ class Worker:
         takes a tenth of a millisecond to pickle a record.
         """
         if self._line is not None:
-            return self._packed(carried_out(self._with_log, work, self._line.ask))
+            try:
+                return self._packed(carried_out(self._with_log, work, self._line.ask))
+            except Abandoned:
+                os._exit(0)  # no worker survives its driver
         self._conversation = Conversation(self._with_log, work, self._said.put)
         return self._packed(self._said.get())
 
