@@ -90,12 +90,12 @@ class RayExecutor(Executor):
         self._hired = itertools.count()
         self._lines = lines
         self._on_lines: set[str] = set()
-        self._exchange = Exchange()
         self._failed_starts: Counter[int] = Counter()
         self._alone_since: float | None = None
         self._came = False
         self._equipment: Any = None
         self._ray = _start_ray(resources)
+        self._exchange = Exchange()
         available = self._ray.cluster_resources()
         gpus = resources.gpus_per_trial
         gpus = gpus if gpus is not None else float(available.get("GPU", 0) >= 1)
@@ -162,13 +162,14 @@ class RayExecutor(Executor):
             time.sleep(min(timeout, 0.05))
             return []
         reports = self._exchange.wait(timeout)
-        happened: list[Happening] = [(self._slots[caller], said) for caller, said in reports if caller in self._slots]
+        last_words: list[Happening] = []
         while self._answered:
             answer = self._answered.popleft()
             about = self._pending.pop(answer, None)  # None: it was cancelled
             if about is not None and (happening := self._hear(answer, *about)) is not None:
-                happened.append(happening)
-        return happened
+                last_words.append(happening)
+        # Who was replaced just now has nobody left to take the answer to a report.
+        return [(self._slots[caller], said) for caller, said in reports if caller in self._slots] + last_words
 
     def close(self) -> None:
         """End the workers, and Ray with them where it is ours."""

@@ -1,11 +1,12 @@
 import math
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from search.records import FailureKind, Outcome, Report, Work
-from search.sweep.executor import Executor, InProcessExecutor
+from search.sweep.executor import Executor, InProcessExecutor, Said
 from search.sweep.ray_executor import RayExecutor, Resources
 from search.sweep.simulated import SimulatedExecutor, VirtualClock, WorkerLostError
 from tests.kits.doubles import Playing, run, script, spec
@@ -111,3 +112,20 @@ class TestRayExecutor(ExecutorConformance):
         assert (lost.number, lost.failure.kind) == (3, FailureKind.LOST_WORKER)
         wait_for_room(executor)
         assert isinstance(drain(executor, executor.start(spec(4, [0.1], str(tmp_path))))[-1], Outcome)
+
+    def test_a_worker_that_dies_right_behind_its_report_is_lost_once(self, executor: Executor, tmp_path: Path) -> None:
+        slot = executor.start(spec(3, [0.1, 0.2], str(tmp_path), end="die behind a report"))
+        time.sleep(1.0)  # both are there when they are asked for
+        said: list[Said] = []
+        while not said or isinstance(said[-1], Report):
+            for where, each in executor.wait(1.0):
+                assert where == slot
+                said.append(each)
+                if isinstance(each, Report):
+                    executor.resume(where, answer(each))
+        assert isinstance(said[-1], Outcome)
+        assert said[-1].failure is not None
+        assert said[-1].failure.kind is FailureKind.LOST_WORKER
+        wait_for_room(executor)
+        assert isinstance(drain(executor, executor.start(spec(4, [0.1], str(tmp_path))))[-1], Outcome)
+        assert executor.wait(0.3) == []
