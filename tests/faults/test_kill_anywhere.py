@@ -130,11 +130,27 @@ def test_killed_anywhere_every_trial_ends_once_and_as_if_undisturbed(
     alone, undisturbed_seconds = undisturbed
     assert Counter(e["number"] for e in events(study, "outcome")) == Counter(range(TRIALS)), "each ends once"
     assert weights(study) == weights(alone), "bit for bit what an undisturbed search gives"
+    assert figures(study) == figures(alone)
     assert differences(study, store, "digits") == [], "MLflow equals the study"
     harmful = sum(kills.values()) - kills["server"]
     assert epochs_trained(study) <= TRIALS * EPOCHS + harmful * WORKERS * BETWEEN_CHECKPOINTS
     repeated = (epochs_trained(study) / (TRIALS * EPOCHS) - 1) * undisturbed_seconds
     assert took <= undisturbed_seconds + repeated + 15 * sum(kills.values())
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_one_worker_gives_what_two_give(tmp_path: Path, undisturbed: tuple[Path, float]) -> None:
+    alone = program(tmp_path, "tracking=none", "cluster.workers=1")
+    alone.start()
+    assert alone.wait() == 0, alone.printed()
+    study = tmp_path / "outputs" / "digits"
+    assert weights(study) == weights(undisturbed[0]), "bit for bit"
+    assert figures(study) == figures(undisturbed[0])
+
+
+def figures(study: Path) -> dict[int, object]:
+    return {e["number"]: (e["state"], e["value"], e["metrics"]) for e in events(study, "outcome")}
 
 
 def _reports(study: Path) -> int:
