@@ -308,6 +308,9 @@ _GROUPS: dict[str, dict[str, type]] = {
 def register() -> None:
     """Put the schema where `conf/` refers to it: `/hydra/schema/...`, because `--help` leaves `hydra/` groups out."""
     store = ConfigStore.instance()
+    # Hydra copies its sources, with all that is stored, for each group that --help lists: a second in all. What it
+    # loads from the store it copies anyway.
+    store.__class__.__deepcopy__ = lambda self, _memo: self  # type: ignore[attr-defined]
     store.store(group="hydra/schema", name="search", node=SearchConfig, provider="search")
     for group, options in _GROUPS.items():
         for name, node in options.items():
