@@ -15,6 +15,7 @@ ROOT = Path(search.__file__).parent
 
 LEVELS = {
     "": 0,  # search/__init__.py
+    "current": 0,
     "errors": 0,
     "files": 0,
     "keyed": 0,
@@ -29,7 +30,7 @@ LEVELS = {
     "trial": 3,
     "sweep": 3,
     "post": 4,
-    "report": 4,
+    "reporting": 4,
     "apps": 5,
 }
 

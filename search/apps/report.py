@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from search.apps.session import Session
 from search.post.results import Figure, Results
-from search.report.tables import Row, contenders_table, trials_table
+from search.reporting.tables import Row, contenders_table, trials_table
 from search.sweep.driver import Driver
 from search.sweep.study import Study
 from search.tracking.outbox import delivered

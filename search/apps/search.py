@@ -17,7 +17,7 @@ from search.errors import GaveUpError, NoRoomError, UsageError
 from search.layout import LOG
 from search.memory import GIB
 from search.records import TrialState
-from search.report.progress import ProgressDisplay, SteadyConsole
+from search.reporting.progress import ProgressDisplay, SteadyConsole
 from search.sweep import pruners, samplers
 from search.sweep.disk import Disk
 from search.sweep.driver import Budget, Driver

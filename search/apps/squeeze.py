@@ -21,8 +21,8 @@ from search.layout import CONFIG, predictions_of
 from search.post.contenders import Candidate, Selection, champion_of, judged, select, weighted
 from search.post.results import FILE, Results
 from search.records import PredictSpec, TrialSpec, TrialState
-from search.report.progress import WorkDisplay
-from search.report.tables import contenders_markdown
+from search.reporting.progress import WorkDisplay
+from search.reporting.tables import contenders_markdown
 from search.space import settings_of
 from search.sweep.batch import run_all
 from search.sweep.study import Study

@@ -3,7 +3,7 @@ import io
 from rich.console import Console
 
 from search.records import Event, Report, Started, TrialState
-from search.report.progress import ProgressDisplay, WorkDisplay
+from search.reporting.progress import ProgressDisplay, WorkDisplay
 from search.sweep.study import Progress
 from tests.kits.doubles import outcome
 
