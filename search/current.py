@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Protocol
-
-from search.records import Params
 
 
 class Trial(Protocol):
@@ -20,7 +18,7 @@ class Trial(Protocol):
         ...
 
     @property
-    def params(self) -> Params:
+    def params(self) -> Mapping[str, bool | int | float | str | None]:
         """What was drawn for it."""
         ...
 
