@@ -48,8 +48,10 @@ class Verdict(StrEnum):
 class TrialSpec:
     """One configuration to train.
 
-    `config` is what the trial is trained with (model, optimizer, schedule, trainer, metric), resolved; `directory` is
-    the only place where the worker writes. `teacher` names an array file of class probabilities (num_train, C) or
+    `config` is what the trial is trained with (model, optimizer, schedule, trainer, metric), resolved; for a Hydra job
+    its overrides. `directory` is the only place where the worker writes.
+
+    `teacher` names an array file of class probabilities (num_train, C) or
     values (num_train,), to be imitated as `config["distill"]` says. Each batch is worked through in `micro_batches`
     parts, whose gradients are summed: but for batch norm and dropout, the same training with less memory.
     """
@@ -124,7 +126,8 @@ class Failure:
 class Outcome:
     """How a piece of work ended: one for each, always its last event.
 
-    `value` is the objective at `best_step`, the step whose weights were kept; it is None where none was reached.
+    `value` is the objective at `best_step`, the step whose weights were kept; it is None where none was reached, or
+    where there are several objectives: those are the `values`.
     `peak_memory` is in bytes, of the worker's process ("host") and of its GPU ("device").
     """
 
@@ -139,6 +142,7 @@ class Outcome:
     peak_memory: Mapping[str, int] = field(default_factory=dict)
     seconds: float
     time: float
+    values: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -200,7 +204,10 @@ def event_from_json(line: str) -> Event:
 
 def _plain(record: Event | Failure) -> dict[str, Any]:
     """Return a record's fields; dataclasses.asdict copies deeply, at ten times the price."""
-    return {k: _plain(v) if isinstance(v, Outcome | Failure) else v for k, v in vars(record).items()}
+    fields = {k: _plain(v) if isinstance(v, Outcome | Failure) else v for k, v in vars(record).items()}
+    if fields.get("values") == ():  # one objective, as most searches have: their lines stay what they were
+        del fields["values"]
+    return fields
 
 
 def _typed(fields: dict[str, Any]) -> dict[str, Any]:
@@ -214,6 +221,8 @@ def _typed(fields: dict[str, Any]) -> dict[str, Any]:
     if fields.get("failure") is not None:
         failure = fields["failure"]
         fields["failure"] = Failure(**{**failure, "kind": FailureKind(failure["kind"])})
+    if "values" in fields:
+        fields["values"] = tuple(fields["values"])
     if "so_far" in fields:
         fields["so_far"] = Outcome(**_typed(fields["so_far"]))
     return fields

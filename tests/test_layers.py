@@ -22,11 +22,13 @@ LEVELS = {
     "layout": 0,
     "memory": 0,
     "records": 0,
+    "traces": 0,
     "space": 1,
     "config": 1,
     "tracking": 1,
     "cluster": 1,
     "train": 2,
+    "jobs": 3,
     "trial": 3,
     "sweep": 3,
     "post": 4,
@@ -40,8 +42,8 @@ OWNERS = {
     "ray": ("search.sweep.ray_executor", "search.sweep.ray_jobs", "search.sweep.ray_nodes"),
     "mlflow": ("search.tracking", "search.post.package", "search.post.served"),
     "torch": ("search.train", "search.trial", "search.post"),
-    "optuna": ("search.space", "search.sweep"),
-    "hydra": ("search.config", "search.apps"),
+    "optuna": ("search.jobs.calls", "search.space", "search.sweep"),
+    "hydra": ("search.config", "search.space.overrides", "search.jobs", "search.apps"),
 }
 """Third-party packages and the modules, or packages with all that is in them, that may import each."""
 

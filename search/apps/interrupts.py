@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from types import FrameType
 
@@ -28,11 +29,29 @@ def asked_on_signals(ask: Callable[[], None]) -> Iterator[None]:
         raise_on_signals()
 
 
+@contextlib.contextmanager
+def own_signals() -> Iterator[None]:
+    """Inside, handle signals as this module does; then leave them to whoever had them: the program is another's."""
+    if threading.current_thread() is not threading.main_thread():  # which alone may handle signals
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in _SIGNALS}
+    raise_on_signals()
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 def _raise() -> None:
     raise KeyboardInterrupt
 
 
 def _install(first: Callable[[], None]) -> None:
+    if threading.current_thread() is not threading.main_thread():
+        return
+
     def handle(_number: int, _frame: FrameType | None) -> None:
         for each in _SIGNALS:
             signal.signal(each, _leave)

@@ -29,7 +29,7 @@ from search.sweep.failures import FailurePolicy, Failures
 from search.sweep.identity import Identity, flatten
 from search.sweep.journal import Journal, trial_folder
 from search.tracking.outbox import MlflowTracker, delivered
-from search.tracking.projection import Projection
+from search.tracking.projection import Projection, prepare_mlflow
 from search.tracking.tracker import NullTracker, SearchInfo, Tracker
 from search.train.data.arrays import Dataset, Examples
 from search.train.data.split import divide
@@ -40,15 +40,6 @@ from search.train.metrics import objective
 if TYPE_CHECKING:
     from search.sweep.ray_executor import RayExecutor
 
-_MLFLOW_SETTINGS = {
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
-    "MLFLOW_LOGGING_LEVEL": "WARNING",
-    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-    "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",  # a server that hangs is one that is away
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",  # the tracker tries again itself, and looks for what was made unanswered
-}
 _DELIVERING = 0.2
 """Share of the grace after an interruption in which MLflow may be told the rest."""
 _WITHOUT_EFFECT = ("threads", "checkpoint_every", "loading", "loader_workers")
@@ -247,8 +238,7 @@ class Session:
         """Return what opens the study's projection to MLflow."""
         uri = self.tracking_uri
         assert uri is not None
-        for key, value in _MLFLOW_SETTINGS.items():
-            os.environ.setdefault(key, value)  # read when mlflow is imported
+        prepare_mlflow()
         base, info = Path(self.cfg.output_dir), self._info(journal)
         experiment = self.cfg.tracking.experiment
         return lambda: Projection(uri, experiment, base, info)

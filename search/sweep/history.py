@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import optuna
 from optuna.distributions import BaseDistribution
@@ -16,12 +16,13 @@ from search.records import Outcome, Params, Report, TrialState
 class History:
     """Trials by number."""
 
-    def __init__(self, *, maximize: bool) -> None:
+    def __init__(self, *, maximize: bool | Sequence[bool]) -> None:
+        directions = [maximize] if isinstance(maximize, bool) else maximize
         self.study = optuna.create_study(
             storage=InMemoryStorage(),
             study_name="search",  # Optuna's Hyperband assigns brackets by this name
             pruner=optuna.pruners.NopPruner(),
-            direction="maximize" if maximize else "minimize",
+            directions=["maximize" if each else "minimize" for each in directions],
         )
         self._live: dict[int, Trial] = {}
 
@@ -50,8 +51,9 @@ class History:
         trial = self._live.pop(outcome.number, None)
         if trial is None:
             return
-        if outcome.state is TrialState.COMPLETE and outcome.value is not None:
-            self.study.tell(trial, outcome.value)
+        values = outcome.values or outcome.value
+        if outcome.state is TrialState.COMPLETE and values not in (None, ()):
+            self.study.tell(trial, values)
         elif outcome.state is TrialState.PRUNED:
             self.study.tell(trial, state=OptunaState.PRUNED)
         else:

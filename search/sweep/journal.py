@@ -10,12 +10,13 @@ a second: what a power failure takes is younger, and stands in the folders of th
 from __future__ import annotations
 
 import contextlib
+import copy
 import fcntl
 import json
 import os
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -25,8 +26,8 @@ import optuna
 from optuna.distributions import BaseDistribution
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
+from optuna.trial import FrozenTrial, create_trial
 from optuna.trial import TrialState as OptunaState
-from optuna.trial import create_trial
 
 from search.errors import UsageError
 from search.files import no_room, sync_folder
@@ -105,8 +106,8 @@ class _Backend(JournalFileBackend):
 class Journal:
     """One study's files, open for writing by this process alone."""
 
-    def __init__(self, folder: Path, *, maximize: bool) -> None:
-        """Open or create the study.
+    def __init__(self, folder: Path, *, maximize: bool | Sequence[bool]) -> None:
+        """Open or create the study; several objectives have a direction each.
 
         Raises UsageError where another process has it open, it cannot be written, or it is damaged; then it is left
         as it is.
@@ -114,10 +115,10 @@ class Journal:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.folder = folder
         with contextlib.ExitStack() as opened:
-            self._open(opened, maximize)
+            self._open(opened, [maximize] if isinstance(maximize, bool) else maximize)
             self._opened = opened.pop_all()
 
-    def _open(self, opened: contextlib.ExitStack, maximize: bool) -> None:
+    def _open(self, opened: contextlib.ExitStack, maximize: Sequence[bool]) -> None:
         folder = self.folder
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -136,7 +137,7 @@ class Journal:
                 storage=self._storage,
                 study_name=_STUDY,
                 load_if_exists=True,
-                direction="maximize" if maximize else "minimize",
+                directions=["maximize" if each else "minimize" for each in maximize],
             )
             trials = self._study.get_trials(deepcopy=False)
         self._synced = 0.0
@@ -191,13 +192,22 @@ class Journal:
         """Tell Optuna's journal how a trial ended, unless it knows."""
         if outcome.number in self._ended:  # the event log had lost it
             return
-        values = None if outcome.value is None or outcome.state is TrialState.FAILED else [outcome.value]
-        self._storage.set_trial_state_values(self._ids[outcome.number], _TO_OPTUNA[outcome.state], values)
+        values = [*outcome.values] or ([] if outcome.value is None else [outcome.value])
+        known = values if values and outcome.state is not TrialState.FAILED else None
+        self._storage.set_trial_state_values(self._ids[outcome.number], _TO_OPTUNA[outcome.state], known)
         self._ended.add(outcome.number)
 
     def trials(self) -> list[StoredTrial]:
         """Return all trials in the order of their numbers."""
         return _stored(self._study)
+
+    def optuna_trial(self, number: int) -> FrozenTrial:
+        """Return a copy of the trial as Optuna has it."""
+        return copy.deepcopy(self._storage.get_trial(self._ids[number]))
+
+    def best_trials(self) -> list[int]:
+        """Return the trials that no other one is better than in every objective (the Pareto front), by number."""
+        return [trial.number for trial in self._study.best_trials]
 
     def events(self, start: int = 0) -> Iterator[tuple[Event, int]]:
         """Yield the events that stand at or after byte `start`, each with the position behind it."""

@@ -33,6 +33,15 @@ from search.tracking.tracker import SearchInfo, Summary
 _SCHEMES = ("sqlite", "http", "https", "postgresql", "mysql", "mssql", "databricks")
 _HEADER = b"SQLite format 3\0"
 """What a database begins with; one that is just made is empty."""
+_SETTINGS = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_LOGGING_LEVEL": "WARNING",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",  # a server that hangs is one that is away
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",  # the tracker tries again itself, and looks for what was made unanswered
+}
 _SQLITE = "sqlite:///"
 
 
@@ -74,6 +83,12 @@ def _database(path: Path, what: str) -> str:
 def public_uri(uri: str) -> str:
     """Return the address without a user's name and password."""
     return re.sub(r"//[^/@]*@", "//", uri)
+
+
+def prepare_mlflow() -> None:
+    """Set what MLflow reads when it is imported, unless the user did."""
+    for key, value in _SETTINGS.items():
+        os.environ.setdefault(key, value)
 
 
 class Projection:

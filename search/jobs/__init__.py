@@ -1,0 +1,1 @@
+"""Trials that are calls of the user's own program: an objective function, or a Hydra application's job."""

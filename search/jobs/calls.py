@@ -1,0 +1,246 @@
+"""A call of the user's function as a trial: what it reports on the way, and what its return or its exception means."""
+
+from __future__ import annotations
+
+import math
+import time
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from numbers import Real
+from pathlib import Path
+from typing import Any
+
+import optuna
+
+from search.current import running
+from search.files import no_room, write_atomically
+from search.layout import OUTCOME
+from search.memory import peak_memory, reset_peak_memory
+from search.records import (
+    Decision,
+    FailureKind,
+    Outcome,
+    Params,
+    Paused,
+    Report,
+    TrialSpec,
+    TrialState,
+    Verdict,
+    event_to_json,
+    failed,
+)
+from search.traces import told, user_traceback
+
+OBJECTIVE = "objective"
+"""Name under which every report carries the figure that trials are compared by."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """What a function is to return.
+
+    One number, or as many as there are `objectives` where there are several; with `optional`, anything. `metric` is
+    the objective's name in reports and in a mapping that is returned; None: the first one there.
+    """
+
+    objectives: int = 1
+    metric: str | None = None
+    optional: bool = False
+
+
+class Unwound(BaseException):
+    """Takes a call that is paused out of the user's code, which catches Exception at most."""
+
+
+class RunningTrial:
+    """The trial as the user's code sees it; see `search.current.Trial`."""
+
+    def __init__(self, spec: TrialSpec, ask: Callable[[Report], Decision], wanted: Wanted) -> None:
+        self._spec, self._ask, self.wanted = spec, ask, wanted
+        self.last: Report | None = None
+        self.stopped = ""
+        """Why it was told to stop, if it was."""
+
+    @property
+    def number(self) -> int:
+        """Its number in the study, from 0."""
+        return self._spec.number
+
+    @property
+    def params(self) -> Params:
+        """What was drawn for it."""
+        return self._spec.params
+
+    @property
+    def seed(self) -> int:
+        """The seed of its own."""
+        return self._spec.seed
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        """The configuration that it is run with."""
+        return self._spec.config
+
+    @property
+    def directory(self) -> Path:
+        """A folder of its own, which is still there when it begins again."""
+        return Path(self._spec.directory)
+
+    def report(self, step: int | None = None, **metrics: float) -> None:
+        """Report figures at a step; raise optuna.TrialPruned where the trial is to stop."""
+        at = (self.last.step if self.last else 0) + 1 if step is None else step
+        if self.stopped:  # the user's code went on after it was told
+            raise optuna.TrialPruned(self.stopped)
+        said = Report(number=self.number, step=at, metrics=self._figures(at, metrics), time=time.time())
+        self.last = said
+        decision = self._ask(said)
+        if decision.verdict is Verdict.STOP:
+            self.stopped = decision.reason or "told to stop"
+            raise optuna.TrialPruned(self.stopped)
+        if decision.verdict is Verdict.PAUSE:
+            raise Unwound
+
+    def _figures(self, step: int, metrics: Mapping[str, float]) -> dict[str, float]:
+        if isinstance(step, bool) or not isinstance(step, int) or step < (self.last.step if self.last else 0) + 1:
+            before = f"above {self.last.step}, the last one" if self.last else "1 or above"
+            raise ValueError(f"search.report(step={step!r}): must be a whole number, {before}")
+        figures = {name: _number(value) for name, value in metrics.items()}
+        for name, number in figures.items():
+            if number is None:
+                raise ValueError(f"search.report({name}={metrics[name]!r}): must be a number")
+        objective = self.wanted.metric or next(iter(figures), None)
+        if objective not in figures:
+            there = ", ".join(figures) or "nothing"
+            raise ValueError(
+                f"search.report: needs {objective or 'a figure'}, by which trials are compared; got {there}"
+            )
+        if math.isnan(figures[objective] or 0.0):
+            raise FloatingPointError(f"{objective} is nan at step {step}")
+        return {OBJECTIVE: figures[objective], **figures}  # type: ignore[dict-item] # none is None by now
+
+
+def called(
+    spec: TrialSpec, ask: Callable[[Report], Decision], call: Callable[[RunningTrial], Any], wanted: Wanted
+) -> Paused | Outcome:
+    """Call the user's function and return the last word of the trial, which stands in its folder by then, too."""
+    started = time.time()
+    reset_peak_memory()
+    trial = RunningTrial(spec, ask, wanted)
+    trial.directory.mkdir(parents=True, exist_ok=True)
+    try:
+        with running(trial):
+            returned = call(trial)
+        last = _completed(trial, returned, wanted, started)
+    except Unwound:
+        last = _ended(trial, TrialState.PRUNED, "paused", started)
+        return Paused(number=spec.number, step=last.steps, so_far=last, time=last.time)
+    except optuna.TrialPruned as pruned:
+        last = _ended(trial, TrialState.PRUNED, trial.stopped or str(pruned) or "pruned by the program", started)
+    except Exception as error:  # noqa: BLE001 - user code may raise anything; the search goes on
+        last = _failed(spec.number, error, time.time() - started)
+    if last.failure is None or last.failure.kind is not FailureKind.DISK_FULL:
+        write_atomically(trial.directory / OUTCOME, event_to_json(last).encode())
+    return last
+
+
+class WrongReturnError(Exception):
+    """What a function returned cannot be compared."""
+
+
+def _completed(trial: RunningTrial, returned: Any, wanted: Wanted, started: float) -> Outcome:
+    metrics = _metrics(returned)
+    values = _values(trial, returned, wanted)
+    if any(map(math.isnan, values)):
+        raise FloatingPointError("the objective is nan")
+    return _outcome(trial, TrialState.COMPLETE, values, metrics, "", started)
+
+
+def _values(trial: RunningTrial, returned: Any, wanted: Wanted) -> tuple[float, ...]:
+    """Return the objectives in what a function returned; none where there is none and need not be one."""
+    if isinstance(returned, Mapping) and returned:
+        returned = returned.get(wanted.metric or next(iter(returned)))
+    if returned is None and trial.last is not None and wanted.objectives == 1:
+        return (trial.last.metrics[OBJECTIVE],)
+    several = list(returned) if _is_sequence(returned) else [returned]
+    numbers = [number for value in several if (number := _number(value)) is not None]
+    if len(numbers) == len(several) == wanted.objectives:
+        return tuple(numbers)
+    if wanted.optional:
+        return ()
+    raise WrongReturnError(f"the function returned {_short(returned)}; it must return {_what(wanted)}")
+
+
+def _is_sequence(value: Any) -> bool:
+    return isinstance(value, Sequence) and not isinstance(value, str | bytes)
+
+
+def _what(wanted: Wanted) -> str:
+    if wanted.objectives > 1:
+        return f"{wanted.objectives} numbers"
+    return f"a number, or a mapping with {wanted.metric}" if wanted.metric else "a number"
+
+
+def _metrics(returned: Any) -> dict[str, float]:
+    if not isinstance(returned, Mapping):
+        return {}
+    return {str(name): number for name, value in returned.items() if (number := _number(value)) is not None}
+
+
+def _number(value: Any) -> float | None:
+    """Return a number, or an array of one (a loss as torch has it), as a float."""
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, Real) or (hasattr(value, "item") and getattr(value, "size", None) is not None):
+        try:
+            return float(value)
+        except (TypeError, ValueError, RuntimeError):
+            return None
+    return None
+
+
+def _ended(trial: RunningTrial, state: TrialState, reason: str, started: float) -> Outcome:
+    comparable = trial.last if trial.wanted.objectives == 1 else None
+    values = () if comparable is None else (comparable.metrics[OBJECTIVE],)
+    return _outcome(trial, state, values, {}, reason, started)
+
+
+def _outcome(
+    trial: RunningTrial,
+    state: TrialState,
+    values: tuple[float, ...],
+    metrics: Mapping[str, float],
+    reason: str,
+    started: float,
+) -> Outcome:
+    last = trial.last
+    return Outcome(
+        number=trial.number,
+        state=state,
+        value=values[0] if len(values) == 1 else None,
+        values=values if len(values) > 1 else (),
+        best_step=last.step if last else None,
+        steps=last.step if last else 0,
+        metrics=dict(metrics) or ({} if last is None else {k: v for k, v in last.metrics.items() if k != OBJECTIVE}),
+        reason=reason,
+        peak_memory={"host": peak_memory()},
+        seconds=time.time() - started,
+        time=time.time(),
+    )
+
+
+def _failed(number: int, error: Exception, seconds: float) -> Outcome:
+    kind = FailureKind.EXCEPTION
+    if isinstance(error, FloatingPointError):
+        kind = FailureKind.NON_FINITE
+    elif isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # torch's: it may not be there
+        kind = FailureKind.OUT_OF_MEMORY
+    elif no_room(error):
+        kind = FailureKind.DISK_FULL
+    trace = user_traceback(error) or "".join(traceback.format_exception(error))
+    return failed(number, kind, told(error), time=time.time(), traceback=trace, seconds=seconds)
+
+
+def _short(value: Any) -> str:
+    text = " ".join(repr(value).split())
+    return text if len(text) <= 60 else f"{text[:60]}..."
