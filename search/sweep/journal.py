@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import fcntl
+import itertools
 import json
 import os
 import time
@@ -257,6 +258,14 @@ def holds_study(folder: Path) -> bool:
     """Tell whether a search ever began in the folder."""
     path = folder / EVENTS
     return path.exists() and path.stat().st_size > 0
+
+
+def set_aside(folder: Path) -> Path:
+    """Give a study's folder another name, by which it stays; return it."""
+    names = (folder.with_name(f"{folder.name}-{i}") for i in itertools.count(1))
+    free = next(name for name in names if not name.exists())
+    folder.rename(free)
+    return free
 
 
 def trial_folder(study: Path, number: int) -> Path:

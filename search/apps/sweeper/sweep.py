@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import inspect
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +34,7 @@ from search.sweep.driver import Budget, Driver
 from search.sweep.executor import Executor
 from search.sweep.failures import FailurePolicy, Failures
 from search.sweep.history import History
-from search.sweep.journal import Journal, holds_study, trial_folder
+from search.sweep.journal import Journal, holds_study, read_attributes, set_aside, trial_folder
 from search.sweep.study import Progress, Study
 from search.tracking.outbox import MlflowTracker
 from search.tracking.projection import Projection, prepare_mlflow, store_uri
@@ -39,6 +42,8 @@ from search.tracking.tracker import NullTracker, SearchInfo, Tracker
 
 FOLDER = "study"
 """Beside the jobs' folders: the record of the sweep."""
+_PROGRAM = "program"
+"""Attribute of a complete sweep: the program that ran it."""
 _MANY = sys.maxsize
 """Reports that a job makes at most, where nobody said."""
 _PAUSING = 0.6
@@ -87,12 +92,16 @@ class _Sweep:
 
     def run(self) -> list[Sequence[JobReturn]] | None:
         self._check_resume()
+        if self._is_of_another_program():
+            kept = set_aside(self._folder)
+            self._console.print(f"the program changed since this sweep was complete: it begins anew; {kept} is kept")
         with contextlib.closing(Journal(self._folder, maximize=self._settings.maximize)) as journal:
             study = self._study(journal)
             OmegaConf.save(self._master, self._jobs / "multirun.yaml")
             driver = self._driver(study)
             if driver.remaining():
                 self._run_jobs(study, driver)
+                journal.set_attribute(_PROGRAM, self._program)
             self._tell(study)
             results = JobReturns(study, self._definition.job_config)
             self._require_success(study, driver, results)
@@ -106,6 +115,20 @@ class _Sweep:
             raise UsageError(
                 f"hydra.sweeper.resume=must: {self._jobs} holds no sweep; name it with hydra.sweep.dir=..."
             )
+
+    def _is_of_another_program(self) -> bool:
+        """Tell whether the record is of a complete grid of jobs that another version of the program ran.
+
+        Who changes the program and names every job again wants them run, as Hydra's own sweeper would.
+        """
+        stored = read_attributes(self._folder).get(_PROGRAM)
+        return self._settings.enumerates and self._settings.resume == "auto" and stored not in (None, self._program)
+
+    @cached_property
+    def _program(self) -> str:
+        """A digest of the file that the function stands in."""
+        file = inspect.getsourcefile(inspect.unwrap(self._task)) if inspect.isfunction(self._task) else None
+        return "" if file is None else hashlib.blake2b(Path(file).read_bytes(), digest_size=8).hexdigest()
 
     def _study(self, journal: Journal) -> Study:
         settings = self._settings
