@@ -7,7 +7,8 @@ import hashlib
 import inspect
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -58,16 +59,44 @@ _RETRIES: Mapping[FailureKind, int | None] = {
 }
 
 
+Workers = Callable[[Settings, Application], AbstractContextManager[Executor]]
+"""Hires workers for an application's jobs."""
+
+
+@contextlib.contextmanager
+def ray_workers(settings: Settings, application: Application) -> Iterator[Executor]:
+    """Hire them on Ray."""
+    from search.sweep.ray_executor import RayExecutor, Resources
+
+    resources = Resources(
+        address=settings.address,
+        cpus=None,
+        gpus=None,
+        workers=settings.n_jobs,
+        cpus_per_trial=settings.cpus_per_trial,
+        gpus_per_trial=settings.gpus_per_trial,
+        memory_per_trial=settings.memory_per_trial,
+    )
+    with RayExecutor("search.jobs.application:JobRunner", resources) as executor:
+        executor.equip(application)
+        yield executor
+
+
 def sweep(
-    given: Mapping[str, Any], context: HydraContext, task: TaskFunction, master: DictConfig, arguments: Sequence[str]
+    given: Mapping[str, Any],
+    context: HydraContext,
+    task: TaskFunction,
+    master: DictConfig,
+    arguments: Sequence[str],
+    workers: Workers = ray_workers,
 ) -> list[Sequence[JobReturn]] | None:
     """Run a sweep; return its jobs' results in one list, by number, where the sampler is grid; else None.
 
-    Raises CompactHydraException, which Hydra shows in one line, for what cannot work and for jobs that failed.
+    `given` are the settings, `master` the multirun's configuration, `arguments` the command line's overrides. Raises CompactHydraException, which Hydra shows in one line, for what cannot work and for jobs that failed.
     """
     try:
         with own_signals():
-            return _Sweep(Settings.of(given), context, task, master, arguments).run()
+            return _Sweep(Settings.of(given), context, task, master, arguments, workers).run()
     except (UsageError, GaveUpError, NoRoomError) as error:
         raise CompactHydraException(str(error)) from error
     except KeyboardInterrupt as interrupted:
@@ -83,8 +112,10 @@ class _Sweep:
         task: TaskFunction,
         master: DictConfig,
         arguments: Sequence[str],
+        workers: Workers,
     ) -> None:
         self._settings, self._context, self._task, self._master = settings, context, task, master
+        self._workers = workers
         self._definition = Definition(settings, context, master, arguments)
         self._jobs = Path(str(master.hydra.sweep.dir)).absolute()
         self._folder = self._jobs / FOLDER
@@ -184,7 +215,9 @@ class _Sweep:
 
     def _run_jobs(self, study: Study, driver: Driver) -> None:
         copy = self._storage_copy(study)
-        with self._workers() as executor, self._tracked(study.journal) as status:
+        application = self._application()
+        self._console.print("starting the workers ...", style="dim")
+        with self._workers(self._settings, application) as executor, self._tracked(study.journal) as status:
             self._console.print(
                 f"sweeping {len(self._definition.space.dimensions)} dimensions with {executor.num_slots} workers; "
                 f"the jobs are in {self._jobs}",
@@ -207,32 +240,16 @@ class _Sweep:
         if copy is not None and (problem := copy.finish()):
             self._console.print(problem, style="red", markup=False)
 
+    def _application(self) -> Application:
+        settings = self._settings
+        wanted = Wanted(objectives=len(settings.direction), metric=settings.metric, optional=settings.enumerates)
+        return Application.of(self._context, self._task, self._master, wanted)
+
     def _storage_copy(self, study: Study) -> StorageCopy | None:
         settings = self._settings
         if settings.storage is None:
             return None
         return StorageCopy(settings.storage, settings.study_name, settings.maximize, study)
-
-    @contextlib.contextmanager
-    def _workers(self) -> Iterator[Executor]:
-        from search.sweep.ray_executor import RayExecutor, Resources
-
-        settings = self._settings
-        wanted = Wanted(objectives=len(settings.direction), metric=settings.metric, optional=settings.enumerates)
-        application = Application.of(self._context, self._task, self._master, wanted)
-        self._console.print("starting the workers ...", style="dim")
-        resources = Resources(
-            address=settings.address,
-            cpus=None,
-            gpus=None,
-            workers=settings.n_jobs,
-            cpus_per_trial=settings.cpus_per_trial,
-            gpus_per_trial=settings.gpus_per_trial,
-            memory_per_trial=settings.memory_per_trial,
-        )
-        with RayExecutor("search.jobs.application:JobRunner", resources) as executor:
-            executor.equip(application)
-            yield executor
 
     @contextlib.contextmanager
     def _tracked(self, journal: Journal) -> Iterator[list[str]]:
