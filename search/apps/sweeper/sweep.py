@@ -92,7 +92,8 @@ def sweep(
 ) -> list[Sequence[JobReturn]] | None:
     """Run a sweep; return its jobs' results in one list, by number, where the sampler is grid; else None.
 
-    `given` are the settings, `master` the multirun's configuration, `arguments` the command line's overrides. Raises CompactHydraException, which Hydra shows in one line, for what cannot work and for jobs that failed.
+    `given` are the settings, `master` is the multirun's configuration, `arguments` the command line's overrides.
+    Raises CompactHydraException, which Hydra shows in one line, for what cannot work and for jobs that failed.
     """
     try:
         with own_signals():
