@@ -34,16 +34,17 @@ LEVELS = {
     "post": 4,
     "reporting": 4,
     "apps": 5,
+    "_plugins": 6,
 }
 
 OWNERS = {
-    # beside the executor: jobs are submitted over HTTP by who attaches to no cluster, and a batch script asks for its
+    # beside the cluster: jobs are submitted over HTTP by who attaches to no cluster, and a batch script asks for its
     # nodes before there is a search
-    "ray": ("search.sweep.ray_executor", "search.sweep.ray_jobs", "search.sweep.ray_nodes"),
+    "ray": ("search.sweep.ray_cluster", "search.sweep.ray_jobs", "search.sweep.ray_nodes"),
     "mlflow": ("search.tracking", "search.post.package", "search.post.served"),
     "torch": ("search.train", "search.trial", "search.post"),
     "optuna": ("search.jobs.calls", "search.space", "search.sweep"),
-    "hydra": ("search.config", "search.space.overrides", "search.jobs", "search.apps"),
+    "hydra": ("search.config", "search.space.overrides", "search.jobs", "search.apps", "search._plugins"),
 }
 """Third-party packages and the modules, or packages with all that is in them, that may import each."""
 

@@ -1,22 +1,13 @@
-"""Slots on Ray: one warm actor each, data shared through the object store.
-
-Ray reads its authentication settings when it is imported, so that happens after they are made (`_start_ray`).
-"""
+"""Slots on Ray: one warm actor each, data shared through the object store."""
 
 from __future__ import annotations
 
-import contextlib
-import functools
 import itertools
-import logging
 import math
-import os
-import secrets
-import socket
 import sys
 import time
 from collections import Counter, deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
@@ -34,20 +25,12 @@ from search.records import (
 )
 from search.sweep.executor import Executor, Happening
 from search.sweep.line import Exchange
+from search.sweep.ray_cluster import RayCluster
 from search.sweep.worker import Worker, unpacked
 
 _START_SECONDS = 120.0
 _STARTS = 3
 """How often a slot's worker may die before it is equipped."""
-_NOTICE_DEATHS = {
-    "RAY_health_check_initial_delay_ms": "1000",
-    "RAY_health_check_period_ms": "1000",
-    "RAY_health_check_timeout_ms": "3000",
-    "RAY_health_check_failure_threshold": "3",
-    "RAY_gcs_rpc_server_reconnect_timeout_s": "5",
-}
-"""For a Ray of our own: a part of it that dies is noticed in seconds. By default it takes Ray 15 to 60."""
-_CONNECT_SECONDS = 10.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,11 +56,14 @@ class Resources:
 class RayExecutor(Executor):
     """A warm pool: worker processes start once and do piece after piece of work."""
 
-    def __init__(self, make_run: str, resources: Resources, *, lines: bool = True) -> None:
-        """Start Ray, or attach to `resources.address`; raise UsageError where the address does not answer.
+    def __init__(
+        self, make_run: str, resources: Resources, *, cluster: RayCluster | None = None, lines: bool = True
+    ) -> None:
+        """Raise UsageError where there is no room for one worker.
 
-        `make_run` names what makes a `Run` of the equipment, as `module:name`: only workers import it. Without `lines`
-        every worker is treated as one on another machine.
+        Without a `cluster`, which stays when the executor is closed, there is one of its own. `make_run` names what
+        makes a `Run` of the equipment, as `module:name`: only workers import it. Without `lines` every worker is
+        treated as one on another machine.
         """
         self._make_run, self._resources = make_run, resources
         self._actors: dict[int, Any] = {}
@@ -94,7 +80,8 @@ class RayExecutor(Executor):
         self._alone_since: float | None = None
         self._came = False
         self._equipment: Any = None
-        self._ray = _start_ray(resources)
+        self._own = RayCluster(resources.address, resources.cpus, resources.gpus) if cluster is None else None
+        self._ray = (cluster or self._own).ray  # type: ignore[union-attr] # there is one
         self._exchange = Exchange()
         available = self._ray.cluster_resources()
         gpus = resources.gpus_per_trial
@@ -172,11 +159,12 @@ class RayExecutor(Executor):
         return [(self._slots[caller], said) for caller, said in reports if caller in self._slots] + last_words
 
     def close(self) -> None:
-        """End the workers, and Ray with them where it is ours."""
+        """End the workers, and Ray with them where it is the executor's own."""
         self._exchange.close()
         for actor in self._actors.values():
             self._ray.kill(actor)
-        self._ray.shutdown()
+        if self._own is not None:
+            self._own.close()
 
     def _await(self, answer: Any, slot: int, number: int | None) -> None:
         """Hear of an answer through the exchange, which wakes the driver."""
@@ -257,61 +245,6 @@ class RayExecutor(Executor):
         elif getattr(error, "preempted", False):
             kind, message = FailureKind.PREEMPTED, "the worker's node was taken away"
         return failed(number, kind, message, time=time.time(), traceback=str(error))
-
-
-def _start_ray(resources: Resources) -> Any:
-    """Start or attach; return the ray module."""
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    settings: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
-    if resources.address is None:
-        # A token of our own for this Ray alone: nothing is written to the home folder, nobody else gets in.
-        os.environ["RAY_AUTH_MODE"] = "token"
-        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(16))  # Ray reads it once a process
-        os.environ.pop("RAY_ADDRESS", None)
-        for key, value in _NOTICE_DEATHS.items():
-            os.environ.setdefault(key, value)
-        settings |= {"num_cpus": resources.cpus or len(os.sched_getaffinity(0)), "include_dashboard": False}
-        settings |= {"num_gpus": resources.gpus} if resources.gpus is not None else {}
-    else:
-        _require_reachable(resources.address)
-    import ray
-
-    try:
-        with _groups_of_their_own(ray):
-            ray.init(address=resources.address or "local", **settings)
-    except SystemExit as ended:  # what Ray makes of a SIGTERM meanwhile
-        raise KeyboardInterrupt from ended
-    except (ConnectionError, ray.exceptions.RayError, ValueError) as error:
-        where = f"cluster.address={resources.address}" if resources.address else "cluster=local"
-        raise UsageError(f"{where}: Ray does not start there ({' '.join(str(error).split())[:200]})") from error
-
-    return ray
-
-
-@contextlib.contextmanager
-def _groups_of_their_own(ray: Any) -> Iterator[None]:
-    """Start Ray's processes out of reach of a signal to this program's group.
-
-    `timeout` and batch systems send SIGTERM to the whole group; Ray would be gone before anything could be paused.
-    """
-    services = ray._private.services
-    original = services.ConsolePopen
-    services.ConsolePopen = functools.partial(original, process_group=0)
-    try:
-        yield
-    finally:
-        services.ConsolePopen = original
-
-
-def _require_reachable(address: str) -> None:
-    """Raise UsageError where nobody listens: Ray would go on knocking for minutes."""
-    if address == "auto":
-        return
-    host, _, port = address.removeprefix("ray://").rpartition(":")
-    try:
-        socket.create_connection((host, int(port)), timeout=_CONNECT_SECONDS).close()
-    except (OSError, ValueError) as error:
-        raise UsageError(f"cluster.address={address}: nobody answers there ({error}); HOST:PORT, or auto") from error
 
 
 def _num_workers(total: Mapping[str, float], resources: Resources, gpus_per_trial: float) -> int:
