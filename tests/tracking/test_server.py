@@ -14,7 +14,7 @@ from urllib.request import urlopen
 
 import pytest
 
-from search.apps.session import _MLFLOW_SETTINGS
+from search.tracking.projection import _SETTINGS
 from search.records import Event, Report, Started, TrialState
 from search.sweep.journal import Journal
 from search.tracking import outbox
@@ -77,7 +77,7 @@ def write(journal: Journal, numbers: range) -> None:
 def test_a_server_that_goes_and_comes_back_has_everything_once(
     tmp_path: Path, store: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for key, value in _MLFLOW_SETTINGS.items():
+    for key, value in _SETTINGS.items():
         monkeypatch.setenv(key, value)
     monkeypatch.setattr(outbox, "_RETRY_SECONDS", 0.2)
     journal = Journal(tmp_path / "study", maximize=True)
@@ -130,7 +130,7 @@ def test_a_program_leaves_though_the_server_accepts_and_never_answers(
         uri = f"http://127.0.0.1:{silent.getsockname()[1]}"
         done = subprocess.run(
             [sys.executable, "-c", HANGING.format(folder=tmp_path, uri=uri, wait=4, patience=patience)],
-            env={**environment(), **_MLFLOW_SETTINGS, "MLFLOW_HTTP_REQUEST_TIMEOUT": str(timeout)},
+            env={**environment(), **_SETTINGS, "MLFLOW_HTTP_REQUEST_TIMEOUT": str(timeout)},
             stdout=subprocess.PIPE,
             text=True,
             timeout=50,  # the end of the process, too, waits for no thread
