@@ -1,4 +1,5 @@
 import copy
+import itertools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -11,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from search.errors import UsageError
 from search.keyed import keyed_uniform
 from search.records import ParamValue
-from search.space import Dimension, Space, settings_of
+from search.space import Dimension, Space, branches, num_points, settings_of
 
 UNIT = st.floats(min_value=0.0, max_value=1.0, exclude_max=True)
 Values = list[ParamValue]
@@ -688,3 +689,65 @@ def test_a_thousand_configurations_are_resolved_once(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(OmegaConf, "to_container", None)
     for i in range(1000):
         assert space.configure({"optimizer.lr": i / 1000})["optimizer"] == {"lr": i / 1000}
+
+
+FINITE = st.one_of(choices(), float_steps())
+MOST_COUNTED = 5_000
+
+
+@st.composite
+def trees(draw: st.DrawFn, specs: st.SearchStrategy[tuple[dict[str, Any], Any]]) -> Space:
+    """Return a space of a few small dimensions, some of them brought by the options of two choices."""
+
+    def node() -> dict[str, Any]:
+        found = {f"x{i}": draw(specs) for i in range(draw(st.integers(0, 2)))}
+        return {**{key: default for key, (_, default) in found.items()}, "space": {k: s for k, (s, _) in found.items()}}
+
+    groups = {"model": ("mlp", "cnn", "linear"), "optimizer": ("sgd", "adam")}
+    chosen = draw(st.lists(st.sampled_from(sorted(groups)), unique=True))
+    options = {group: {o: node() for o in groups[group][: draw(st.integers(1, 3))]} for group in chosen}
+    return Space.of(composed(choose=options, trainer=node()))
+
+
+@settings(deadline=None)
+@given(space=trees(FINITE))
+def test_points_are_counted_as_the_grid_gives_them(space: Space) -> None:
+    counted = num_points(space.dimensions)
+    assert counted is not None
+    assert len(list(itertools.islice(space.grid(), MOST_COUNTED))) == min(counted, MOST_COUNTED)
+
+
+@settings(deadline=None)
+@given(space=trees(st.one_of(FINITE, float_ranges(), integer_log_ranges())))
+def test_there_are_no_points_to_count_exactly_where_the_grid_is_refused(space: Space) -> None:
+    if num_points(space.dimensions) is None:
+        with pytest.raises(UsageError, match="is continuous"):
+            space.require_grid()
+    else:
+        space.require_grid()
+
+
+@settings(deadline=None)
+@given(space=trees(FINITE))
+def test_the_tree_has_each_dimension_once_in_its_order_within_what_brings_it(space: Space) -> None:
+    lines = list(branches(space.dimensions))
+    assert sorted(b.dimension.name for b in lines if not b.option) == sorted(d.name for d in space.dimensions)
+    under: dict[int, tuple[str, ParamValue]] = {}
+    for branch in lines:
+        if branch.option:
+            under[branch.depth] = branch.option
+        elif branch.dimension.option is None:
+            assert branch.depth == 0
+        else:
+            assert under[branch.depth - 1] == branch.dimension.option
+
+
+@given(found=dimensions(st.one_of(FINITE, integer_ranges())))
+def test_a_dimension_has_as_many_values_as_its_grid(found: Dimension) -> None:
+    assert found.size == len(found.grid())
+
+
+def test_points_beyond_counting_one_by_one() -> None:
+    dims = {f"x{i}": {"low": 1, "high": 1000} for i in range(8)}
+    space = Space.of(composed(model={**dict.fromkeys(dims, 1), "space": dims}))
+    assert num_points(space.dimensions) == 1000**8

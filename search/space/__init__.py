@@ -7,6 +7,7 @@ carries the option (`model.mlp.width`), its place in a trial's configuration doe
 
 from search.space.dimension import Dimension
 from search.space.space import Space
+from search.space.tree import Branch, branches, num_points
 from search.space.trial_config import settings_of
 
-__all__ = ["Dimension", "Space", "settings_of"]
+__all__ = ["Branch", "Dimension", "Space", "branches", "num_points", "settings_of"]

@@ -73,6 +73,13 @@ class Dimension:
             return self._on_grid(round((clipped - self.low) / self.step))
         return self._number(clipped)
 
+    @property
+    def size(self) -> int | None:
+        """How many values it has; None: a continuous range."""
+        if self.choices:
+            return len(self.choices)
+        return None if self.step is None else self._num_steps()
+
     def grid(self) -> tuple[ParamValue, ...]:
         """Return every value; raise UsageError for a continuous range."""
         if self.choices:
