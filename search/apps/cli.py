@@ -13,10 +13,11 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 import search
-from search.apps.composed import composed
+from search.apps.composed import Composed, composed
 from search.apps.exits import GAVE_UP, INTERRUPTED, USAGE_ERROR
 from search.apps.interrupts import raise_on_signals
 from search.apps.naming import register_resolvers
+from search.apps.scratch import hydra_elsewhere
 from search.config import schema
 from search.config.arguments import expand
 from search.config.messages import one_line
@@ -44,8 +45,8 @@ def main() -> int:
     register_resolvers()
     raise_on_signals()
     try:
-        sys.argv[1:] = expand(sys.argv[1:], conf, CONFIG)
-        return _run(conf)
+        with hydra_elsewhere(expand(sys.argv[1:], conf, CONFIG)) as sys.argv[1:]:
+            return _run(conf)
     except UsageError as error:
         return _refuse(str(error))
     except (HydraException, OmegaConfBaseException) as error:
@@ -67,10 +68,7 @@ def _run(conf: Path) -> int:
         nonlocal jobs
         jobs += 1
         try:
-            checked = composed(cfg)
-            from search.apps.search import run  # seconds of imports: not for a mistyped key
-
-            codes.append(run(checked))
+            codes.append(_stages(composed(cfg)))
         except UsageError as error:  # caught here: Hydra would add lines of its own, and drop a multirun's other jobs
             codes.append(_refuse(str(error)))
         except OmegaConfBaseException as error:
@@ -91,6 +89,17 @@ def _run(conf: Path) -> int:
             raise
         return _cannot_begin(error)
     return max(codes, default=0)
+
+
+def _stages(checked: Composed) -> int:
+    """Run the stages; import what they need, which takes seconds, for none but them."""
+    if "preview" in checked.cfg.stages:
+        from search.apps.preview import preview
+
+        return preview(checked)
+    from search.apps.search import run
+
+    return run(checked)
 
 
 def _cannot_begin(error: OSError | ValueError) -> int:

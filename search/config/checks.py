@@ -15,8 +15,8 @@ from search.config.messages import suggestion
 from search.config.schema import SearchConfig
 from search.errors import UsageError
 
-STAGES = ("search", "squeeze", "report", "sync", "train")
-"""The stages that exist, in the order in which they run; the last two run alone and on request only."""
+STAGES = ("search", "squeeze", "report", "sync", "train", "preview")
+"""The stages that exist, in the order in which they run; the last three run alone and on request only."""
 
 RETRIED = ("exception", "non_finite", "out_of_memory", "timeout", "hang", "lost_worker", "preempted")
 _CLOSED = (
@@ -170,6 +170,8 @@ def _check_stages(cfg: SearchConfig) -> None:
         raise UsageError("stages=[train]: runs alone and needs trial=N, the number of the trial to run again")
     if "sync" in cfg.stages and (list(cfg.stages) != ["sync"] or not cfg.tracking.enabled):
         raise UsageError("stages=[sync]: runs alone and needs tracking")
+    if "preview" in cfg.stages and list(cfg.stages) != ["preview"]:
+        raise UsageError("stages=[preview]: runs alone")
     if cfg.trial is not None and cfg.trial < 0:
         raise UsageError(f"trial={cfg.trial}: must be at least 0")
 

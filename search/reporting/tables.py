@@ -51,10 +51,15 @@ def trials_table(metric: str, outcomes: Sequence[Outcome], params: Mapping[int, 
         table.add_column(name, justify="right")
     table.add_column("parameters")
     for outcome in outcomes:
-        words = "  ".join(f"{key}={_value(value)}" for key, value in params[outcome.number].items())
         value = "" if outcome.value is None else f"{outcome.value:.4f}"
+        words = in_words(params[outcome.number])
         table.add_row(str(outcome.number), value, f"{outcome.best_step}", f"{outcome.seconds:.1f}", words)
     return table
+
+
+def in_words(params: Params) -> str:
+    """Return parameters as a line of key=value."""
+    return "  ".join(f"{key}={_value(value)}" for key, value in params.items())
 
 
 def _figure(figure: tuple[float, float, float]) -> str:

@@ -202,6 +202,11 @@ class Promotion(Pruner):
         return None
 
 
+def rung_steps(rungs: Sequence[float], planned: int) -> list[int]:
+    """Return the steps at which a trial of so many is compared."""
+    return sorted({step for rung in rungs if (step := _step_of(rung, planned)) < planned})
+
+
 def _step_of(rung: float, planned: int) -> int:
     return max(1, math.ceil(rung * planned - 1e-9))
 

@@ -1,10 +1,12 @@
 """Running the product as a user does: a command in a folder."""
 
+import ast
 import json
 import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +45,50 @@ def search(folder: Path, *overrides: str, code: int = 0) -> str:
 
 HEAVY = ("torch", "ray", "mlflow", "optuna", "pandas", "sklearn")
 """What takes long to import."""
+_PROBE = f"""
+import sys
+from search.apps.cli import main
+sys.argv[0] = "search"
+try:
+    code = main()
+except SystemExit as exit:
+    code = exit.code
+print("heavy:", [m for m in {HEAVY!r} if m in sys.modules])
+sys.exit(code)
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What a process of its own said: its exit code, its lines, and the heavy modules that it imported."""
+
+    code: int
+    output: list[str]
+    errors: list[str]
+    heavy: list[str]
+
+
+def probed(folder: Path, *arguments: str) -> Answer:
+    """Run `search` in a folder, in a process of its own that tells what it imported."""
+    done = subprocess.run(
+        [sys.executable, "-c", _PROBE, *arguments],
+        cwd=folder,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    *output, heavy = done.stdout.splitlines()
+    assert heavy.startswith("heavy: "), done.stderr
+    return Answer(
+        code=done.returncode,
+        output=output,
+        errors=done.stderr.splitlines(),
+        heavy=ast.literal_eval(heavy.removeprefix("heavy: ")),
+    )
+
+
 _ONE_AFTER_ANOTHER = f"""
 HEAVY = {HEAVY!r}
 """

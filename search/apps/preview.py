@@ -1,0 +1,167 @@
+"""The stage preview: what a search would try and what it may cost. Reads no data, starts and stores nothing."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+
+from search.apps.composed import Composed
+from search.config.arguments import CHOOSABLE
+from search.config.schema import Cluster, SearchConfig
+from search.layout import WEIGHTS
+from search.records import Outcome, Params
+from search.reporting.progress import SteadyConsole
+from search.reporting.space import Pace, Plan, Sample, cost_line, grid_line, samples_table, space_table
+from search.space import Space, num_points
+from search.sweep import samplers
+from search.sweep.journal import holds_study, read_events, trial_folder
+from search.sweep.pruners import rung_steps
+
+_SHOWN_TRIALS = 5
+
+
+def preview(composed: Composed) -> int:
+    """Print the space, the first trials, the budget and the expected cost; return the exit code."""
+    cfg: SearchConfig = composed.cfg  # type: ignore[assignment] # a DictConfig of that schema
+    hydra, space, console = HydraConfig.get(), composed.space, SteadyConsole(soft_wrap=True)
+    folder = Path(cfg.output_dir).resolve()
+    if hydra.mode is RunMode.MULTIRUN:
+        folder /= Path(hydra.runtime.output_dir).name
+    outcomes = _outcomes(folder)
+    console.print(space_table(space, _named(hydra.runtime.choices)))
+    console.print(grid_line(space), highlight=False, markup=False)
+    console.print(samples_table(first_trials(space, cfg)))
+    for note in _notes(space, cfg):
+        console.print(f"note: {note}", style="dim", highlight=False, markup=False)
+    console.print(f"budget: {'; '.join(_budget(space, cfg))}", highlight=False, markup=False)
+    console.print(cost_line(_pace(folder, outcomes), _plan(space, cfg, len(outcomes))), highlight=False, markup=False)
+    return 0
+
+
+def first_trials(space: Space, cfg: SearchConfig) -> list[Sample]:
+    """Return the trials that a new study begins with; random draws where they depend on results."""
+    first: list[Params] = [space.default(), *(space.complete(given) for given in cfg.enqueue)]
+    kind = "random" if cfg.sampler.kind in samplers.NEED_HISTORY else str(cfg.sampler.kind)
+    limit = min(_SHOWN_TRIALS, cfg.budget.trials)
+    sampler = samplers.make(kind, space, cfg.seed, first, limit)
+    total = limit if sampler.size is None else min(limit, sampler.size)
+    chosen = [("enqueue" if number else "default", params) for number, params in enumerate(first[:total])]
+    chosen += [(kind, sampler.sample(number, None)) for number in range(len(first), total)]
+    return [
+        Sample(number=number, chosen_by=by, params=space.shown(params)) for number, (by, params) in enumerate(chosen)
+    ]
+
+
+def _named(choices: Mapping[str, str | None]) -> dict[str, str]:
+    return {group: str(choices[group]) for group in CHOOSABLE if choices.get(group)}
+
+
+def _notes(space: Space, cfg: SearchConfig) -> Iterator[str]:
+    yield from space.defaults_moved()
+    if cfg.sampler.kind in samplers.NEED_HISTORY:
+        yield f"{cfg.sampler.kind} depends on the results; these are random draws"
+    for group, options in space.base.choose.items():
+        for option, node in options.items():
+            if node.get("fits"):
+                yield f"{group}={option} is for {' and '.join(node.fits)} data; for other data the trials are others"
+
+
+def _budget(space: Space, cfg: SearchConfig) -> Iterator[str]:
+    """Yield what limits the search, in words."""
+    yield f"{_num_trials(space, cfg)} trials of {_epochs_in_words(space, cfg)} epochs, sampler {cfg.sampler.kind}"
+    if cfg.budget.hours is not None:
+        yield f"at most {cfg.budget.hours:g} hours"
+    if cfg.budget.patience is not None:
+        yield f"ends after {cfg.budget.patience} trials without a better one"
+    yield _pruner_in_words(space, cfg)
+    workers = _num_workers(cfg.cluster, cfg.device)
+    yield "as many workers as the cluster has room for" if workers is None else f"up to {workers} at a time"
+
+
+def _pruner_in_words(space: Space, cfg: SearchConfig) -> str:
+    kind = cfg.pruner.kind
+    if kind == "none":
+        return "none is stopped early"
+    if kind not in ("asha", "promotion"):
+        return f"{kind} stops the poor ones early"
+    steps = rung_steps(cfg.pruner.rungs, _most_epochs(space, cfg))
+    if not steps:
+        return f"{kind} has no rung within so few epochs"
+    rungs = " and ".join(map(str, steps))
+    does = "stops" if kind == "asha" else "pauses"
+    return f"{kind} {does} all but the best 1/{cfg.pruner.eta} at epoch {rungs}"
+
+
+def _epochs_in_words(space: Space, cfg: SearchConfig) -> str:
+    dimension = next((d for d in space.dimensions if d.path == "trainer.epochs"), None)
+    return str(cfg.trainer.epochs) if dimension is None else dimension.describe()
+
+
+def _most_epochs(space: Space, cfg: SearchConfig) -> int:
+    dimension = next((d for d in space.dimensions if d.path == "trainer.epochs"), None)
+    drawn = (*dimension.choices, dimension.high) if dimension else (cfg.trainer.epochs,)
+    return max(int(value) for value in drawn if isinstance(value, int | float))
+
+
+def _num_trials(space: Space, cfg: SearchConfig) -> int:
+    points = num_points(space.dimensions) if cfg.sampler.kind == "grid" else None
+    return cfg.budget.trials if points is None else min(cfg.budget.trials, points)
+
+
+def _num_workers(cluster: Cluster, device: str) -> int | None:
+    """Return how many trials may run at a time, as far as this machine tells; None: only the cluster knows."""
+    if cluster.kind == "existing":
+        return cluster.workers
+    fits = math.floor((cluster.cpus or len(os.sched_getaffinity(0))) / cluster.cpus_per_trial + 1e-9)
+    gpus = 0 if device == "cpu" else _num_gpus(cluster.gpus)
+    share = cluster.gpus_per_trial if cluster.gpus_per_trial is not None else 1.0
+    if gpus and share:
+        fits = min(fits, math.floor(gpus / share + 1e-9))
+    return max(1, min(fits, cluster.workers or fits))
+
+
+def _num_gpus(configured: int | None) -> int:
+    return len(list(Path("/dev").glob("nvidia[0-9]*"))) if configured is None else configured
+
+
+def _plan(space: Space, cfg: SearchConfig, finished: int) -> Plan:
+    trials = _num_trials(space, cfg)
+    return Plan(
+        trials=max(0, trials - finished),
+        epochs=_most_epochs(space, cfg),
+        workers=_num_workers(cfg.cluster, cfg.device),
+        kept=min(trials, cfg.squeeze.keep),
+    )
+
+
+def _outcomes(folder: Path) -> list[Outcome]:
+    """Return how the trials of the study in that folder ended; none where there is no study."""
+    events = (event for event, _ in read_events(folder)) if holds_study(folder) else iter(())
+    return list({event.number: event for event in events if isinstance(event, Outcome)}.values())
+
+
+def _pace(folder: Path, outcomes: Sequence[Outcome]) -> Pace | None:
+    """Return what training took so far; None while no trial trained to an end."""
+    trained = [outcome for outcome in outcomes if outcome.steps and outcome.failure is None]
+    if not trained:
+        return None
+    epochs = sum(outcome.steps for outcome in trained)
+    sizes = [_size(trial_folder(folder, outcome.number)) for outcome in trained]
+    with_weights = [size for size in sizes if size]
+    return Pace(
+        seconds_per_epoch=sum(outcome.seconds for outcome in trained) / epochs,
+        bytes_per_trial=sum(with_weights) / max(1, len(with_weights)),
+        epochs_per_trial=epochs / len(trained),
+    )
+
+
+def _size(trial: Path) -> int:
+    """Return what a trial with weights takes on disk; 0 for one whose weights were cleared away."""
+    if not (trial / WEIGHTS).exists():
+        return 0
+    return sum(path.stat().st_size for path in trial.iterdir() if path.is_file())

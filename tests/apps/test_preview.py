@@ -1,0 +1,78 @@
+"""`search stages=[preview]`: what would be tried, before anything is."""
+
+import re
+from pathlib import Path
+
+from tests.kits.commands import SMALL, events, probed, search
+
+PREVIEW = "stages=[preview]"
+ALONE = ("tracking=none", "cluster.workers=1")
+
+
+def trials_shown(said: str) -> dict[int, tuple[str, dict[str, str]]]:
+    """Return the trials in what was printed: who chose each, and its parameters."""
+    lines = re.findall(r"│ +(\d+) │ (\w+) +│ (.*?) +│", said)
+    return {int(number): (by, dict(word.split("=") for word in words.split())) for number, by, words in lines}
+
+
+def test_a_preview_is_light_and_leaves_nothing(tmp_path: Path) -> None:
+    said = probed(tmp_path, PREVIEW)
+    assert (said.code, said.errors) == (0, [])
+    assert not {"torch", "ray", "mlflow", "pandas", "sklearn"} & set(said.heavy)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_preview_of_several_jobs_leaves_nothing(tmp_path: Path) -> None:
+    said = search(tmp_path, "-m", PREVIEW, "model=mlp,linear")
+    assert said.count("the first trials\n") == 2
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_preview_shows_space_grid_trials_and_budget(tmp_path: Path) -> None:
+    said = search(tmp_path, PREVIEW, "enqueue=[{model: cnn, model.channels: 24}]", *ALONE)
+    assert "8 dimensions; with optimizer=adamw, schedule=cosine" in said
+    assert re.search(r"│   model=cnn +│ +│ +│ +│\n│     model.channels +│ choice +│ 8, 16, 24 +│ 16 +│", said)
+    assert re.search(r"│ optimizer.lr +│ float, log +│ 0.0003 to 0.01 +│ 0.001 +│", said)
+    assert "grid: continuous in model.mlp.dropout, model.cnn.dropout, optimizer.lr" in said
+    shown = trials_shown(said)
+    assert [by for by, _ in shown.values()] == ["default", "enqueue", "random", "random", "random"]
+    assert shown[1][1]["model.channels"] == "24"
+    assert "note: model=cnn is for picture data" in said
+    assert "budget: 32 trials of 27 epochs, sampler random; asha stops all but the best 1/3 at epoch 3 and 9" in said
+    assert "up to 1 at a time" in said
+    assert "cost: known after the first trials" in said
+
+
+def test_a_preview_of_a_grid_counts_its_points(tmp_path: Path) -> None:
+    finite = (
+        "model=mlp",
+        "sampler=grid",
+        "~model.space.dropout",
+        "~optimizer.space.lr",
+        "~optimizer.space.weight_decay",
+    )
+    said = search(tmp_path, PREVIEW, *finite, "~model.space.depth")
+    assert "grid: 3 points" in said
+    assert [by for by, _ in trials_shown(said).values()] == ["default", "grid", "grid"]
+    assert "budget: 3 trials of 27 epochs" in said
+
+
+def test_a_preview_says_that_tpe_depends_on_results(tmp_path: Path) -> None:
+    said = search(tmp_path, PREVIEW, "sampler=tpe")
+    assert "note: tpe depends on the results; these are random draws" in said
+
+
+def test_the_trials_shown_are_those_of_the_search_and_then_the_cost_is_known(tmp_path: Path) -> None:
+    few = (*SMALL, *ALONE, "budget.trials=2", "trainer.epochs=2", "pruner=none")
+    shown = trials_shown(search(tmp_path, PREVIEW, *few))
+    search(tmp_path, *few, "stages=[search]")
+    study = tmp_path / "outputs" / "digits"
+    began = {event["number"]: event["params"] for event in events(study, "started")}
+    assert {n: p["model"] for n, (_, p) in shown.items()} == {n: p["model"] for n, p in began.items()}
+
+    before = {path: path.stat().st_mtime_ns for path in study.rglob("*")}
+    said = search(tmp_path, PREVIEW, *few, "budget.trials=5")
+    assert re.search(r"cost: about [\d.]+ s for 3 trials on 1 worker \([\d.]+ s an epoch, 2 epochs a trial\)", said)
+    assert re.search(r"about [\d.]+ [kM]B on disk for 5 trials with weights", said)
+    assert "nothing is left to train" in search(tmp_path, PREVIEW, *few)
+    assert {path: path.stat().st_mtime_ns for path in study.rglob("*")} == before
