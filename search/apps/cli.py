@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import logging
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import hydra
@@ -13,6 +16,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 import search
+from search.apps.completion import with_completion
 from search.apps.composed import Composed, composed
 from search.apps.exits import GAVE_UP, INTERRUPTED, USAGE_ERROR
 from search.apps.interrupts import raise_on_signals
@@ -45,18 +49,37 @@ def main() -> int:
     register_resolvers()
     raise_on_signals()
     try:
-        with hydra_elsewhere(expand(sys.argv[1:], conf, CONFIG)) as sys.argv[1:]:
+        words = with_completion(sys.argv[1:], conf)
+        with hydra_elsewhere(expand(words, conf, CONFIG)) as sys.argv[1:], _said_in_full():
             return _run(conf)
     except UsageError as error:
         return _refuse(str(error))
     except (HydraException, OmegaConfBaseException) as error:
         return _refuse(one_line(error, conf, CONFIG, sys.argv[1:]))
     except BrokenPipeError:  # search --help | head
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _write_into_nothing()
         return 0
     except KeyboardInterrupt:
         print("search: interrupted; the same command goes on where it stopped", file=sys.stderr)
         return INTERRUPTED
+
+
+@contextlib.contextmanager
+def _said_in_full() -> Iterator[None]:
+    """Write what is still to be written before Python ends, which would complain if nobody reads it any more."""
+    if any(text.startswith(("-i", "--info")) for text in sys.argv):
+        logging.raiseExceptions = False  # it is a log, with a traceback for each line that nobody reads
+    try:
+        yield
+    finally:
+        try:
+            sys.stdout.flush()
+        except BrokenPipeError:
+            _write_into_nothing()
+
+
+def _write_into_nothing() -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _run(conf: Path) -> int:
@@ -85,7 +108,7 @@ def _run(conf: Path) -> int:
     try:
         job()
     except (OSError, ValueError) as error:
-        if jobs or isinstance(error, HydraException):  # some of those are OSErrors, too
+        if jobs or isinstance(error, HydraException | BrokenPipeError):  # some of those are OSErrors, too
             raise
         return _cannot_begin(error)
     return max(codes, default=0)

@@ -1,41 +1,11 @@
 """Mistakes on the command line: one line, exit code 2, before anything heavy is imported."""
 
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from tests.kits.commands import HEAVY, environment, one_after_another
-
-PROBE = f"""
-import sys
-from search.apps.cli import main
-sys.argv[0] = "search"
-try:
-    code = main()
-except SystemExit as exit:
-    code = exit.code
-print("heavy:", [m for m in {HEAVY!r} if m in sys.modules])
-sys.exit(code)
-"""
-
-
-def run(folder: Path, *arguments: str) -> tuple[int, list[str], list[str]]:
-    """Return (exit code, lines of standard error, heavy modules that were imported)."""
-    done = subprocess.run(
-        [sys.executable, "-c", PROBE, *arguments],
-        cwd=folder,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    heavy = done.stdout.splitlines()[-1]
-    assert heavy.startswith("heavy:"), done.stderr
-    return done.returncode, done.stderr.splitlines(), eval(heavy.removeprefix("heavy: "))  # noqa: S307 - our own list
-
+from tests.kits.commands import command, environment, one_after_another, probed
 
 MISTAKES = {
     "unknown key": (
@@ -56,6 +26,7 @@ MISTAKES = {
     ),
     "train beside others": (["stages=[search,train]", "trial=1"], "stages=[train]: runs alone and needs trial=N"),
     "train without trial": (["stages=[train]"], "stages=[train]: runs alone and needs trial=N"),
+    "preview beside others": (["stages=[preview,search]"], "stages=[preview]: runs alone"),
     "low above high": (["optimizer.space.lr.low=1"], "optimizer.space.lr: low=1 lies above high=0.01"),
     "log at zero": (["optimizer.space.lr.low=0"], "optimizer.space.lr: log needs low above 0, not low=0"),
     "empty choice": (
@@ -121,19 +92,51 @@ def test_a_mistake_is_answered_in_one_line(mistake: str, answers: dict[str, tupl
 @pytest.mark.parametrize("mistake", ["unknown key", "unknown stage", "flags that exclude each other"])
 def test_a_process_of_its_own_answers_alike(mistake: str, tmp_path: Path) -> None:
     arguments, expected = MISTAKES[mistake]
-    code, lines, heavy = run(tmp_path, *arguments)
-    assert lines[-1].startswith("search: ")
-    assert expected in lines[-1]
-    assert (code, len(lines), heavy) == (2, 1, [])
+    said = probed(tmp_path, *arguments)
+    assert said.errors[-1].startswith("search: ")
+    assert expected in said.errors[-1]
+    assert (said.code, len(said.errors), said.heavy) == (2, 1, [])
 
 
 def test_every_job_of_a_multirun_is_answered(tmp_path: Path) -> None:
-    code, lines, heavy = run(tmp_path, "-m", "seed=1,2", "device=gpu")
-    assert [line for line in lines if line.startswith("search: device=gpu")] == lines
-    assert (code, len(lines), heavy) == (2, 2, [])
+    said = probed(tmp_path, "-m", "seed=1,2", "device=gpu")
+    assert [line for line in said.errors if line.startswith("search: device=gpu")] == said.errors
+    assert (said.code, len(said.errors), said.heavy) == (2, 2, [])
 
 
-@pytest.mark.parametrize("flag", ["--help", "--cfg=job", "--info=defaults"])
-def test_looking_around_imports_nothing_heavy(flag: str, tmp_path: Path) -> None:
-    code, lines, heavy = run(tmp_path, *flag.split("="))
-    assert (code, lines, heavy) == (0, [], [])
+LOOKING_AROUND = {
+    "help": (["--help"], "search stages=[preview]"),
+    "configuration": (["--cfg", "job"], "name: ${data.name}"),
+    "configuration of a choice": (["--cfg", "job", "choose.model=[linear]"], "  model:"),
+    "info": (["--info"], "Hydra 1.3"),
+    "defaults": (["--info", "defaults"], "Defaults List"),
+    "completion": (["-sc", "install=bash"], "hydra_bash_completion()"),
+}
+
+
+@pytest.mark.parametrize("name", LOOKING_AROUND, ids=lambda name: name.replace(" ", "-"))
+def test_looking_around_imports_nothing_heavy_and_leaves_nothing(name: str, tmp_path: Path) -> None:
+    arguments, expected = LOOKING_AROUND[name]
+    said = probed(tmp_path, *arguments)
+    assert (said.code, said.errors, said.heavy) == (0, [], [])
+    assert any(expected in line for line in said.output)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_help_fits_on_a_screen(tmp_path: Path) -> None:
+    lines = probed(tmp_path, "--help").output
+    assert len(lines) <= 40
+    assert max(map(len, lines)) <= 120
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"], ids=["buffered", "unbuffered"])
+@pytest.mark.parametrize("flag", ["--help", "--info", "--cfg=job"])
+def test_a_reader_that_leaves_is_no_mistake(flag: str, unbuffered: str, tmp_path: Path) -> None:
+    own = {**environment(), "PYTHONUNBUFFERED": unbuffered}
+    with subprocess.Popen(
+        command(*flag.split("=")), cwd=tmp_path, env=own, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert (process.stderr.read(), process.wait(60)) == ("", 0)
