@@ -6,7 +6,6 @@ import dataclasses
 import gc
 import io
 import json
-import platform
 import time
 import traceback
 from collections.abc import Callable, Mapping
@@ -17,6 +16,7 @@ import numpy as np
 import torch
 
 from search.config.build import factory
+from search.config.inside import require_shared
 from search.errors import UsageError
 from search.files import no_room, write_atomically
 from search.keyed import keyed_int
@@ -36,6 +36,7 @@ from search.records import (
     event_to_json,
     failed,
 )
+from search.traces import told, user_traceback
 from search.train.batches import Batches, LoaderBatches, ResidentBatches
 from search.train.checkpoint import load_state, save_state
 from search.train.data.arrays import Array, Dataset
@@ -54,7 +55,8 @@ class Runner:
     """Runs one piece of work after the other; the data stays on the device between them."""
 
     def __init__(self, equipment: Equipment) -> None:
-        _check_token(equipment.token)
+        if equipment.token is not None:
+            require_shared(equipment.token)
         self._dataset = equipment.dataset
         self._device = torch.device(_device(equipment.device))
         self._resident: Batches | None = None
@@ -208,19 +210,6 @@ def load_model(directory: Path, config: Mapping[str, Any], dataset: Dataset) -> 
     return model
 
 
-def _check_token(token: tuple[str, str] | None) -> None:
-    if token is None:
-        return
-    path, written = token
-    try:
-        seen = Path(path).read_text()
-    except OSError:
-        seen = ""
-    if seen != written:
-        folder = Path(path).parent
-        raise UsageError(f"output_dir={folder}: node {platform.node()} does not see it; it must be shared by all nodes")
-
-
 def save_array(path: Path, array: Array) -> None:
     """Write an array file atomically."""
     buffer = io.BytesIO()
@@ -250,7 +239,6 @@ def _failed(number: int, error: Exception, seconds: float) -> Outcome:
         kind = FailureKind.DISK_FULL
     else:
         kind = FailureKind.EXCEPTION
-    words = " ".join(str(error).split())
-    message = words if isinstance(error, UsageError | NonFiniteError) else f"{type(error).__name__}: {words}"
-    trace = "".join(traceback.format_exception(error))
+    message = " ".join(str(error).split()) if isinstance(error, UsageError | NonFiniteError) else told(error)
+    trace = user_traceback(error) or "".join(traceback.format_exception(error))
     return failed(number, kind, message, time=time.time(), traceback=trace, seconds=seconds)

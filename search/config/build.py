@@ -9,6 +9,7 @@ from typing import Any
 from hydra.utils import get_method, instantiate
 
 from search.errors import UsageError
+from search.traces import told, user_line
 
 
 def factory(node: Mapping[str, Any], key: str) -> Callable[..., Any]:
@@ -26,6 +27,18 @@ def factory(node: Mapping[str, Any], key: str) -> Callable[..., Any]:
     return made
 
 
+def named(target: str, key: str) -> Callable[..., Any]:
+    """Return the function or class of that dotted name; raise UsageError where it cannot be imported.
+
+    `key` is its node's place in the configuration, for the error.
+    """
+    try:
+        found: Callable[..., Any] = get_method(target)
+    except Exception as error:  # of a module of the user's, which may do anything when it is imported
+        raise UsageError(f"{key}._target_={target}: {_innermost(error)}") from error
+    return found
+
+
 def accepted(node: Mapping[str, Any], offered: Mapping[str, Any]) -> dict[str, Any]:
     """Return those of the offered arguments that the node's target takes by name and does not set itself."""
     target = get_method(node["_target_"])
@@ -38,4 +51,4 @@ def accepted(node: Mapping[str, Any], offered: Mapping[str, Any]) -> dict[str, A
 def _innermost(error: BaseException) -> str:
     while error.__cause__ is not None:
         error = error.__cause__
-    return " ".join(str(error).split())
+    return told(error) if user_line(error) else " ".join(str(error).split())

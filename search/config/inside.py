@@ -1,7 +1,8 @@
-"""Folders that a setting names and that must not leave another one."""
+"""Folders that a setting names: they must not leave another one, and every node must see them."""
 
 from __future__ import annotations
 
+import platform
 from pathlib import Path
 
 from search.errors import UsageError
@@ -18,3 +19,15 @@ def require_inside(folder: Path | str, sweep_dir: Path | str, key: str = "hydra.
     if not place.is_relative_to(home):
         raise UsageError(f"{key}={str(folder)!r}: leads to {str(place)!r}; must stay inside {str(home)!r}")
     return place
+
+
+def require_shared(token: tuple[str, str]) -> None:
+    """Raise UsageError where this node does not see the folder that the driver writes to."""
+    path, written = token
+    try:
+        seen = Path(path).read_text()
+    except OSError:
+        seen = ""
+    if seen != written:
+        folder = Path(path).parent
+        raise UsageError(f"output_dir={folder}: node {platform.node()} does not see it; it must be shared by all nodes")

@@ -15,6 +15,7 @@ from search.config.arguments import config_dir, options_in, override
 
 _UNKNOWN = re.compile(r"Could not (?:override|delete from config) '?([\w.@/\-]+?)'?\.(?:\s|$)")
 _UNREADABLE = re.compile(r"LexerNoViableAltException: (.*)")
+_NULL_IN_CHOICE = re.compile(r"while evaluating 'choice\(([^()]*\bnull\b[^()]*)\)': mismatch type")
 _FULL_KEY = re.compile(r"full_key: (\S+)")
 _NO_OPTION = re.compile(
     r"Could not find '([\w/]+)/([^'/]*)'\s+Available options in '[^']*':((?:\s+\S+)*?)\s+Config search",
@@ -30,6 +31,8 @@ def one_line(error: BaseException, conf: Path, config_name: str, arguments: Sequ
     if match := _NO_OPTION.search(text):
         group, option, options = match.groups()
         return f"{group}={option}: no such option; allowed: {', '.join(options.split())}"
+    if match := _NULL_IN_CHOICE.search(text):
+        return f"choice({match[1]}): Hydra takes no null in choice(); write {match[1]} alone"
     if match := _UNREADABLE.search(text):
         return f"{match[1].strip()}: cannot be read; write key=value, without spaces around ="
     if match := _UNKNOWN.search(text):

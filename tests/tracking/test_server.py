@@ -14,12 +14,11 @@ from urllib.request import urlopen
 
 import pytest
 
-from search.tracking.projection import _SETTINGS
 from search.records import Event, Report, Started, TrialState
 from search.sweep.journal import Journal
 from search.tracking import outbox
 from search.tracking.outbox import MlflowTracker
-from search.tracking.projection import Projection
+from search.tracking.projection import _SETTINGS, Projection
 from search.tracking.tracker import SearchInfo
 from tests.kits.commands import environment
 from tests.kits.mlflow_store import compared
