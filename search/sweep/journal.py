@@ -275,7 +275,7 @@ def trial_folder(study: Path, number: int) -> Path:
 
 def read_trials(folder: Path) -> list[StoredTrial]:
     """Return a study's trials without opening it for writing; none where there is no study."""
-    return _stored(_load(folder)) if (folder / OPTUNA).exists() else []
+    return _stored(load_optuna(folder)) if (folder / OPTUNA).exists() else []
 
 
 def _stored(study: optuna.Study) -> list[StoredTrial]:
@@ -288,10 +288,11 @@ def _stored(study: optuna.Study) -> list[StoredTrial]:
 
 def read_attributes(folder: Path) -> Mapping[str, Any]:
     """Return what a study stored beside its trials, without opening it for writing; empty where there is none."""
-    return _load(folder).user_attrs if (folder / OPTUNA).exists() else {}
+    return load_optuna(folder).user_attrs if (folder / OPTUNA).exists() else {}
 
 
-def _load(folder: Path) -> optuna.Study:
+def load_optuna(folder: Path) -> optuna.Study:
+    """Return a study as Optuna has it, without opening it for writing."""
     with _readable(folder):
         storage = JournalStorage(JournalFileBackend(str(folder / OPTUNA)))
         return optuna.load_study(study_name=_STUDY, storage=storage)

@@ -1,0 +1,119 @@
+"""A study as it stands on disk, to be looked at: in a notebook, or while another process goes on with it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from search.records import FailureKind, Outcome, Params, Report, TrialState
+from search.sweep.journal import load_optuna, read_events, read_trials, trial_folder
+
+if TYPE_CHECKING:
+    import optuna
+    import pandas as pd
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadTrial:
+    """A trial: what it was, how it went, and its folder. `curve` has the figures of each report, by step."""
+
+    number: int
+    state: TrialState
+    params: Params
+    value: float | None = None
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    steps: int = 0
+    seconds: float = 0.0
+    reason: str = ""
+    failure: FailureKind | None = None
+    curve: Mapping[int, Mapping[str, float]] = field(default_factory=dict)
+    directory: Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadStudy:
+    """A study's trials by number."""
+
+    folder: Path
+    metric: str
+    maximize: bool
+    trials: tuple[ReadTrial, ...]
+
+    @cached_property
+    def best_trial(self) -> ReadTrial:
+        """The best one, an earlier one before a later one of equal value; raises ValueError where there is none."""
+        ended = [t for t in self.trials if t.value is not None and t.state is not TrialState.FAILED]
+        if not ended:
+            raise ValueError(f"{self.folder}: no trial has a value")
+        sign = -1.0 if self.maximize else 1.0
+        return min(ended, key=lambda t: (sign * (t.value or 0.0), t.number))
+
+    @property
+    def best_value(self) -> float:
+        """The best trial's value."""
+        assert self.best_trial.value is not None
+        return self.best_trial.value
+
+    @property
+    def best_params(self) -> Params:
+        """The best trial's parameters."""
+        return self.best_trial.params
+
+    def frame(self) -> pd.DataFrame:
+        """Return a table with a row a trial."""
+        import pandas as pd
+
+        return pd.DataFrame(
+            [
+                {"number": t.number, "state": str(t.state), self.metric: t.value, **t.params, "seconds": t.seconds}
+                for t in self.trials
+            ]
+        )
+
+    def optuna(self) -> optuna.Study:
+        """Return it as Optuna knows it, e.g. for its importances and figures."""
+        return load_optuna(self.folder)
+
+
+def read_study(folder: Path, metric: str, *, maximize: bool) -> ReadStudy:
+    """Read the study in a folder; opens nothing for writing."""
+    outcomes: dict[int, Outcome] = {}
+    curves: dict[int, dict[int, Mapping[str, float]]] = {}
+    for event, _ in read_events(folder):
+        if isinstance(event, Outcome):
+            outcomes.setdefault(event.number, event)
+        elif isinstance(event, Report):
+            curves.setdefault(event.number, {})[event.step] = event.metrics
+    return ReadStudy(
+        folder=folder,
+        metric=metric,
+        maximize=maximize,
+        trials=tuple(
+            _trial(folder, trial.number, trial.params, outcomes.get(trial.number), curves.get(trial.number, {}))
+            for trial in read_trials(folder)
+        ),
+    )
+
+
+def _trial(
+    folder: Path, number: int, params: Params, outcome: Outcome | None, curve: Mapping[int, Mapping[str, float]]
+) -> ReadTrial:
+    directory = trial_folder(folder, number)
+    if outcome is None:
+        return ReadTrial(number=number, state=TrialState.RUNNING, params=params, curve=curve, directory=directory)
+    return ReadTrial(
+        number=number,
+        state=outcome.state,
+        params=params,
+        value=outcome.value,
+        metrics=outcome.metrics,
+        steps=outcome.steps,
+        seconds=outcome.seconds,
+        reason=outcome.reason,
+        failure=outcome.failure.kind if outcome.failure else None,
+        curve=curve,
+        directory=directory,
+    )
