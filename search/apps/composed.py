@@ -8,7 +8,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from search.config.checks import check, check_values
-from search.space import Space
+from search.space import Space, changed_values
 from search.tracking.projection import store_uri
 
 
@@ -30,6 +30,8 @@ def composed(cfg: DictConfig) -> Composed:
     space.require_valid()
     for d in space.dimensions:
         check_values(d.path, d.choices or (d.low,), f"the space of {d.name}")
+    for at, key, value in changed_values(space.base):
+        check_values(key, [value], at)
     for given in cfg.enqueue:
         space.complete(given)
     return Composed(

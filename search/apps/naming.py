@@ -9,18 +9,35 @@ from collections.abc import Sequence
 from omegaconf import OmegaConf
 
 _LONGEST = 100
-_NOT_IN_NAMES = ("budget.", "stages=", "resume=", "output_dir=", "name=", "cluster", "tracking", "trial=")
+_NOT_IN_NAMES = (
+    "budget.",
+    "stages=",
+    "resume=",
+    "output_dir=",
+    "name=",
+    "cluster",
+    "tracking",
+    "trial=",
+    "ablate=",
+    "ablation.",
+    "changes.",
+)
 """Overrides that do not make another study: a longer budget goes on in the same folder."""
 
 
 def job_folder(overrides: Sequence[str]) -> str:
     """Return a folder name that tells the jobs of a multirun apart by their overrides."""
-    kept = sorted(o.lstrip("+") for o in overrides if not o.lstrip("+~").startswith(_NOT_IN_NAMES))
+    kept = sorted(o.lstrip("+") for o in overrides if not _where(o).startswith(_NOT_IN_NAMES))
     text = ",".join(kept) or "default"
     slug = re.sub(r"[^\w.=+,\-]", "_", text)
     if slug == text and len(slug) <= _LONGEST:
         return slug
     return f"{slug[:_LONGEST]}-{hashlib.blake2b(text.encode(), digest_size=4).hexdigest()}"
+
+
+def _where(override: str) -> str:
+    """Return an override from its place in the configuration on: `a.model=cnn` of `+model@a.model=cnn`."""
+    return re.sub(r"^\w+@", "", override.lstrip("+~"))
 
 
 def register_resolvers() -> None:

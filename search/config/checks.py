@@ -15,7 +15,7 @@ from search.config.messages import suggestion
 from search.config.schema import SearchConfig
 from search.errors import UsageError
 
-STAGES = ("search", "squeeze", "report", "sync", "train", "preview")
+STAGES = ("search", "squeeze", "ablate", "report", "sync", "train", "preview")
 """The stages that exist, in the order in which they run; the last three run alone and on request only."""
 
 RETRIED = ("exception", "non_finite", "out_of_memory", "timeout", "hang", "lost_worker", "preempted")
@@ -30,6 +30,7 @@ _CLOSED = (
     "tracking",
     "squeeze",
     "squeeze.distill",
+    "ablation",
 )
 _OF_PRUNERS = {
     "asha": ("rungs", "eta"),
@@ -74,6 +75,7 @@ _AT_LEAST: dict[str, float] = {
     "squeeze.top_k": 1,
     "squeeze.picks": 1,
     "squeeze.folds": 2,
+    "ablation.seeds": 2,
     "pruner.eta": 2,
     "pruner.startup_trials": 0,
     "pruner.warmup_steps": 0,
@@ -108,6 +110,7 @@ def check(cfg: SearchConfig) -> None:
     _check_name(cfg.name)
     _check_keys(node)
     _check_stages(cfg)
+    _check_ablation(cfg)
     _check_split(cfg)
     _check_device(cfg.device)
     _check_pruner(node)
@@ -174,6 +177,20 @@ def _check_stages(cfg: SearchConfig) -> None:
         raise UsageError("stages=[preview]: runs alone")
     if cfg.trial is not None and cfg.trial < 0:
         raise UsageError(f"trial={cfg.trial}: must be at least 0")
+
+
+def _check_ablation(cfg: SearchConfig) -> None:
+    """Refuse names of no change; what each one changes is held against the space, which is not known here."""
+    names = list(cfg.ablate)
+    if list(cfg.stages) == ["ablate"] and not names:
+        raise UsageError(f"stages=[ablate]: needs ablate=[...]; allowed: {', '.join(map(str, cfg.changes))}")
+    for name in names:
+        if name not in cfg.changes:
+            raise UsageError(f"ablate: {name} is none of changes; {suggestion(name, list(map(str, cfg.changes)))}")
+        if names.count(name) > 1:
+            raise UsageError(f"ablate: {name} stands there twice")
+        if not re.fullmatch(r"[\w\-]{1,120}", name) or name == "base":
+            raise UsageError(f"changes.{name}: must be 1 to 120 letters, digits and _ - other than base (a folder)")
 
 
 def _check_split(cfg: SearchConfig) -> None:

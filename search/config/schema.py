@@ -129,6 +129,13 @@ class Squeeze:
 
 
 @dataclass
+class Ablation:
+    """How the changes that `ablate` names are compared with their base."""
+
+    seeds: int = MISSING  # trainings of each
+
+
+@dataclass
 class SearchConfig:
     """The whole configuration."""
 
@@ -156,6 +163,9 @@ class SearchConfig:
     cluster: Cluster = field(default_factory=Cluster)
     tracking: Tracking = field(default_factory=Tracking)
     squeeze: Squeeze = field(default_factory=Squeeze)
+    ablate: list[str] = MISSING  # names in `changes`
+    ablation: Ablation = field(default_factory=Ablation)
+    changes: dict[str, Any] = field(default_factory=dict)  # pieces of a trial's configuration, by name
 
 
 @dataclass

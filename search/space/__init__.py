@@ -5,9 +5,21 @@ side by side, each with its own space, and the choice between them is a dimensio
 carries the option (`model.mlp.width`), its place in a trial's configuration does not (`model.width`).
 """
 
+from search.space.changes import changed, changed_values, in_words, misfit
 from search.space.dimension import Dimension
 from search.space.space import Space
 from search.space.tree import Branch, branches, num_points
 from search.space.trial_config import settings_of
 
-__all__ = ["Branch", "Dimension", "Space", "branches", "num_points", "settings_of"]
+__all__ = [
+    "Branch",
+    "Dimension",
+    "Space",
+    "branches",
+    "changed",
+    "changed_values",
+    "in_words",
+    "misfit",
+    "num_points",
+    "settings_of",
+]

@@ -23,7 +23,7 @@ def dimensions_of(base: DictConfig) -> tuple[Dimension, ...]:
     Raises UsageError, naming the key, for a dimension that cannot be drawn from or that belongs to no key.
     """
     choices = [d for group, options in base.choose.items() for d in _choice(str(group), options)]
-    return (*choices, *_dimensions_under(base, skip=("choose", "squeeze")))
+    return (*choices, *_dimensions_under(base, skip=("choose", "squeeze", "changes")))
 
 
 def _choice(group: str, options: Any) -> Iterator[Dimension]:
