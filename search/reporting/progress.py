@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Self
@@ -94,6 +95,26 @@ class ProgressDisplay(_Display):
             parts.append(f"{rate:.2f} trials/s")
             parts.append(f"{(self._budget - progress.finished) / rate:.0f} s left")
         return " · ".join(parts)
+
+
+class TrainingsDisplay(_Display):
+    """Watches trainings of several kinds, many of each."""
+
+    def __init__(
+        self, console: Console, title: str, kinds: Sequence[str], clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """`kinds` says of what kind each training is."""
+        super().__init__(console, clock)
+        self._title, self._kinds, self._total = title, kinds, Counter(kinds)
+        self._ended: set[int] = set()
+
+    def __call__(self, said: Report | Outcome) -> None:
+        """Show a report or an end."""
+        if isinstance(said, Outcome):
+            self._ended.add(said.number)  # once, however often it was tried
+        done = Counter(self._kinds[number] for number in self._ended)
+        parts = [f"{kind} {done[kind]}/{total}" for kind, total in self._total.items()]
+        self._show(f"{self._title}: {' · '.join(parts)}", now=len(self._ended) == len(self._kinds))
 
 
 class WorkDisplay(_Display):

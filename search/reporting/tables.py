@@ -9,6 +9,9 @@ from rich.table import Table
 
 from search.records import Outcome, Params
 
+_LARGE = 10
+"""From here on decimals say nothing."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
@@ -44,6 +47,44 @@ def contenders_markdown(metric: str, rows: Sequence[Row]) -> str:
     return "\n".join(lines)
 
 
+@dataclass(frozen=True, kw_only=True)
+class AblationRow:
+    """A line of an ablation: `spread` is (mean, standard deviation), `interval` that of the gain."""
+
+    name: str
+    what: str
+    spread: tuple[float, float | None] | None
+    pairs: int
+    gain: float | None
+    interval: tuple[float, float] | None
+    verdict: str
+
+
+def ablation_table(metric: str, base: str, seeds: int, rows: Sequence[AblationRow]) -> Table:
+    """Return what each change to the base was worth, for the terminal."""
+    table = Table(
+        title=f"one change at a time to {base}: {metric} on validation over {seeds} seeds, gains with 95 % intervals"
+    )
+    for name in ("change", "what"):
+        table.add_column(name)
+    for name in ("pairs", metric, "gain"):
+        table.add_column(name, justify="right")
+    table.add_column("verdict")
+    for row in rows:
+        table.add_row(*_cells(row))
+    return table
+
+
+def ablation_markdown(metric: str, rows: Sequence[AblationRow]) -> str:
+    """Return what each change was worth in Markdown."""
+    lines = [f"| change | what | pairs | {metric} | gain | verdict |", "|---|---|---:|---:|---:|---|"]
+    return "\n".join([*lines, *(f"| {' | '.join(_cells(row))} |" for row in rows)])
+
+
+def _cells(row: AblationRow) -> tuple[str, ...]:
+    return row.name, row.what, str(row.pairs or ""), _spread(row.spread), _gain(row.gain, row.interval), row.verdict
+
+
 def trials_table(metric: str, outcomes: Sequence[Outcome], params: Mapping[int, Params]) -> Table:
     """Return the best trials with their parameters, for the terminal."""
     table = Table(title=f"best trials by {metric} on validation")
@@ -64,9 +105,30 @@ def in_words(params: Params) -> str:
 
 def _figure(figure: tuple[float, float, float]) -> str:
     value, low, high = figure
-    if max(abs(value), abs(low), abs(high)) >= 10:
+    if max(abs(value), abs(low), abs(high)) >= _LARGE:
         return f"{value:.4g} [{low:.3g}, {high:.3g}]"
     return f"{value:.4f} [{low:.3f}, {high:.3f}]"
+
+
+def _spread(spread: tuple[float, float | None] | None) -> str:
+    if spread is None:
+        return ""
+    mean, deviation = spread
+    form = _form(mean)
+    return f"{mean:{form}}" if deviation is None else f"{mean:{form}} ± {deviation:{form}}"
+
+
+def _gain(gain: float | None, interval: tuple[float, float] | None) -> str:
+    if gain is None:
+        return ""
+    if interval is None:
+        return f"{gain:+{_form(gain)}}"
+    form = f"+{_form(*interval)}"
+    return f"{gain:{form}} [{interval[0]:{form}}, {interval[1]:{form}}]"
+
+
+def _form(*values: float) -> str:
+    return ".4g" if max(map(abs, values)) >= _LARGE else ".4f"
 
 
 def _value(value: object) -> str:

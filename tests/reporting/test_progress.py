@@ -3,7 +3,7 @@ import io
 from rich.console import Console
 
 from search.records import Event, Report, Started, TrialState
-from search.reporting.progress import ProgressDisplay, WorkDisplay
+from search.reporting.progress import ProgressDisplay, TrainingsDisplay, WorkDisplay
 from search.sweep.study import Progress
 from tests.kits.doubles import outcome
 
@@ -69,4 +69,21 @@ def test_named_work_is_shown_side_by_side() -> None:
     assert written(to).splitlines() == [
         "distilling: student 0/9 · student alone 4/9",
         "distilling: student 9/9 · student alone 4/9",
+    ]
+
+
+def test_many_trainings_are_counted_by_kind_each_once() -> None:
+    to, clock = console(), Clock()
+    with TrainingsDisplay(to, "ablation", ["base", "dropout", "base"], clock) as display:
+        display(Report(number=1, step=4, metrics={}, time=0.0))
+        clock.now = 6.0
+        display(outcome(2, TrialState.FAILED, None, 0))  # and is tried again
+        display(outcome(2, TrialState.COMPLETE, 0.5, 9))
+        clock.now = 12.0
+        display(outcome(0, TrialState.COMPLETE, 0.5, 9))
+        display(outcome(1, TrialState.COMPLETE, 0.5, 9))
+    assert written(to).splitlines() == [
+        "ablation: base 1/2 · dropout 0/1",
+        "ablation: base 2/2 · dropout 0/1",
+        "ablation: base 2/2 · dropout 1/1",
     ]

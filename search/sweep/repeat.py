@@ -1,0 +1,42 @@
+"""Trainings outside the record of trials: what ended is told by their folders, so that nothing is trained twice."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from search.layout import CONFIG
+from search.records import Outcome, TrialSpec, TrialState
+from search.sweep.journal import outcome_on_disk
+
+
+def run_missing(specs: Sequence[TrialSpec], run: Callable[[list[TrialSpec]], list[Outcome]]) -> list[Outcome]:
+    """Return how each training ended; `run` does, numbered from 0, those that have not ended well before.
+
+    A folder where something else was trained is emptied first; what was begun there as it is now goes on.
+    """
+    found = {i: outcome for i, spec in enumerate(specs) if (outcome := _completed(spec)) is not None}
+    missing = [i for i in range(len(specs)) if i not in found]
+    for i in missing:
+        if not _is_as_begun(specs[i]):
+            shutil.rmtree(specs[i].directory, ignore_errors=True)
+    ended = run([dataclasses.replace(specs[i], number=n) for n, i in enumerate(missing)]) if missing else []
+    found |= dict(zip(missing, ended, strict=True))
+    return [found[i] for i in range(len(specs))]
+
+
+def _completed(spec: TrialSpec) -> Outcome | None:
+    outcome = outcome_on_disk(Path(spec.directory)) if _is_as_begun(spec) else None
+    return outcome if outcome is not None and outcome.state is TrialState.COMPLETE else None
+
+
+def _is_as_begun(spec: TrialSpec) -> bool:
+    """Compare with what stands in the folder, as data: a stored configuration is never called."""
+    try:
+        begun = json.loads((Path(spec.directory) / CONFIG).read_text())
+    except (OSError, ValueError):
+        return False
+    return bool(begun == json.loads(json.dumps(spec.config)))
