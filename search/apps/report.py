@@ -8,8 +8,9 @@ from pathlib import Path
 from urllib.parse import quote
 
 from search.apps.session import Session
+from search.post.ablation import Ablation
 from search.post.results import Figure, Results
-from search.reporting.tables import Row, contenders_table, trials_table
+from search.reporting.tables import AblationRow, Row, ablation_table, contenders_table, trials_table
 from search.sweep.driver import Driver
 from search.sweep.study import Study
 from search.tracking.outbox import delivered
@@ -38,6 +39,9 @@ def report(session: Session, study: Study, driver: Driver) -> None:
         console.print(contenders_table(results.metric, rows_of(results)))
         if results.test_looks > 1:
             console.print(f"the test split was opened {results.test_looks} times in this study", style="yellow")
+    ablation = Ablation.load(session.folder)
+    if ablation is not None:
+        print_ablation(session, ablation)
     _how_to_go_on(session, study, driver, results)
 
 
@@ -52,6 +56,27 @@ def rows_of(results: Results) -> list[Row]:
             champion=c.name == results.champion,
         )
         for c in results.contenders
+    ]
+
+
+def print_ablation(session: Session, ablation: Ablation) -> None:
+    """Print what each change was worth."""
+    session.console.print(ablation_table(ablation.metric, ablation.base.what, ablation.seeds, lines_of(ablation)))
+
+
+def lines_of(ablation: Ablation) -> list[AblationRow]:
+    """Return the base and its changes as lines of a table."""
+    return [
+        AblationRow(
+            name=v.name,
+            what=v.what,
+            spread=v.spread,
+            pairs=v.pairs,
+            gain=v.gain,
+            interval=v.interval,
+            verdict=v.verdict,
+        )
+        for v in (ablation.base, *ablation.changes)
     ]
 
 

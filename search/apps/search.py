@@ -49,6 +49,7 @@ def run(composed: Composed) -> int:
         stages: dict[str, Callable[[], None]] = {
             "search": lambda: _search(session, study, driver),
             "squeeze": lambda: _squeeze(session, study),
+            "ablate": lambda: _ablate(session, study),
             "report": lambda: report(session, study, driver),
         }
         for stage in stages:
@@ -75,7 +76,8 @@ def _check_resume(session: Session) -> None:
     there, resume = holds_study(session.folder), session.cfg.resume
     if resume == "never" and there:
         raise UsageError(f"resume=never: {session.folder} holds a study; choose another name=... or resume=auto")
-    if not there and (resume == "must" or "search" not in session.cfg.stages):
+    begins = {"search", "ablate"} & set(session.cfg.stages)
+    if not there and (resume == "must" or not begins):
         why = "resume=must" if resume == "must" else f"stages={list(session.cfg.stages)}"
         raise UsageError(f"{why}: {session.folder} holds no study; check name=... or search first")
 
@@ -180,3 +182,10 @@ def _squeeze(session: Session, study: Study) -> None:
 
     if any(outcome.state is not TrialState.FAILED for outcome in study.outcomes.values()):
         squeeze(session, study)
+
+
+def _ablate(session: Session, study: Study) -> None:
+    if session.cfg.ablate:
+        from search.apps.ablate import ablate  # brings scipy
+
+        ablate(session, study)

@@ -12,22 +12,19 @@ from typing import Any
 
 import numpy as np
 
-from search.apps.report import rows_of
 from search.apps.session import Session
+from search.apps.summary import tell
 from search.errors import UsageError
 from search.files import no_room
 from search.keyed import keyed_int
 from search.layout import CONFIG, predictions_of
 from search.post.contenders import Candidate, Selection, champion_of, judged, select, weighted
-from search.post.results import FILE, Results
+from search.post.results import Results
 from search.records import PredictSpec, TrialSpec, TrialState
 from search.reporting.progress import WorkDisplay
-from search.reporting.tables import contenders_markdown
 from search.space import settings_of
 from search.sweep.batch import run_all
 from search.sweep.study import Study
-from search.tracking.outbox import delivered, summary_digest
-from search.tracking.tracker import Summary
 from search.train.metrics import Array
 from search.trial import save_array
 
@@ -49,7 +46,7 @@ def squeeze(session: Session, study: Study) -> None:
         results = _make(session, study, made_from)
     if results.model is None and results.problem is None and session.tracking_uri is not None:
         results = _register(session, study, results)
-    _tell(session, study, results)
+    tell(session, study.journal)
 
 
 def _made_from(session: Session, study: Study) -> str:
@@ -201,28 +198,6 @@ def _register(session: Session, study: Study, results: Results) -> Results:
 def _saved(session: Session, results: Results) -> Results:
     results.save(session.folder)
     return results
-
-
-def _tell(session: Session, study: Study, results: Results) -> None:
-    """Put the results on the search's run, unless they stand there."""
-    uri = session.tracking_uri
-    if uri is None:
-        return
-    summary = summary_of(session, results)
-    state = delivered(session.folder, uri)
-    if state is None or state.told != summary_digest(summary):
-        session.tracker(study.journal).summarize(summary)
-
-
-def summary_of(session: Session, results: Results) -> Summary:
-    """Return the stored results as MLflow is told of them."""
-    metrics: dict[str, float] = {}
-    for contender in results.contenders:
-        key = contender.name.split(" top ")[0].replace(" ", "_")
-        metrics |= {f"validation/{key}": contender.validation.value, f"test/{key}": contender.test.value}
-    note = contenders_markdown(results.metric, rows_of(results))
-    file = session.folder / FILE
-    return Summary(metrics=metrics, note=note, files=(file,), time=file.stat().st_mtime)
 
 
 def _predict(session: Session, configs: Configs, members: Sequence[str], split: str) -> None:

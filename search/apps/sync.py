@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from rich.console import Console
 
 from search.apps.session import Session
-from search.apps.squeeze import summary_of
+from search.apps.summary import summary_of
 from search.errors import UsageError
 from search.post.package import is_registered
 from search.post.results import Results
@@ -40,7 +40,7 @@ def sync(session: Session, journal: Journal) -> int:
 
     pages = pages_of(timed(), maximize=session.metric.maximize)
     results = Results.load(session.folder)
-    summary = None if results is None else summary_of(session, results)
+    summary = summary_of(session.folder)
     done = all(page.end is not None for page in pages.trials.values())
     ended = ("FINISHED" if done else "KILLED", last if summary is None else max(last, summary.time))
     forget(session.folder)
