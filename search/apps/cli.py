@@ -20,6 +20,7 @@ from search.apps.completion import with_completion
 from search.apps.composed import Composed, composed
 from search.apps.exits import GAVE_UP, INTERRUPTED, USAGE_ERROR
 from search.apps.interrupts import raise_on_signals
+from search.apps.launching import guard_launchers
 from search.apps.naming import register_resolvers
 from search.apps.scratch import hydra_elsewhere
 from search.config import schema
@@ -47,6 +48,7 @@ def main() -> int:
     sys.path.insert(0, str(Path.cwd()))  # the user's own modules, also in workers
     schema.register()
     register_resolvers()
+    guard_launchers()
     raise_on_signals()
     try:
         words = with_completion(sys.argv[1:], conf)
