@@ -751,3 +751,45 @@ def test_points_beyond_counting_one_by_one() -> None:
     dims = {f"x{i}": {"low": 1, "high": 1000} for i in range(8)}
     space = Space.of(composed(model={**dict.fromkeys(dims, 1), "space": dims}))
     assert num_points(space.dimensions) == 1000**8
+
+
+CHOOSING = {
+    "choose": {
+        "model": {"mlp": {"_target_": "a", "width": 1, "space": {"width": {"low": 1, "high": 9}}}, "cnn": {"k": 2}}
+    },
+    "optimizer": {"lr": 0.1, "space": {"lr": {"low": 0.0, "high": 1.0}}},
+}
+PARTS: dict[str, tuple[dict[str, ParamValue], bool]] = {
+    "whole": ({"model": "mlp", "model.mlp.width": 3, "optimizer.lr": 0.5}, True),
+    "of another option": ({"model": "cnn", "optimizer.lr": 0.5}, True),
+    "without a choice": ({"optimizer.lr": 0.5}, False),
+    "without one that its option brings": ({"model": "mlp", "optimizer.lr": 0.5}, False),
+    "with another option's": ({"model": "cnn", "model.mlp.width": 3, "optimizer.lr": 0.5}, False),
+    "with one that is none": ({"model": "cnn", "optimizer.lr": 0.5, "x": 1}, False),
+    "an option that is none": ({"model": "rnn", "optimizer.lr": 0.5}, False),
+    "a value outside": ({"model": "cnn", "optimizer.lr": 2.0}, False),
+    "text for a number": ({"model": "cnn", "optimizer.lr": "${oc.env:HOME}"}, False),
+    "nothing": ({}, False),
+}
+
+
+@pytest.mark.parametrize(("params", "whole"), PARTS.values(), ids=PARTS)
+def test_only_a_whole_set_of_allowed_values_is_of_the_space(params: dict[str, ParamValue], whole: bool) -> None:
+    assert Space.of(OmegaConf.create(CHOOSING)).has(params) is whole
+
+
+@pytest.mark.parametrize(
+    ("params", "models"),
+    [
+        ({"model": "cnn", "other": 3}, [{"k": 2}]),
+        ({"model": "rnn"}, []),
+        ({}, [{"_target_": "a", "width": 1}, {"k": 2}]),
+    ],
+    ids=["named", "no longer there", "not named"],
+)
+def test_an_earlier_trial_may_be_of_any_option_that_it_does_not_rule_out(
+    params: dict[str, ParamValue], models: list[dict[str, Any]]
+) -> None:
+    found = list(Space.of(OmegaConf.create(CHOOSING)).compositions(params))
+    assert [settings["model"] for settings in found] == models
+    assert all(settings["optimizer"] == {"lr": 0.1} for settings in found)

@@ -7,13 +7,15 @@ carries the option (`model.mlp.width`), its place in a trial's configuration doe
 
 from search.space.changes import changed, changed_values, in_words, misfit
 from search.space.dimension import Dimension
+from search.space.earlier import renewed
 from search.space.space import Space
 from search.space.tree import Branch, branches, num_points
-from search.space.trial_config import settings_of
+from search.space.trial_config import Settings, settings_of
 
 __all__ = [
     "Branch",
     "Dimension",
+    "Settings",
     "Space",
     "branches",
     "changed",
@@ -21,5 +23,6 @@ __all__ = [
     "in_words",
     "misfit",
     "num_points",
+    "renewed",
     "settings_of",
 ]

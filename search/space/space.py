@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -15,7 +16,7 @@ from search.errors import UsageError
 from search.records import Params, ParamValue
 from search.space.dimension import Dimension
 from search.space.reading import dimensions_of
-from search.space.trial_config import TrialConfigs
+from search.space.trial_config import Settings, TrialConfigs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +49,10 @@ class Space:
 
     def default(self) -> dict[str, ParamValue]:
         """Return the composed default, each value moved to the nearest one that its space allows."""
-        return self.draw(lambda d: d.nearest(d.default))
+        return self._default_with({})
+
+    def _default_with(self, chosen: Params) -> dict[str, ParamValue]:
+        return self.draw(lambda d: chosen.get(d.name, d.nearest(d.default)))
 
     def defaults_moved(self) -> list[str]:
         """Return a sentence for each default that lies outside its space."""
@@ -83,13 +87,25 @@ class Space:
         return params
 
     def has(self, params: Params) -> bool:
-        """Tell whether these are parameters of this space, with values that it allows."""
-        by_name = {d.name: d for d in self.dimensions}
-        return all(name in by_name and by_name[name].contains(value) for name, value in params.items())
+        """Tell whether this is a whole set of parameters of this space, with values that it allows."""
+        there = self.draw(lambda d: params.get(d.name))
+        return there.keys() == params.keys() and all(
+            d.contains(there[d.name]) for d in self.dimensions if d.name in there
+        )
 
-    def configure(self, params: Params) -> dict[str, Any]:
+    def configure(self, params: Params) -> Settings:
         """Return a trial's configuration, resolved: chosen nodes in place, values set, no `space`, no `choose`."""
         return self._configs.make(params)
+
+    def compositions(self, params: Params) -> Iterator[Settings]:
+        """Yield the configurations, at their defaults, that a trial of an earlier space may have begun with.
+
+        Where its parameters name an option, that is the only one.
+        """
+        groups = [d for d in self.dimensions if d.name in self.base.choose]
+        named = [[c for c in d.choices if params.get(d.name, c) == c] for d in groups]
+        for options in itertools.product(*named):
+            yield self.configure(self._default_with(dict(zip([d.name for d in groups], options, strict=True))))
 
     @cached_property
     def _configs(self) -> TrialConfigs:
