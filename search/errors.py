@@ -11,3 +11,7 @@ class NoRoomError(Exception):
 
 class GaveUpError(Exception):
     """A search that stopped because going on would waste time; the message says why."""
+
+
+class StrandedError(UsageError):
+    """A trial that cannot go on, because what it began with is no longer composed."""

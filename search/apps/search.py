@@ -16,7 +16,7 @@ from search.apps.session import Session
 from search.errors import GaveUpError, NoRoomError, UsageError
 from search.layout import LOG
 from search.memory import GIB
-from search.records import TrialState
+from search.records import Params, TrialSpec, TrialState
 from search.reporting.progress import ProgressDisplay, SteadyConsole
 from search.sweep import pruners, samplers
 from search.sweep.disk import Disk
@@ -97,6 +97,11 @@ def _study(session: Session, journal: Journal) -> Study:
 
 def _driver(session: Session, study: Study) -> Driver:
     cfg, space = session.cfg, session.space
+
+    def make_spec(number: int, params: Params) -> TrialSpec:
+        begun = number < len(study.params)
+        return session.spec(number, params, session.trained(number, params, study.composed_from) if begun else None)
+
     return Driver(
         study=study,
         make_sampler=lambda taken: samplers.make(cfg.sampler.kind, space, cfg.seed, taken, cfg.budget.trials),
@@ -110,7 +115,7 @@ def _driver(session: Session, study: Study) -> Driver:
         ),
         failures=session.failures(),
         first=session.first,
-        make_spec=session.spec,
+        make_spec=make_spec,
         planned_steps=session.planned_steps,
         shown=session.shown,
         clock=time.time,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import platform
 import uuid
@@ -19,12 +18,14 @@ from rich.console import Console
 from search.apps.composed import Composed
 from search.apps.interrupts import raise_on_signals
 from search.apps.source import source_tags
+from search.apps.trained import WITHOUT_EFFECT, needed, trained
 from search.config.build import factory
 from search.config.schema import SearchConfig
 from search.errors import UsageError
 from search.keyed import keyed_int
 from search.layout import CONFIG
 from search.records import FailureKind, Params, TrialSpec
+from search.space import Settings
 from search.sweep.failures import FailurePolicy, Failures
 from search.sweep.identity import Identity, flatten
 from search.sweep.journal import Journal, trial_folder
@@ -42,9 +43,6 @@ if TYPE_CHECKING:
 
 _DELIVERING = 0.2
 """Share of the grace after an interruption in which MLflow may be told the rest."""
-_WITHOUT_EFFECT = ("threads", "checkpoint_every", "loading", "loader_workers")
-"""Settings of the trainer that change how fast a figure comes, not the figure."""
-_TRAINED_WITH = ("model", "optimizer", "schedule", "trainer", "metric")
 _NAMED_GROUPS = ("model", "optimizer", "schedule")
 _PACKAGES = ("torch", "optuna", "hydra-core", "mlflow", "ray", "numpy")
 
@@ -102,7 +100,7 @@ class Session:
         """What the trials' figures depend on. Interpolations stay unresolved: they may hold secrets."""
         tree = OmegaConf.to_container(self.space.base, resolve=False)
         assert isinstance(tree, dict)
-        trainer = {k: v for k, v in tree["trainer"].items() if k not in _WITHOUT_EFFECT}
+        trainer = {k: v for k, v in tree["trainer"].items() if k not in WITHOUT_EFFECT}
         nodes = {str(group): tree[group] for group in (*_NAMED_GROUPS, "choose") if tree[group]}
         return flatten(
             {
@@ -187,23 +185,23 @@ class Session:
         """Return a trial's parameters as people see them: named groups first, then what was drawn."""
         return {**self.named, **self.space.shown(params)}
 
-    def spec(self, number: int, params: Params) -> TrialSpec:
-        """Return the work of a trial; one of an earlier space (resume=extend) keeps the configuration it began with."""
-        directory = trial_folder(self.folder, number)
-        begun = directory / CONFIG
-        earlier = not self.space.has(params) and begun.exists()
+    def spec(self, number: int, params: Params, config: Settings | None = None) -> TrialSpec:
+        """Return the work of a trial; one that was begun before is given its `config` (see `trained`)."""
         return TrialSpec(
             number=number,
             params=params,
-            config=json.loads(begun.read_text()) if earlier else self._trained_with(params),
+            config=needed(self.space.configure(params)) if config is None else config,
             seed=keyed_int(self.cfg.seed, number, "trial"),
-            directory=str(directory),
+            directory=str(trial_folder(self.folder, number)),
         )
 
-    def _trained_with(self, params: Params) -> dict[str, Any]:
-        """Return what a worker needs of the configuration: nothing of the rest, which may hold secrets, leaves."""
-        config = self.space.configure(params)
-        return {key: config[key] for key in _TRAINED_WITH}
+    def trained(self, number: int, params: Params, composed_from: int) -> Settings:
+        """Return what a trial that was begun is trained with, made from what is composed now.
+
+        Those before `composed_from` may be of an earlier composition. Raises as `search.apps.trained.trained` does.
+        """
+        earlier = number < composed_from or self.cfg.resume == "extend"
+        return trained(self.space, params, trial_folder(self.folder, number) / CONFIG, earlier=earlier)
 
     def tracker(self, journal: Journal) -> Tracker:
         """Return the study's tracker; the first call begins it."""

@@ -2,33 +2,33 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from search.apps.session import Session
 from search.apps.summary import tell
-from search.errors import UsageError
+from search.errors import StrandedError, UsageError
 from search.files import no_room
 from search.keyed import keyed_int
 from search.layout import CONFIG, predictions_of
 from search.post.contenders import Candidate, Selection, champion_of, judged, select, weighted
-from search.post.results import Results
+from search.post.results import FILE, Results
 from search.records import PredictSpec, TrialSpec, TrialState
 from search.reporting.progress import WorkDisplay
-from search.space import settings_of
+from search.space import Settings, settings_of
 from search.sweep.batch import run_all
 from search.sweep.study import Study
 from search.train.metrics import Array
 from search.trial import save_array
 
-Configs = Mapping[str, Mapping[str, Any]]
+Configs = Mapping[str, Settings]
 """A member's configuration by its folder, relative to the study's."""
 
 _STUDENTS = {"student": "students/taught", "student alone": "students/alone"}
@@ -42,10 +42,14 @@ def squeeze(session: Session, study: Study) -> None:
     """
     made_from = _made_from(session, study)
     results = Results.load(session.folder)
+    configs, left_out = _trial_configs(session, study)
     if results is None or results.made_from != made_from:
-        results = _make(session, study, made_from)
+        if left_out:
+            note = f"note: the squeeze leaves {len(left_out)} out, the first of them {left_out[0]}"
+            session.console.print(note, style="dim", markup=False)
+        results = _make(session, study, made_from, configs)
     if results.model is None and results.problem is None and session.tracking_uri is not None:
-        results = _register(session, study, results)
+        results = _register(session, study, results, configs)
     tell(session, study.journal)
 
 
@@ -55,11 +59,10 @@ def _made_from(session: Session, study: Study) -> str:
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
 
-def _make(session: Session, study: Study, made_from: str) -> Results:
+def _make(session: Session, study: Study, made_from: str, trial_configs: Configs) -> Results:
     """Choose and train the contenders, choose the champion on validation, then open the test split."""
-    configs = _trial_configs(session, study)
-    trials = list(configs)
-    configs |= _student_configs(session, study)
+    trials = list(trial_configs)
+    configs = {**trial_configs, **_student_configs(session, study)}
     if not trials:
         raise UsageError(f"squeeze: no trial left predictions in {session.folder / 'trials'}")
     targets = _targets(session, "validation")
@@ -96,39 +99,54 @@ def _make(session: Session, study: Study, made_from: str) -> Results:
     return results
 
 
-def _trial_configs(session: Session, study: Study) -> dict[str, Mapping[str, Any]]:
-    """Return what was trained in every trial that left predictions of this data (the best `squeeze.keep`)."""
-    folders = {
-        str(study.directory(number).relative_to(session.folder)): study.directory(number)
-        for number, outcome in sorted(study.outcomes.items())
-        if outcome.state is not TrialState.FAILED and number >= study.comparable_from
-    }
-    return {
-        relative: _trained(folder)
-        for relative, folder in folders.items()
-        if (folder / predictions_of("validation")).exists()
-    }
+def _trial_configs(session: Session, study: Study) -> tuple[dict[str, Settings], list[StrandedError]]:
+    """Return what was trained in every trial that left predictions of this data (the best `squeeze.keep`).
+
+    Also, why some of an earlier composition are left out.
+    """
+    configs: dict[str, Settings] = {}
+    left_out = []
+    for number, outcome in sorted(study.outcomes.items()):
+        folder = study.directory(number)
+        if outcome.state is TrialState.FAILED or number < study.comparable_from:
+            continue
+        if not (folder / predictions_of("validation")).exists():
+            continue
+        if not (folder / CONFIG).exists():
+            raise UsageError(f"{folder / CONFIG}: missing; put it back from a copy")
+        try:
+            config = session.trained(number, study.params[number], study.composed_from)
+        except StrandedError as error:
+            left_out.append(error)
+        else:
+            configs[str(folder.relative_to(session.folder))] = config
+    return configs, left_out
 
 
-def _trained(folder: Path) -> dict[str, Any]:
-    """Return the configuration that was trained in a trial's folder."""
-    try:
-        config: dict[str, Any] = json.loads((folder / CONFIG).read_text())
-    except (FileNotFoundError, ValueError) as error:
-        raise UsageError(f"{folder / CONFIG}: missing or damaged; put it back from a copy") from error
-    return config
-
-
-def _student_configs(session: Session, study: Study) -> dict[str, Mapping[str, Any]]:
+def _student_configs(session: Session, study: Study) -> dict[str, Settings]:
     """Return the configuration of the students: the best trial's, with another model where one is named."""
-    best = study.progress.best
+    best = _best_config(session, study)
     if best is None:
         return {}
     squeeze = session.plain("squeeze")
-    config = {**_trained(study.directory(best.number)), "distill": squeeze["distill"]}
+    config = {**best, "distill": squeeze["distill"]}
     if session.cfg.squeeze.student is not None:
         config["model"] = settings_of(squeeze["student"])
     return dict.fromkeys(_STUDENTS.values(), config)
+
+
+def _best_config(session: Session, study: Study) -> Settings | None:
+    """Return what was trained in the best of the trials that can be composed now."""
+    sign = -1.0 if study.maximize else 1.0
+    values = {
+        number: sign * outcome.value
+        for number, outcome in study.outcomes.items()
+        if outcome.state is not TrialState.FAILED and outcome.value is not None and number >= study.comparable_from
+    }
+    for number in sorted(values, key=values.__getitem__):
+        with contextlib.suppress(StrandedError):
+            return session.trained(number, study.params[number], study.composed_from)
+    return None
 
 
 def _train_students(session: Session, configs: Configs, teacher: Candidate) -> list[Candidate]:
@@ -161,15 +179,18 @@ def _train_students(session: Session, configs: Configs, teacher: Candidate) -> l
     return candidates
 
 
-def _register(session: Session, study: Study, results: Results) -> Results:
+def _register(session: Session, study: Study, results: Results, trial_configs: Configs) -> Results:
     """Export the champion into the study's folder, and register it in MLflow; keep why where that cannot be."""
     name = session.registered_name
     if name is None:
         return results
     from search.post.package import Champion, Member, export, log_champion, model_name
 
-    configs = {**_trial_configs(session, study), **_student_configs(session, study)}
+    configs = {**trial_configs, **_student_configs(session, study)}
     champion = next(c for c in results.contenders if c.name == results.champion)
+    if gone := sorted(champion.members.keys() - configs.keys()):
+        file = session.folder / FILE
+        raise UsageError(f"{file}: {gone[0]} is no member that is composed now; delete it, and it is made again")
     members = [
         Member(directory=session.folder / folder, config=configs[folder], weight=weight)
         for folder, weight in champion.members.items()

@@ -10,7 +10,7 @@ from search.errors import UsageError
 from search.records import Decision, Outcome, Report, TrialState, Verdict
 from search.sweep.identity import require_same
 from search.sweep.journal import read_attributes, read_trials
-from search.sweep.study import IDENTITY
+from search.sweep.study import COMPOSED, IDENTITY
 from search.train.equipment import Equipment
 from search.trial import Runner
 
@@ -25,8 +25,9 @@ def train_again(session: Session) -> int:
     if number >= len(trials):
         there = f"it has trials 0 to {len(trials) - 1}" if trials else "it holds no study"
         raise UsageError(f"trial={number}: not in {session.folder}; {there}")
-    require_same(read_attributes(session.folder).get(IDENTITY), session.identity, session.folder)
-    spec = session.spec(number, trials[number].params)
+    attributes, params = read_attributes(session.folder), trials[number].params
+    require_same(attributes.get(IDENTITY), session.identity, session.folder)
+    spec = session.spec(number, params, session.trained(number, params, int(attributes.get(COMPOSED, 0))))
     spec = dataclasses.replace(spec, directory=str(session.folder / "again" / f"{number:05d}-{time.time():.0f}"))
     for key, value in session.space.shown(spec.params).items():
         session.console.print(f"{key}: {value}", highlight=False)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from search.errors import StrandedError
 from search.layout import OUTCOME
 from search.records import (
     Decision,
@@ -84,7 +85,8 @@ class Driver:
 
         `first` are the parameters of the first trials; `make_sampler` is given all that are not to be sampled.
         `planned_steps` says how many reports a trial makes, `shown` how its parameters are named for people. `clock`
-        gives the time of events, in seconds since 1970, `stopwatch` that by which running trials are judged.
+        gives the time of events, in seconds since 1970, `stopwatch` that by which running trials are judged. A trial
+        for which `make_spec` raises StrandedError when it is taken up again ends as failed.
         """
         self._study, self._pruner, self._budget, self._failures = study, pruner, budget, failures
         self._make_spec, self._planned_steps, self._shown = make_spec, planned_steps, shown
@@ -174,8 +176,20 @@ class Driver:
         for number in study.unfinished():
             if (left := outcome_on_disk(study.directory(number))) is not None:
                 self._finish(left)  # the driver died before it heard of it
+            elif (why := self._stranded(number)) is not None:
+                # It is nobody's failure: no attempt is counted, and it is no reason to give up. It ended when it was
+                # last heard of: the time since then is not the search's.
+                self._end(failed(number, FailureKind.EXCEPTION, why, time=previous or self._clock()))
             elif not self._rests(number):
                 self._waiting.append(number)
+
+    def _stranded(self, number: int) -> str | None:
+        """Return why a trial cannot go on, if it cannot."""
+        try:
+            self._make_spec(number, self._study.params[number])
+        except StrandedError as error:
+            return str(error)
+        return None
 
     def _may_begin(self, event: Event) -> bool:
         """Tell whether the event may be the first that a driver recorded: nothing ran in the time before it."""
@@ -327,11 +341,14 @@ class Driver:
             self._failures.count(number, failure)
             self._waiting.append(number)
             return
+        self._end(outcome)
+        self.broken = self._failures.ended(outcome) or self.broken
+
+    def _end(self, outcome: Outcome) -> None:
         if outcome.steps == 0:  # a failed trial does not know how far it came
-            outcome = dataclasses.replace(outcome, steps=self._study.last_step.get(number, 0))
+            outcome = dataclasses.replace(outcome, steps=self._study.last_step.get(outcome.number, 0))
         self._record(outcome)
         self._end_in_pruner(outcome)
-        self.broken = self._failures.ended(outcome) or self.broken
 
     def _end_in_pruner(self, outcome: Outcome) -> None:
         comparable = outcome.number >= self._study.comparable_from

@@ -34,19 +34,24 @@ def differences(stored: Identity, now: Identity) -> list[str]:
 
 def require_same(stored: Identity | None, now: Identity, folder: Path) -> None:
     """Raise UsageError, naming the first differences, where the study in `folder` is of something else."""
-    different = [] if stored is None else differences(stored, now)
-    if stored is None or not different:
-        return
+    different = "" if stored is None else described(stored, now)
+    if different:
+        raise UsageError(
+            f"{different}: the study in {folder} is another one; choose another name=..., or resume=extend to go on "
+            "in it"
+        )
+
+
+def described(stored: Identity, now: Identity) -> str:
+    """Return the first differences in words; nothing where the two are the same."""
+    different = differences(stored, now)
     shown = "; ".join(_difference(key, stored, now) for key in different[:_MOST_SHOWN])
-    more = f"; and {len(different) - _MOST_SHOWN} more" if len(different) > _MOST_SHOWN else ""
-    raise UsageError(
-        f"{shown}{more}: the study in {folder} is another one; choose another name=..., or resume=extend to go on in it"
-    )
+    return f"{shown}; and {len(different) - _MOST_SHOWN} more" if len(different) > _MOST_SHOWN else shown
 
 
 def _difference(key: str, stored: Identity, now: Identity) -> str:
     was = _shown(stored[key]) if key in stored else "absent"
-    return f"{key}: was {was}, now {_shown(now[key]) if key in now else 'absent'}"
+    return f"{_shown(key)}: was {was}, now {_shown(now[key]) if key in now else 'absent'}"
 
 
 _ABSENT = object()
@@ -54,4 +59,5 @@ _ABSENT = object()
 
 def _shown(value: Any) -> str:
     text = "null" if value is None else str(value)
+    text = text if text.isprintable() else repr(text)  # it may come from a file, and is shown in one line
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."

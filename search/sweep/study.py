@@ -15,6 +15,8 @@ from search.sweep.journal import EVENTS, OPTUNA, Journal, trial_folder
 
 IDENTITY = "identity"
 """Under this name the study stores what it is a study of."""
+COMPOSED = "composed_from"
+"""Under this name it stores the first trial of its present composition; those before may be of an earlier one."""
 _COMPARABLE = "comparable_from"
 _VALUE_KEYS = ("data", "split", "metric")
 """First words of the identity's keys without which two trials' values cannot be compared."""
@@ -78,6 +80,7 @@ class Study:
         self._check_identity(identity, extend=extend)
         self.comparable_from = int(journal.attributes.get(_COMPARABLE, 0))
         """The first trial whose value can be compared with new ones: the study may have got other data since."""
+        self.composed_from = int(journal.attributes.get(COMPOSED, 0))
 
     def _check_identity(self, identity: Identity, *, extend: bool) -> None:
         """Refuse to mix trials of two kinds in one study; one without trials may become anything."""
@@ -88,6 +91,8 @@ class Study:
         elif stored != identity:
             if journal.num_trials and any(map(_about_values, differences(stored or {}, identity))):
                 journal.set_attribute(_COMPARABLE, journal.num_trials)
+            if journal.num_trials:
+                journal.set_attribute(COMPOSED, journal.num_trials)
             journal.set_attribute(IDENTITY, dict(identity))
 
     def create(self, params: Params) -> int:

@@ -3,6 +3,7 @@
 The tests stand in the order in which a user would do these things, and build on each other.
 """
 
+import json
 from collections import Counter
 from pathlib import Path
 
@@ -110,6 +111,19 @@ def test_the_same_command_again_trains_nothing_and_prints_the_table(folder: Path
     assert "starting the workers" not in again
     table = [line for line in printed.splitlines() if line.startswith("│")]
     assert [line for line in again.splitlines() if line.startswith("│")] == table
+
+
+def test_what_a_trial_began_with_is_compared_and_never_called(folder: Path, study: Path) -> None:
+    member = min(path.parent for path in (study / "trials").glob("*/validation.npy"))
+    file, before = member / "config.json", (member / "config.json").read_bytes()
+    config = json.loads(before)
+    config["model"] = {"_target_": "pathlib.Path.mkdir", "self": {"_target_": "pathlib.Path", "_args_": ["evil"]}}
+    file.write_text(json.dumps(config))
+    said = search(folder, *SMALL, "stages=[squeeze]", code=2)
+    file.write_bytes(before)
+    assert said.startswith(f"search: {file}: model._target_: was pathlib.Path.mkdir, now search.train.models.")
+    assert said.count("\n") == 1
+    assert not (folder / "evil").exists()
 
 
 def test_a_larger_budget_goes_on(folder: Path, study: Path) -> None:

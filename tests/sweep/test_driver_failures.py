@@ -7,11 +7,13 @@ from typing import Any
 
 import pytest
 
+from search.errors import StrandedError
 from search.layout import OUTCOME
 from search.records import (
     Failure,
     FailureKind,
     Outcome,
+    Params,
     Paused,
     Report,
     Retried,
@@ -22,9 +24,10 @@ from search.records import (
 from search.sweep.executor import InProcessExecutor
 from search.sweep.failures import FailurePolicy
 from search.sweep.journal import Journal
+from search.sweep.simulated import VirtualClock
 from search.sweep.study import Study
 from tests.kits import doubles
-from tests.kits.bench import SPACE, Bench, KilledError
+from tests.kits.bench import PROMOTION, SPACE, Bench, KilledError
 
 NO_MEMORY = FailurePolicy(retries={FailureKind.OUT_OF_MEMORY: 2})
 PATIENT = FailurePolicy(retries={FailureKind.HANG: 1, FailureKind.TIMEOUT: 1}, hang_seconds=60.0)
@@ -257,3 +260,41 @@ def test_the_outcome_of_a_worker_that_ended_behind_it_counts(bench: Bench, kind:
     bench.attempt = write_and_fail
     bench.simulate(1, policy=FailurePolicy(retries={kind: 5}))
     assert bench.outcomes()[0] == left
+
+
+# ----------------------------------------------------------------------------------------- what is no longer composed
+
+
+@pytest.mark.parametrize("settings", [{}, {"pruner": PROMOTION, "epochs": 9}], ids=["running", "paused"])
+def test_trials_that_cannot_go_on_end_as_failed_and_are_held_against_nobody(
+    bench: Bench, settings: dict[str, Any]
+) -> None:
+    bench.curve = lambda number, _: {"values": [number / 100] * settings.get("epochs", 3), "sleep": 1.0}
+    policy = FailurePolicy(retries={FailureKind.EXCEPTION: 1}, window=1, share=0.1)
+    bench.kill_after(8)
+    with pytest.raises(KilledError):
+        bench.simulate(12, slots=3, policy=policy, **settings)
+    ended = set(bench.outcomes())
+    begun = {e.number for e in bench.events if isinstance(e, Started)}
+    last = bench.events[-1].time
+    before, trained = bench.curve, len(bench.trained)
+
+    def stranded(number: int, params: Params) -> dict[str, Any]:
+        if number in begun - ended:
+            raise StrandedError(f"trial {number}: no longer composed")
+        return before(number, params)
+
+    bench.on_event, bench.curve = (lambda event: None), stranded
+    assert isinstance(bench.clock, VirtualClock)
+    bench.clock.now += 1e6
+    progress = bench.simulate(12, slots=3, policy=policy, seconds=1000.0, **settings)
+    assert bench.all_ended_once(12)
+    assert begun - ended
+    assert {n: o.reason for n, o in bench.outcomes().items() if o.state is TrialState.FAILED} == {
+        number: f"trial {number}: no longer composed" for number in begun - ended
+    }
+    assert all(bench.outcomes()[number].time == last for number in begun - ended), "it was not heard of since"
+    assert not (begun - ended) & set(bench.trained[trained:])
+    assert progress.finished == 12
+    assert bench.gave_up() is None
+    assert not retried(bench)

@@ -9,6 +9,8 @@ from optuna.trial import TrialState as OptunaState
 from search.errors import UsageError
 from search.records import Report, Started, TrialState
 from search.space import Space
+from search.sweep.journal import read_attributes
+from search.sweep.study import COMPOSED
 from tests.kits.bench import ASHA, Bench
 
 ONE: dict[str, Any] = {"seed": 0, "data.digest": "one", "space.lr": 1.0}
@@ -51,6 +53,21 @@ def test_an_extended_study_is_the_new_one_from_then_on(bench: Bench) -> None:
     assert bench.simulate(3, identity=OTHER_DATA).finished == 3
     with pytest.raises(UsageError, match=r"data\.digest: was two, now one"):
         bench.simulate(4, identity=ONE)
+
+
+def test_it_is_known_which_trials_may_be_of_an_earlier_composition(bench: Bench) -> None:
+    def composed_from() -> int:
+        return int(read_attributes(bench.folder).get(COMPOSED, 0))
+
+    bench.simulate(2, identity=ONE, extend=True)
+    bench.simulate(3, identity=ONE, extend=True)
+    assert composed_from() == 0, "it is the same all the time"
+    bench.simulate(4, identity=OTHER_SPACE, extend=True)
+    assert composed_from() == 3
+    bench.simulate(5, identity=OTHER_SPACE)
+    assert composed_from() == 3
+    bench.simulate(6, identity=ONE, extend=True)
+    assert composed_from() == 5
 
 
 def test_values_of_other_data_are_not_compared(bench: Bench) -> None:
