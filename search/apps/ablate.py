@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from search.apps.report import print_ablation
-from search.apps.session import Session
 from search.apps.summary import tell
+from search.apps.training import TrainingSession
 from search.errors import GaveUpError
 from search.files import unfinished
 from search.keyed import keyed_int
@@ -25,7 +25,7 @@ Configs = Mapping[str, Mapping[str, Any]]
 """What is trained, by the name of the change."""
 
 
-def ablate(session: Session, study: Study) -> None:
+def ablate(session: TrainingSession, study: Study) -> None:
     """Bring the stored comparison up to date with the base, the changes and the seeds, then MLflow with it.
 
     Every figure is one of validation; the test split is not touched.
@@ -54,7 +54,7 @@ def ablate(session: Session, study: Study) -> None:
     tell(session, study.journal)
 
 
-def _base(session: Session, study: Study) -> tuple[str, Mapping[str, Any]]:
+def _base(session: TrainingSession, study: Study) -> tuple[str, Mapping[str, Any]]:
     """Return the best trial's name and configuration, the default's where there is none."""
     best = study.progress.best
     if best is None:
@@ -62,7 +62,7 @@ def _base(session: Session, study: Study) -> tuple[str, Mapping[str, Any]]:
     return f"trial {best.number}", session.spec(best.number, study.params[best.number]).config
 
 
-def _changes(session: Session, base: Mapping[str, Any]) -> Configs:
+def _changes(session: TrainingSession, base: Mapping[str, Any]) -> Configs:
     """Return the base with each change; say which ones do not apply to it."""
     known = session.plain("changes")
     configs = {}
@@ -76,7 +76,7 @@ def _changes(session: Session, base: Mapping[str, Any]) -> Configs:
     return configs
 
 
-def _unfit(session: Session, name: str, change: Mapping[str, Any]) -> str | None:
+def _unfit(session: TrainingSession, name: str, change: Mapping[str, Any]) -> str | None:
     """Return why a node of a change does not fit the data, if so."""
     kind = session.dataset.examples.kind
     for group, piece in change.items():
@@ -85,7 +85,7 @@ def _unfit(session: Session, name: str, change: Mapping[str, Any]) -> str | None
     return None
 
 
-def _values(session: Session, configs: Configs) -> dict[str, list[float | None]]:
+def _values(session: TrainingSession, configs: Configs) -> dict[str, list[float | None]]:
     """Return the metric of each configuration by seed, None where its training failed."""
     specs = _specs(session, configs)
     outcomes = run_missing(specs, lambda missing: _run(session, missing))
@@ -104,7 +104,7 @@ def _values(session: Session, configs: Configs) -> dict[str, list[float | None]]
     return values
 
 
-def _specs(session: Session, configs: Configs) -> list[TrialSpec]:
+def _specs(session: TrainingSession, configs: Configs) -> list[TrialSpec]:
     """Return all trainings, seed by seed: when one is killed, whole pairs are there."""
     about_data = {k: v for k, v in session.identity.items() if k.partition(".")[0] in ("data", "split")}
     specs: list[TrialSpec] = []
@@ -126,7 +126,7 @@ def _title(spec: TrialSpec) -> str:
     return f"{_kind(spec)} with seed {Path(spec.directory).name}"
 
 
-def _run(session: Session, specs: Sequence[TrialSpec]) -> list[Outcome]:
+def _run(session: TrainingSession, specs: Sequence[TrialSpec]) -> list[Outcome]:
     with TrainingsDisplay(session.console, "ablation", [_kind(spec) for spec in specs]) as display:
 
         def watch(said: Report | Outcome) -> None:

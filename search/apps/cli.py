@@ -16,6 +16,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 import search
+from search.apps.clusters import Clusters
 from search.apps.completion import with_completion
 from search.apps.composed import Composed, composed
 from search.apps.exits import GAVE_UP, INTERRUPTED, USAGE_ERROR
@@ -87,13 +88,14 @@ def _write_into_nothing() -> None:
 def _run(conf: Path) -> int:
     codes: list[int] = []
     jobs = 0
+    clusters = Clusters()
 
     @hydra.main(version_base="1.3", config_path=str(conf), config_name=CONFIG)
     def job(cfg: DictConfig) -> None:
         nonlocal jobs
         jobs += 1
         try:
-            codes.append(_stages(composed(cfg)))
+            codes.append(_stages(composed(cfg), clusters))
         except UsageError as error:  # caught here: Hydra would add lines of its own, and drop a multirun's other jobs
             codes.append(_refuse(str(error)))
         except OmegaConfBaseException as error:
@@ -113,18 +115,20 @@ def _run(conf: Path) -> int:
         if jobs or isinstance(error, HydraException | BrokenPipeError):  # some of those are OSErrors, too
             raise
         return _cannot_begin(error)
+    finally:
+        clusters.close()
     return max(codes, default=0)
 
 
-def _stages(checked: Composed) -> int:
+def _stages(checked: Composed, clusters: Clusters) -> int:
     """Run the stages; import what they need, which takes seconds, for none but them."""
     if "preview" in checked.cfg.stages:
         from search.apps.preview import preview
 
         return preview(checked)
-    from search.apps.search import run
+    from search.apps.search import place_of, run
 
-    return run(checked)
+    return run(checked, place_of(clusters))
 
 
 def _cannot_begin(error: OSError | ValueError) -> int:

@@ -24,7 +24,7 @@ class Composed:
 def composed(cfg: DictConfig) -> Composed:
     """Check a configuration; raise UsageError for the first thing that cannot work."""
     check(cfg)  # type: ignore[arg-type] # a DictConfig of that schema
-    space = Space.of(cfg)
+    space = Space.of(cfg, within=None if cfg.objective is None else "objective")
     if cfg.sampler.kind == "grid":
         space.require_grid()
     space.require_valid()

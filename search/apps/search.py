@@ -9,10 +9,12 @@ from pathlib import Path
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 
+from search.apps.clusters import Clusters
 from search.apps.composed import Composed
 from search.apps.interrupts import asked_on_signals
 from search.apps.report import report
-from search.apps.session import Session
+from search.apps.session import Place, Session
+from search.apps.training import TrainingSession
 from search.errors import GaveUpError, NoRoomError, UsageError
 from search.layout import LOG
 from search.memory import GIB
@@ -29,9 +31,9 @@ _PAUSING = 0.6
 """Share of the grace after an interruption in which trials may pause; the rest is for leaving."""
 
 
-def run(composed: Composed) -> int:
+def run(composed: Composed, place: Place) -> int:
     """Run the stages that the configuration names; return the exit code."""
-    session = _session(composed)
+    session = _session(composed, place)
     if "train" in session.cfg.stages:
         from search.apps.train import train_again
 
@@ -65,11 +67,25 @@ def run(composed: Composed) -> int:
     return 0
 
 
-def _session(composed: Composed) -> Session:
+def place_of(clusters: Clusters) -> Place:
+    """Return where Hydra runs this job."""
     hydra = HydraConfig.get()
     folder = Path(hydra.runtime.output_dir).resolve()
-    job = folder.name if hydra.mode is RunMode.MULTIRUN else None
-    return Session(composed, folder, SteadyConsole(soft_wrap=True), choices=hydra.runtime.choices, job=job)
+    return Place(
+        folder=folder,
+        console=SteadyConsole(soft_wrap=True),
+        choices=hydra.runtime.choices,
+        job=folder.name if hydra.mode is RunMode.MULTIRUN else None,
+        clusters=clusters,
+    )
+
+
+def _session(composed: Composed, place: Place) -> Session:
+    if composed.cfg.objective is None:
+        return TrainingSession(composed, place)
+    from search.apps.objective import ObjectiveSession
+
+    return ObjectiveSession(composed, place)
 
 
 def _check_resume(session: Session) -> None:
@@ -183,6 +199,8 @@ def _run_trials(session: Session, study: Study, driver: Driver) -> None:
 
 
 def _squeeze(session: Session, study: Study) -> None:
+    if not isinstance(session, TrainingSession):  # there are no networks to make something of
+        return
     from search.apps.squeeze import squeeze  # brings torch
 
     if any(outcome.state is not TrialState.FAILED for outcome in study.outcomes.values()):
@@ -190,7 +208,7 @@ def _squeeze(session: Session, study: Study) -> None:
 
 
 def _ablate(session: Session, study: Study) -> None:
-    if session.cfg.ablate:
+    if session.cfg.ablate and isinstance(session, TrainingSession):
         from search.apps.ablate import ablate  # brings scipy
 
         ablate(session, study)

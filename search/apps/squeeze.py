@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from search.apps.session import Session
 from search.apps.summary import tell
+from search.apps.training import TrainingSession
 from search.errors import StrandedError, UsageError
 from search.files import no_room
 from search.keyed import keyed_int
@@ -35,7 +35,7 @@ _STUDENTS = {"student": "students/taught", "student alone": "students/alone"}
 _LOOKS = "test_looks"
 
 
-def squeeze(session: Session, study: Study) -> None:
+def squeeze(session: TrainingSession, study: Study) -> None:
     """Bring the stored results up to date with the trials and settings, then MLflow with the results.
 
     What is stored already is not made again; the test split is opened only for new results.
@@ -53,13 +53,13 @@ def squeeze(session: Session, study: Study) -> None:
     tell(session, study.journal)
 
 
-def _made_from(session: Session, study: Study) -> str:
+def _made_from(session: TrainingSession, study: Study) -> str:
     settings = {k: v for k, v in session.plain("squeeze").items() if k != "register"}
     text = json.dumps([sorted(study.outcomes), settings], sort_keys=True)
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
 
-def _make(session: Session, study: Study, made_from: str, trial_configs: Configs) -> Results:
+def _make(session: TrainingSession, study: Study, made_from: str, trial_configs: Configs) -> Results:
     """Choose and train the contenders, choose the champion on validation, then open the test split."""
     trials = list(trial_configs)
     configs = {**trial_configs, **_student_configs(session, study)}
@@ -99,7 +99,7 @@ def _make(session: Session, study: Study, made_from: str, trial_configs: Configs
     return results
 
 
-def _trial_configs(session: Session, study: Study) -> tuple[dict[str, Settings], list[StrandedError]]:
+def _trial_configs(session: TrainingSession, study: Study) -> tuple[dict[str, Settings], list[StrandedError]]:
     """Return what was trained in every trial that left predictions of this data (the best `squeeze.keep`).
 
     Also, why some of an earlier composition are left out.
@@ -123,7 +123,7 @@ def _trial_configs(session: Session, study: Study) -> tuple[dict[str, Settings],
     return configs, left_out
 
 
-def _student_configs(session: Session, study: Study) -> dict[str, Settings]:
+def _student_configs(session: TrainingSession, study: Study) -> dict[str, Settings]:
     """Return the configuration of the students: the best trial's, with another model where one is named."""
     best = _best_config(session, study)
     if best is None:
@@ -135,7 +135,7 @@ def _student_configs(session: Session, study: Study) -> dict[str, Settings]:
     return dict.fromkeys(_STUDENTS.values(), config)
 
 
-def _best_config(session: Session, study: Study) -> Settings | None:
+def _best_config(session: TrainingSession, study: Study) -> Settings | None:
     """Return what was trained in the best of the trials that can be composed now."""
     sign = -1.0 if study.maximize else 1.0
     values = {
@@ -149,7 +149,7 @@ def _best_config(session: Session, study: Study) -> Settings | None:
     return None
 
 
-def _train_students(session: Session, configs: Configs, teacher: Candidate) -> list[Candidate]:
+def _train_students(session: TrainingSession, configs: Configs, teacher: Candidate) -> list[Candidate]:
     """Train one network on the ensemble's soft targets and the same one without."""
     folder = session.folder / "students"
     shutil.rmtree(folder, ignore_errors=True)  # of an earlier teacher
@@ -179,7 +179,7 @@ def _train_students(session: Session, configs: Configs, teacher: Candidate) -> l
     return candidates
 
 
-def _register(session: Session, study: Study, results: Results, trial_configs: Configs) -> Results:
+def _register(session: TrainingSession, study: Study, results: Results, trial_configs: Configs) -> Results:
     """Export the champion into the study's folder, and register it in MLflow; keep why where that cannot be."""
     name = session.registered_name
     if name is None:
@@ -216,12 +216,12 @@ def _register(session: Session, study: Study, results: Results, trial_configs: C
     return _saved(session, dataclasses.replace(results, model=model))
 
 
-def _saved(session: Session, results: Results) -> Results:
+def _saved(session: TrainingSession, results: Results) -> Results:
     results.save(session.folder)
     return results
 
 
-def _predict(session: Session, configs: Configs, members: Sequence[str], split: str) -> None:
+def _predict(session: TrainingSession, configs: Configs, members: Sequence[str], split: str) -> None:
     """Have the workers predict a split with the members that have not done it yet, an equal share each."""
     missing = [m for m in members if not (session.folder / m / predictions_of(split)).exists()]
     if not missing:
@@ -240,10 +240,10 @@ def _predict(session: Session, configs: Configs, members: Sequence[str], split: 
             raise RuntimeError(f"predicting the {split} split failed: {outcome.failure.traceback}")
 
 
-def _targets(session: Session, split: str) -> Array:
+def _targets(session: TrainingSession, split: str) -> Array:
     return session.dataset.examples.targets[session.dataset.split.of(split)]
 
 
-def _load(session: Session, folder: str, split: str) -> Array:
+def _load(session: TrainingSession, folder: str, split: str) -> Array:
     array: Array = np.load(Path(session.folder) / folder / predictions_of(split), allow_pickle=False)
     return array

@@ -11,8 +11,6 @@ from search.records import Decision, Outcome, Report, TrialState, Verdict
 from search.sweep.identity import require_same
 from search.sweep.journal import read_attributes, read_trials
 from search.sweep.study import COMPOSED, IDENTITY
-from search.train.equipment import Equipment
-from search.trial import Runner
 
 FAILED = 1
 
@@ -37,8 +35,7 @@ def train_again(session: Session) -> int:
         session.console.print(f"epoch {said.step}: {figures}", highlight=False)
         return Decision(number=number, step=said.step, verdict=Verdict.GO_ON, reason="", time=said.time)
 
-    equipment = Equipment(dataset=session.dataset, device=session.cfg.device, threads=session.cfg.trainer.threads)
-    outcome = Runner(equipment)(spec, report)
+    outcome = session.run_here()(spec, report)
     assert isinstance(outcome, Outcome)  # it was never told to pause
     if outcome.state is TrialState.FAILED:
         assert outcome.failure is not None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,22 +14,18 @@ from search.sweep.identity import described, flatten
 
 WITHOUT_EFFECT = ("threads", "checkpoint_every", "loading", "loader_workers")
 """Settings of the trainer that change how fast a figure comes, not the figure."""
-_TRAINED_WITH = ("model", "optimizer", "schedule", "trainer", "metric")
 
 
-def needed(config: Mapping[str, Any]) -> Settings:
-    """Return what a worker needs of a trial's configuration: nothing of the rest, which may hold secrets, leaves."""
-    return {key: config[key] for key in _TRAINED_WITH}
-
-
-def trained(space: Space, params: Params, file: Path, *, earlier: bool) -> Settings:
+def trained(space: Space, keys: Sequence[str], params: Params, file: Path, *, earlier: bool) -> Settings:
     """Return what a trial that was begun is trained with; `file` says what it began with, if it got that far.
+
+    `keys` are those of its configuration that a worker is given.
 
     One that may be of an `earlier` composition keeps its values, put into the present one. Raises UsageError where it
     began with something else and is not earlier, StrandedError where its values have no place any more.
     """
     stored = _stored(file)
-    composed = needed(space.configure(params)) if space.has(params) else None
+    composed = space.configure(params, keys) if space.has(params) else None
     if composed is not None:
         different = "" if stored is None else described(flatten(_compared(stored)), flatten(_compared(composed)))
         if not different:
@@ -45,7 +41,7 @@ def trained(space: Space, params: Params, file: Path, *, earlier: bool) -> Setti
             "again, choose another name=..., or resume=extend to go on in the study"
         )
     for composition in space.compositions(params):
-        if stored is not None and (config := _renewed(needed(composition), stored)) is not None:
+        if stored is not None and (config := _renewed({key: composition[key] for key in keys}, stored)) is not None:
             return config
     raise StrandedError(f"{file.parent}: began with an option or keys that are no longer composed")
 
@@ -65,15 +61,17 @@ def _stored(file: Path) -> Settings | None:
 
 def _compared(config: Settings) -> Settings:
     """Return what makes two configurations differ: the study's identity holds the metric."""
-    trainer = config.get("trainer")
-    if isinstance(trainer, dict):
-        trainer = {k: v for k, v in trainer.items() if k not in WITHOUT_EFFECT}
-    return {**{k: v for k, v in config.items() if k != "metric"}, "trainer": trainer}
+    compared = {k: v for k, v in config.items() if k != "metric"}
+    if isinstance(trainer := config.get("trainer"), dict):
+        compared["trainer"] = {k: v for k, v in trainer.items() if k not in WITHOUT_EFFECT}
+    return compared
 
 
 def _renewed(composed: Settings, stored: Settings) -> Settings | None:
     values = renewed(_compared(composed), _compared(stored))
-    return None if values is None else {**composed, **values, "trainer": {**composed["trainer"], **values["trainer"]}}
+    if values is not None and "trainer" in values:
+        values = {**values, "trainer": {**composed["trainer"], **values["trainer"]}}
+    return None if values is None else {**composed, **values}
 
 
 def _listed(params: Params) -> str:

@@ -39,16 +39,16 @@ _OF_PRUNERS = {
     "hyperband": ("min_resource", "reduction_factor"),
     "optuna_sha": ("min_resource", "reduction_factor"),
 }
+_METRICS = (None, "accuracy", "loss", "rmse", "mae", "r2")
 _CHOICES: dict[str, tuple[Any, ...]] = {
     "resume": ("auto", "must", "never", "extend"),
     "fused": ("auto", "off", False),  # YAML reads off as false
     "metric.mode": (None, "max", "min"),
-    "metric.name": (None, "accuracy", "loss", "rmse", "mae", "r2"),
     "trainer.loading": ("memory", "loader"),
     "sampler.kind": ("random", "qmc", "tpe", "grid"),
     "pruner.kind": ("none", "asha", "promotion", "median", "hyperband", "optuna_sha"),
     "cluster.kind": ("local", "existing"),
-    "squeeze.metric": (None, "accuracy", "loss", "rmse", "mae", "r2"),
+    "squeeze.metric": _METRICS,
     "data.task": (None, "classification", "regression"),
 }
 _AT_LEAST: dict[str, float] = {
@@ -99,8 +99,7 @@ def check(cfg: SearchConfig) -> None:
     node = OmegaConf.structured(cfg) if not isinstance(cfg, DictConfig) else cfg
     _require_given(node)
     for key, allowed in _CHOICES.items():
-        listed = ", ".join("null" if a is None else str(a) for a in allowed if a is not False)
-        _each(node, key, partial(_is_in, allowed), f"must be one of {listed}")
+        _each(node, key, partial(_is_in, allowed), f"must be one of {_listed(allowed)}")
     for key, bound in _AT_LEAST.items():
         _each(node, key, partial(_is_at_least, bound), f"must be at least {bound:g}")
     for key in _ABOVE_ZERO:
@@ -115,6 +114,7 @@ def check(cfg: SearchConfig) -> None:
     _check_device(cfg.device)
     _check_pruner(node)
     _check_components(node)
+    _check_objective(node)
     _check_student(node)
     _check_cluster(cfg)
     _check_tracking(node)
@@ -125,6 +125,10 @@ def check_values(key: str, values: Iterable[Any], at: str) -> None:
     for value in values:
         if key in _AT_LEAST and isinstance(value, int | float) and value < _AT_LEAST[key]:
             raise UsageError(f"{at}: {key}={value} lies in it; must be at least {_AT_LEAST[key]:g}")
+
+
+def _listed(allowed: tuple[Any, ...]) -> str:
+    return ", ".join("null" if a is None else str(a) for a in allowed if a is not False)
 
 
 def _is_in(allowed: tuple[Any, ...], value: Any) -> bool:
@@ -228,6 +232,20 @@ def _check_tracking(cfg: DictConfig) -> None:
             "tracking.uri: holds a password, which would be stored with the study; set MLFLOW_TRACKING_USERNAME and "
             "MLFLOW_TRACKING_PASSWORD, or write tracking.uri='${oc.env:NAME}'"
         )
+
+
+def _check_objective(cfg: DictConfig) -> None:
+    objective = cfg.objective
+    if objective is None:
+        _each(cfg, "metric.name", partial(_is_in, _METRICS), f"must be one of {_listed(_METRICS)}")
+    elif not (isinstance(objective, DictConfig) and objective.get("_target_")):
+        raise UsageError(f"objective={objective}: must be a node with _target_, the dotted name of a function")
+    elif cfg.pruner.kind == "promotion":
+        raise UsageError("pruner.kind=promotion: pauses trials, which a function cannot; use asha")
+    elif cfg.ablate:
+        raise UsageError(f"ablate={list(cfg.ablate)}: is for networks, not for an objective of your own")
+    elif not {"search", "report", "sync", "train", "preview"} & set(cfg.stages):
+        raise UsageError(f"stages={list(cfg.stages)}: is for networks, not for an objective of your own")
 
 
 def _check_student(cfg: DictConfig) -> None:

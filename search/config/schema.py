@@ -153,6 +153,7 @@ class SearchConfig:
     failures: FailuresNode = field(default_factory=FailuresNode)
     split: Split = field(default_factory=Split)
     trainer: Trainer = field(default_factory=Trainer)
+    objective: Any = None  # a function of the user's own
     data: Any = MISSING
     model: Any = None
     optimizer: Any = None

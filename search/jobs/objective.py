@@ -22,14 +22,15 @@ class ObjectiveEquipment:
     """What a worker is given once; `token` is a file that it must see, and what stands in it."""
 
     wanted: Wanted
-    token: tuple[str, str]
+    token: tuple[str, str] | None = None
 
 
 class ObjectiveRunner:
     """Calls the function for trial after trial."""
 
     def __init__(self, equipment: ObjectiveEquipment) -> None:
-        require_shared(equipment.token)
+        if equipment.token is not None:
+            require_shared(equipment.token)
         self._wanted = equipment.wanted
 
     def __call__(self, work: Work, report: Callable[[Report], Decision]) -> Paused | Outcome:

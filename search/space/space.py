@@ -27,17 +27,20 @@ class Space:
     base: DictConfig = field(repr=False)
 
     @classmethod
-    def of(cls, cfg: DictConfig) -> Space:
-        """Read the space of a composed configuration.
+    def of(cls, cfg: DictConfig, within: str | None = None) -> Space:
+        """Read the space of a composed configuration, or of one of its nodes alone.
 
         Raises UsageError, naming the key, for a dimension that cannot be drawn from or that belongs to no key.
         """
         base = copy.deepcopy(cfg)
         OmegaConf.set_struct(base, False)
         for group in [str(g) for g in base.choose]:
-            if base.get(group) is not None:  # naming a group takes it out of `choose`
+            if within is not None or base.get(group) is not None:  # naming a group takes it out of `choose`
                 del base.choose[group]
-        return cls(dimensions=dimensions_of(base), base=base)
+        found = dimensions_of(base)
+        if within is not None:
+            found = tuple(d for d in found if d.name.startswith(f"{within}."))
+        return cls(dimensions=found, base=base)
 
     def draw(self, draw: Callable[[Dimension], ParamValue]) -> dict[str, ParamValue]:
         """Return parameters (by Optuna's names) drawn dimension by dimension; only those that exist together."""
@@ -93,9 +96,19 @@ class Space:
             d.contains(there[d.name]) for d in self.dimensions if d.name in there
         )
 
-    def configure(self, params: Params) -> Settings:
-        """Return a trial's configuration, resolved: chosen nodes in place, values set, no `space`, no `choose`."""
-        return self._configs.make(params)
+    def configure(self, params: Params, keys: Sequence[str] | None = None) -> Settings:
+        """Return a trial's configuration, resolved: chosen nodes in place, values set, no `space`, no `choose`.
+
+        With `keys`, these nodes of it alone.
+        """
+        config = self._configs.make(params)
+        return config if keys is None else {key: config[key] for key in keys}
+
+    def most(self, name: str, default: int) -> int:
+        """Return the highest whole number that a key takes in any trial; `default` where it does not vary."""
+        dimension = next((d for d in self.dimensions if d.name == name), None)
+        drawn = (*dimension.choices, dimension.high) if dimension else ()
+        return max(default, *(int(v) for v in drawn if isinstance(v, int | float)), 1)
 
     def compositions(self, params: Params) -> Iterator[Settings]:
         """Yield the configurations, at their defaults, that a trial of an earlier space may have begun with.

@@ -10,7 +10,7 @@ import pytest
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
-from search.apps.trained import needed, trained
+from search.apps.trained import trained
 from search.errors import StrandedError, UsageError
 from search.records import ParamValue
 from search.space import Space
@@ -106,7 +106,8 @@ SPACE = Space.of(
     )
 )
 PARAMS: dict[str, ParamValue] = {"model": "a", "optimizer.lr": 0.25}
-BEGAN = needed(SPACE.configure(PARAMS))
+KEYS = ("model", "optimizer", "schedule", "trainer", "metric")
+BEGAN = SPACE.configure(PARAMS, KEYS)
 CHANGES: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     "value": (lambda config: config["model"].update(parts=[3]), "model.parts: was [3], now [1, 2]"),
     "value that was drawn": (lambda config: config["optimizer"].update(lr=0.5), "optimizer.lr: was 0.5, now 0.25"),
@@ -129,7 +130,7 @@ def written(folder: Path, edit: Callable[[dict[str, Any]], Any] = lambda config:
 
 
 def test_an_untouched_file_is_what_is_composed(tmp_path: Path) -> None:
-    assert trained(SPACE, PARAMS, written(tmp_path), earlier=False) == BEGAN
+    assert trained(SPACE, KEYS, PARAMS, written(tmp_path), earlier=False) == BEGAN
 
 
 @pytest.mark.parametrize("what", CHANGES)
@@ -137,7 +138,7 @@ def test_a_change_is_told_with_both_values(tmp_path: Path, what: str) -> None:
     edit, shown = CHANGES[what]
     file = written(tmp_path, edit)
     with pytest.raises(UsageError) as refused:
-        trained(SPACE, PARAMS, file, earlier=False)
+        trained(SPACE, KEYS, PARAMS, file, earlier=False)
     said = str(refused.value)
     assert said.startswith(f"{file}: {shown}")
     assert "put the file back from a copy, compose that again, or resume=extend" in said
@@ -149,7 +150,7 @@ def test_a_change_is_told_with_both_values(tmp_path: Path, what: str) -> None:
 def test_a_damaged_file_is_refused(tmp_path: Path, text: bytes, earlier: bool) -> None:
     (tmp_path / "config.json").write_bytes(text)
     with pytest.raises(UsageError, match=r"/config.json: damaged; put it back from a copy$"):
-        trained(SPACE, PARAMS, tmp_path / "config.json", earlier=earlier)
+        trained(SPACE, KEYS, PARAMS, tmp_path / "config.json", earlier=earlier)
 
 
 def test_settings_without_effect_and_the_figure_are_those_of_now(tmp_path: Path) -> None:
@@ -157,9 +158,9 @@ def test_settings_without_effect_and_the_figure_are_those_of_now(tmp_path: Path)
         config["metric"] = {"name": "loss"}
         config["trainer"] = {"epochs": 3, "threads": 8}
 
-    assert trained(SPACE, PARAMS, written(tmp_path, edit), earlier=False) == BEGAN
+    assert trained(SPACE, KEYS, PARAMS, written(tmp_path, edit), earlier=False) == BEGAN
     other = {**PARAMS, "of.another": 1}
-    assert trained(SPACE, other, written(tmp_path, edit), earlier=True) == BEGAN
+    assert trained(SPACE, KEYS, other, written(tmp_path, edit), earlier=True) == BEGAN
 
 
 def test_an_earlier_trial_keeps_its_values(tmp_path: Path) -> None:
@@ -167,7 +168,7 @@ def test_an_earlier_trial_keeps_its_values(tmp_path: Path) -> None:
         config["model"].update(n=7, parts=[5])
         config["trainer"].update(epochs=9)
 
-    made = trained(SPACE, {"optimizer.lr": 4.0}, written(tmp_path, edit), earlier=True)
+    made = trained(SPACE, KEYS, {"optimizer.lr": 4.0}, written(tmp_path, edit), earlier=True)
     assert made["model"] == {"_target_": "a.A", "n": 7, "parts": [5]}
     assert made["trainer"] == {**BEGAN["trainer"], "epochs": 9}
 
@@ -185,19 +186,19 @@ def test_an_earlier_trial_without_a_place_is_stranded(
     tmp_path: Path, params: dict[str, ParamValue], edit: Callable[[dict[str, Any]], Any]
 ) -> None:
     with pytest.raises(StrandedError, match=r"began with an option or keys that are no longer composed$"):
-        trained(SPACE, params, written(tmp_path, edit), earlier=True)
+        trained(SPACE, KEYS, params, written(tmp_path, edit), earlier=True)
 
 
 def test_a_trial_that_left_nothing_is_composed_from_its_parameters_or_stranded(tmp_path: Path) -> None:
     file = tmp_path / "config.json"
-    assert trained(SPACE, PARAMS, file, earlier=False) == BEGAN
+    assert trained(SPACE, KEYS, PARAMS, file, earlier=False) == BEGAN
     with pytest.raises(StrandedError):
-        trained(SPACE, {"optimizer.lr": 0.5}, file, earlier=True)
+        trained(SPACE, KEYS, {"optimizer.lr": 0.5}, file, earlier=True)
 
 
 def test_other_parameters_are_those_of_an_earlier_space_or_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"a trial has other parameters than are composed now \(model='x\\ny'\)"):
-        trained(SPACE, {"model": "x\ny"}, written(tmp_path), earlier=False)
+        trained(SPACE, KEYS, {"model": "x\ny"}, written(tmp_path), earlier=False)
 
 
 @pytest.mark.parametrize("stage", STAGES)

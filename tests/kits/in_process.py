@@ -12,14 +12,12 @@ from rich.console import Console
 
 from search.apps import search as stages
 from search.apps.cli import CONFIG, config_folder
-from search.apps.composed import Composed, composed
+from search.apps.composed import composed
 from search.apps.naming import register_resolvers
-from search.apps.session import Session
+from search.apps.session import Place, Session
 from search.config import schema
 from search.config.arguments import expand
-from search.sweep.executor import Executor, InProcessExecutor
-from search.train.equipment import Equipment
-from search.trial import Runner
+from search.sweep.executor import InProcessExecutor
 
 
 def run(folder: Path, *overrides: str) -> str:
@@ -32,17 +30,11 @@ def run(folder: Path, *overrides: str) -> str:
     with initialize_config_dir(str(conf), version_base="1.3"):
         checked = composed(compose(CONFIG, overrides=words))
 
-    def session(given: Composed) -> Session:
-        choices = {word.partition("=")[0]: word.partition("=")[2] for word in words if word.startswith("model=")}
-        return Session(given, folder, Console(file=said, soft_wrap=True, width=200), choices=choices, job=None)
-
-    def executor(self: Session) -> Executor:
-        return InProcessExecutor(Runner(Equipment(dataset=self.dataset, device="cpu", threads=1)))
-
+    choices = {word.partition("=")[0]: word.partition("=")[2] for word in words if word.startswith("model=")}
+    place = Place(folder=folder, console=Console(file=said, soft_wrap=True, width=200), choices=choices)
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(stages, "_session", session)
-        patched.setattr(Session, "executor", property(executor))
-        assert stages.run(checked) == 0, said.getvalue()
+        patched.setattr(Session, "executor", property(lambda self: InProcessExecutor(self.run_here())))
+        assert stages.run(checked, place) == 0, said.getvalue()
     return said.getvalue()
 
 

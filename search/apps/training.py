@@ -1,0 +1,121 @@
+"""A search whose trials train networks on data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+
+from omegaconf import OmegaConf
+
+from search.apps.composed import Composed
+from search.apps.session import Place, Session
+from search.apps.trained import WITHOUT_EFFECT
+from search.config.build import factory
+from search.errors import UsageError
+from search.records import Params
+from search.sweep.executor import Run
+from search.sweep.identity import Identity, flatten
+from search.traces import told, user_line
+from search.train.data.arrays import Dataset
+from search.train.data.own import examples_of
+from search.train.data.split import divide
+from search.train.data.table import only_known_words
+from search.train.equipment import Equipment
+from search.train.metrics import Metric, objective
+
+_GROUPS = ("model", "optimizer", "schedule")
+
+
+class TrainingSession(Session):
+    """The data is loaded here; raises UsageError where it, the objective or the space does not fit."""
+
+    keys = ("model", "optimizer", "schedule", "trainer", "metric")
+    make_run = "search.trial:Runner"  # which brings torch: not into this process
+    metric: Metric
+
+    def __init__(self, composed: Composed, place: Place) -> None:
+        super().__init__(composed, place)
+        self.named = {group: str(place.choices[group]) for group in _GROUPS if place.choices.get(group)}
+        self.dataset = self._load()
+        task = self.dataset.examples.task
+        self.metric = objective(self.cfg.metric.name, self.cfg.metric.mode, task)
+        self.selection_metric = objective(self.cfg.squeeze.metric or "loss", None, task, key="squeeze.metric")
+        self.space, self.left_out = composed.space.fitting(self.dataset.examples.kind)
+
+    def _load(self) -> Dataset:
+        node = self.plain("data")
+        source = factory(node, "data")
+        try:
+            made = source()
+        except UsageError:
+            raise
+        except Exception as error:
+            if user_line(error) is None:
+                raise
+            raise UsageError(f"data._target_={node['_target_']}: {told(error)}") from error
+        examples = examples_of(made, str(node.get("name", node["_target_"].rpartition(".")[2])))
+        split = divide(examples, self.plain("split"))
+        return Dataset(examples=only_known_words(examples, split.train), split=split)
+
+    @property
+    def registered_name(self) -> str | None:
+        """The champion's name in MLflow's registry: one of its own for each job of a multirun."""
+        name = self.cfg.squeeze.register
+        return name if name is None or self.job is None else f"{name}-{self.job}"
+
+    @cached_property
+    def identity(self) -> Identity:
+        """Data, split, seeds, metric, components and their spaces."""
+        tree = OmegaConf.to_container(self.space.base, resolve=False)
+        assert isinstance(tree, dict)
+        trainer = {k: v for k, v in tree["trainer"].items() if k not in WITHOUT_EFFECT}
+        nodes = {str(group): tree[group] for group in (*_GROUPS, "choose") if tree[group]}
+        return flatten(
+            {
+                **nodes,
+                "trainer": trainer,
+                "split": tree["split"],
+                "split.seed": self.cfg.split.seed,
+                "seed": self.cfg.seed,
+                "metric": self.metric.name,
+                "data": self.dataset.examples.name,
+                "data.digest": self.dataset.examples.digest(),
+            }
+        )
+
+    def equipment(self, device: str, token: tuple[str, str] | None) -> Equipment:
+        """Return data and device."""
+        return Equipment(
+            dataset=self.dataset,
+            device=device,
+            threads=self.cfg.trainer.threads,
+            gpu_share=min(1.0, self.cfg.cluster.gpus_per_trial or 1.0),
+            token=token,
+        )
+
+    def run_here(self) -> Run:
+        """Return what trains in this process; it brings torch."""
+        from search.trial import Runner
+
+        return Runner(self.equipment(self.cfg.device, None))
+
+    def planned_steps(self, params: Params) -> int:
+        """Return the trial's epochs."""
+        epochs = params.get("trainer.epochs", self.cfg.trainer.epochs)
+        assert isinstance(epochs, int)
+        return epochs
+
+    def most_steps(self) -> int:
+        """Return the epochs of the longest trial there can be."""
+        return self.space.most("trainer.epochs", self.cfg.trainer.epochs)
+
+    @property
+    def about(self) -> Mapping[str, object]:
+        """The data and what was named."""
+        return {
+            "data": self.dataset.examples.name,
+            "data.digest": self.dataset.examples.digest(),
+            **self.named,
+            "trainer.epochs": self.cfg.trainer.epochs,
+            "split.fractions": list(self.cfg.split.fractions),
+        }
