@@ -6,15 +6,24 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from search.apps.notebook import run as run
     from search.current import current_trial as current_trial
     from search.current import report as report
+    from search.sweep.reading import read_study as read_study
+    from search.train.data.arrays import Examples as Examples
 
 __version__ = "0.1.0"
 
-_WHERE = {"current_trial": "search.current", "report": "search.current"}
+_WHERE = {
+    "Examples": "search.train.data.arrays",
+    "current_trial": "search.current",
+    "read_study": "search.sweep.reading",
+    "report": "search.current",
+    "run": "search.apps.notebook",
+}
 """Public names and the modules that bring them, when they are first used: `import search` costs nothing."""
 
-__all__ = ["current_trial", "report"]
+__all__ = ["Examples", "current_trial", "read_study", "report", "run"]
 
 
 def __getattr__(name: str) -> Any:

@@ -17,7 +17,7 @@ from search.layout import WEIGHTS
 from search.records import Outcome, Params
 from search.reporting.progress import SteadyConsole
 from search.reporting.space import Pace, Plan, Sample, cost_line, grid_line, samples_table, space_table
-from search.space import Space, num_points
+from search.space import Dimension, Space, num_points
 from search.sweep import samplers
 from search.sweep.journal import holds_study, read_events, trial_folder
 from search.sweep.pruners import rung_steps
@@ -33,7 +33,7 @@ def preview(composed: Composed) -> int:
     if hydra.mode is RunMode.MULTIRUN:
         folder /= Path(hydra.runtime.output_dir).name
     outcomes = _outcomes(folder)
-    console.print(space_table(space, _named(hydra.runtime.choices)))
+    console.print(space_table(space, {} if cfg.objective is not None else _named(hydra.runtime.choices)))
     console.print(grid_line(space), highlight=False, markup=False)
     console.print(samples_table(first_trials(space, cfg)))
     for note in _notes(space, cfg):
@@ -65,6 +65,8 @@ def _notes(space: Space, cfg: SearchConfig) -> Iterator[str]:
     yield from space.defaults_moved()
     if cfg.sampler.kind in samplers.NEED_HISTORY:
         yield f"{cfg.sampler.kind} depends on the results; these are random draws"
+    if cfg.objective is not None and _most_epochs(space, cfg) is None:
+        yield "without objective.epochs, the reports of a whole trial, no trial is stopped early"
     for group, options in space.base.choose.items():
         for option, node in options.items():
             if node.get("fits"):
@@ -73,7 +75,7 @@ def _notes(space: Space, cfg: SearchConfig) -> Iterator[str]:
 
 def _budget(space: Space, cfg: SearchConfig) -> Iterator[str]:
     """Yield what limits the search, in words."""
-    yield f"{_num_trials(space, cfg)} trials of {_epochs_in_words(space, cfg)} epochs, sampler {cfg.sampler.kind}"
+    yield f"{_num_trials(space, cfg)} trials{_epochs_in_words(space, cfg)}, sampler {cfg.sampler.kind}"
     if cfg.budget.hours is not None:
         yield f"at most {cfg.budget.hours:g} hours"
     if cfg.budget.patience is not None:
@@ -89,7 +91,10 @@ def _pruner_in_words(space: Space, cfg: SearchConfig) -> str:
         return "none is stopped early"
     if kind not in ("asha", "promotion"):
         return f"{kind} stops the poor ones early"
-    steps = rung_steps(cfg.pruner.rungs, _most_epochs(space, cfg))
+    epochs = _most_epochs(space, cfg)
+    if epochs is None:
+        return "none is stopped early"
+    steps = rung_steps(cfg.pruner.rungs, epochs)
     if not steps:
         return f"{kind} has no rung within so few epochs"
     rungs = " and ".join(map(str, steps))
@@ -98,14 +103,24 @@ def _pruner_in_words(space: Space, cfg: SearchConfig) -> str:
 
 
 def _epochs_in_words(space: Space, cfg: SearchConfig) -> str:
-    dimension = next((d for d in space.dimensions if d.path == "trainer.epochs"), None)
-    return str(cfg.trainer.epochs) if dimension is None else dimension.describe()
+    dimension = _epochs(space, cfg)
+    if dimension is not None:
+        return f" of {dimension.describe()} epochs"
+    epochs = _most_epochs(space, cfg)
+    return "" if epochs is None else f" of {epochs} epochs"
 
 
-def _most_epochs(space: Space, cfg: SearchConfig) -> int:
-    dimension = next((d for d in space.dimensions if d.path == "trainer.epochs"), None)
-    drawn = (*dimension.choices, dimension.high) if dimension else (cfg.trainer.epochs,)
-    return max(int(value) for value in drawn if isinstance(value, int | float))
+def _epochs(space: Space, cfg: SearchConfig) -> Dimension | None:
+    path = "trainer.epochs" if cfg.objective is None else "objective.epochs"
+    return next((d for d in space.dimensions if d.path == path), None)
+
+
+def _most_epochs(space: Space, cfg: SearchConfig) -> int | None:
+    """Return the epochs of the longest trial; None where an objective of the user's own does not say."""
+    if cfg.objective is None:
+        return space.most("trainer.epochs", cfg.trainer.epochs)
+    epochs = cfg.objective.get("epochs")
+    return space.most("objective.epochs", epochs) if isinstance(epochs, int) else None
 
 
 def _num_trials(space: Space, cfg: SearchConfig) -> int:
@@ -133,7 +148,7 @@ def _plan(space: Space, cfg: SearchConfig, finished: int) -> Plan:
     trials = _num_trials(space, cfg)
     return Plan(
         trials=max(0, trials - finished),
-        epochs=_most_epochs(space, cfg),
+        epochs=_most_epochs(space, cfg) or 1,
         workers=_num_workers(cfg.cluster, cfg.device),
         kept=min(trials, cfg.squeeze.keep),
     )

@@ -33,7 +33,7 @@ def report(session: Session, study: Study, driver: Driver) -> None:
     shown = outcomes[:_SHOWN_TRIALS]
     if shown:
         params = {o.number: session.space.shown(study.params[o.number]) for o in shown}
-        console.print(trials_table(session.metric.name, shown, params))
+        console.print(trials_table(_of_what(session), shown, params))
     results = Results.load(session.folder)
     if results is not None:
         console.print(contenders_table(results.metric, rows_of(results)))
@@ -43,6 +43,10 @@ def report(session: Session, study: Study, driver: Driver) -> None:
     if ablation is not None:
         print_ablation(session, ablation)
     _how_to_go_on(session, study, driver, results)
+
+
+def _of_what(session: Session) -> str:
+    return session.metric.name if session.cfg.objective is not None else f"{session.metric.name} on validation"
 
 
 def rows_of(results: Results) -> list[Row]:
@@ -102,6 +106,7 @@ def _where_to_compare(session: Session, uri: str) -> None:
         command = f"{shlex.quote(tool)} ui --backend-store-uri {shlex.quote(uri)}"
         session.console.print(f"compare the trials: {command}", highlight=False)
         address = "http://127.0.0.1:5000"
+    session.await_tracking()
     state = delivered(session.folder, uri)
     if state is not None:
         only_trials = quote(f"tags.mlflow.parentRunId = '{state.run}'")

@@ -198,6 +198,11 @@ class Session(ABC):
             self._tracker = self._begin_tracking(journal)
         return self._tracker
 
+    def await_tracking(self) -> None:
+        """Wait until the tracker, if there is one, has opened its store, but not for a server that is away."""
+        if self._tracker is not None:
+            self._tracker.parent_run()
+
     def undelivered(self, journal: Journal) -> bool:
         """Tell whether the tracking server lacks events of the study."""
         if self.tracking_uri is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import time
 import traceback
@@ -15,7 +16,7 @@ import optuna
 
 from search.current import running
 from search.files import no_room, write_atomically
-from search.layout import OUTCOME
+from search.layout import CONFIG, OUTCOME
 from search.memory import peak_memory, reset_peak_memory
 from search.records import (
     Decision,
@@ -129,6 +130,7 @@ def called(
     trial = RunningTrial(spec, ask, wanted)
     trial.directory.mkdir(parents=True, exist_ok=True)
     try:
+        write_atomically(trial.directory / CONFIG, json.dumps(spec.config, indent=1).encode())
         with running(trial):
             returned = call(trial)
         last = _completed(trial, returned, wanted, started)

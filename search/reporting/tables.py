@@ -86,9 +86,9 @@ def _cells(row: AblationRow) -> tuple[str, ...]:
 
 
 def trials_table(metric: str, outcomes: Sequence[Outcome], params: Mapping[int, Params]) -> Table:
-    """Return the best trials with their parameters, for the terminal."""
-    table = Table(title=f"best trials by {metric} on validation")
-    for name in ("trial", metric, "epoch", "seconds"):
+    """Return the best trials with their parameters, for the terminal; `metric` is a figure's name, and of what."""
+    table = Table(title=f"best trials by {metric}")
+    for name in ("trial", metric.partition(" ")[0], "epoch", "seconds"):
         table.add_column(name, justify="right")
     table.add_column("parameters")
     for outcome in outcomes:

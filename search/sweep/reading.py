@@ -8,8 +8,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from search.errors import UsageError
 from search.records import FailureKind, Outcome, Params, Report, TrialState
-from search.sweep.journal import load_optuna, read_events, read_trials, trial_folder
+from search.sweep.journal import holds_study, load_optuna, read_attributes, read_events, read_trials, trial_folder
+from search.sweep.study import IDENTITY
 
 if TYPE_CHECKING:
     import optuna
@@ -78,8 +80,14 @@ class ReadStudy:
         return load_optuna(self.folder)
 
 
-def read_study(folder: Path, metric: str, *, maximize: bool) -> ReadStudy:
-    """Read the study in a folder; opens nothing for writing."""
+def read_study(folder: Path) -> ReadStudy:
+    """Read the study in a folder; opens nothing for writing.
+
+    Raises UsageError where there is none.
+    """
+    if not holds_study(folder):
+        raise UsageError(f"{folder}: holds no study")
+    identity = read_attributes(folder).get(IDENTITY, {})
     outcomes: dict[int, Outcome] = {}
     curves: dict[int, dict[int, Mapping[str, float]]] = {}
     for event, _ in read_events(folder):
@@ -89,8 +97,8 @@ def read_study(folder: Path, metric: str, *, maximize: bool) -> ReadStudy:
             curves.setdefault(event.number, {})[event.step] = event.metrics
     return ReadStudy(
         folder=folder,
-        metric=metric,
-        maximize=maximize,
+        metric=str(identity.get("metric", "objective")),
+        maximize=load_optuna(folder).directions[0].name == "MAXIMIZE",
         trials=tuple(
             _trial(folder, trial.number, trial.params, outcomes.get(trial.number), curves.get(trial.number, {}))
             for trial in read_trials(folder)

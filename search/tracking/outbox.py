@@ -98,7 +98,6 @@ class MlflowTracker:
                 stored = delivered(self._folder, self._uri)
                 projection = self._open()
                 self._parent = projection.parent
-                self._opened.set()
                 return self._follow_log(projection, stored)
             except LostRunError:
                 forget(self._folder)  # told again from the start, into what is there and new runs
@@ -122,6 +121,7 @@ class MlflowTracker:
             projection.begin()
         state = replace(state, ended=False)
         note(self._folder, state)
+        self._opened.set()
         before = takewhile(lambda item: item[1] <= state.position, self._follow(0))
         projection.go_on_after(event for event, _ in before)
         while True:

@@ -1,0 +1,78 @@
+"""A search from Python: `search.run(["data=digits", "model=mlp"])` in a notebook or a script."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from hydra import compose, initialize_config_dir
+from hydra.errors import HydraException
+from omegaconf import DictConfig, open_dict
+from omegaconf.errors import OmegaConfBaseException
+
+from search.apps.cli import CONFIG, config_folder
+from search.apps.clusters import Clusters
+from search.apps.composed import composed
+from search.apps.interrupts import own_signals
+from search.apps.naming import register_resolvers
+from search.apps.search import run as run_stages
+from search.apps.session import Place
+from search.config import schema
+from search.config.arguments import expand, override
+from search.config.messages import one_line
+from search.errors import UsageError
+from search.reporting.progress import SteadyConsole
+from search.sweep.reading import ReadStudy, read_study
+
+
+def run(overrides: Sequence[str] = (), *, config_dir: str | Path | None = None, quiet: bool = False) -> ReadStudy:
+    """Do what `search` does with these overrides; return the study that stands on disk then.
+
+    `config_dir` is a folder of configurations of the user's own (`--config-dir`); `quiet` leaves out what would be
+    printed. Raises UsageError for what cannot work, GaveUpError where the trials failed, KeyboardInterrupt where it was
+    interrupted: the same call goes on.
+    """
+    with _importable(Path.cwd()), own_signals(), contextlib.closing(Clusters()) as clusters:
+        cfg = _composed(list(overrides), None if config_dir is None else Path(config_dir).resolve())
+        folder = Path(cfg.output_dir).resolve()
+        folder.mkdir(parents=True, exist_ok=True)
+        place = Place(
+            folder=folder,
+            console=SteadyConsole(soft_wrap=True, quiet=quiet),
+            choices={str(k): v for k, v in cfg.hydra.runtime.choices.items()},
+            clusters=clusters,
+        )
+        with open_dict(cfg):
+            del cfg["hydra"]
+        run_stages(composed(cfg), place)
+        return read_study(folder)
+
+
+def _composed(overrides: list[str], config_dir: Path | None) -> DictConfig:
+    schema.register()
+    register_resolvers()
+    conf = config_folder()
+    words = [*(["--config-dir", str(config_dir)] if config_dir else []), *overrides]
+    try:
+        expanded = expand(words, conf, CONFIG)[2 if config_dir else 0 :]
+        more = [f"hydra.searchpath=[{override('', f'file://{config_dir}').removeprefix('=')}]"] if config_dir else []
+        with initialize_config_dir(str(conf), version_base="1.3", job_name=CONFIG):
+            cfg = compose(CONFIG, overrides=[*more, *expanded], return_hydra_config=True)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise UsageError(one_line(error, conf, CONFIG, words)) from error
+    return cfg
+
+
+@contextlib.contextmanager
+def _importable(folder: Path) -> Iterator[None]:
+    """Find the user's own modules in the folder that they stand in, as the command line does; workers do, too."""
+    there = str(folder) in sys.path
+    if not there:
+        sys.path.insert(0, str(folder))
+    try:
+        yield
+    finally:
+        if not there:
+            sys.path.remove(str(folder))
