@@ -7,7 +7,7 @@ import errno
 import logging
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import hydra
@@ -87,48 +87,57 @@ def _write_into_nothing() -> None:
 
 def _run(conf: Path) -> int:
     codes: list[int] = []
-    jobs = 0
-    clusters = Clusters()
+    clusters, folders = Clusters(), list[Path]()
 
     @hydra.main(version_base="1.3", config_path=str(conf), config_name=CONFIG)
     def job(cfg: DictConfig) -> None:
-        nonlocal jobs
-        jobs += 1
-        try:
-            codes.append(_stages(composed(cfg), clusters))
-        except UsageError as error:  # caught here: Hydra would add lines of its own, and drop a multirun's other jobs
-            codes.append(_refuse(str(error)))
-        except OmegaConfBaseException as error:
-            codes.append(_refuse(one_line(error, conf, CONFIG)))
-        except GaveUpError as error:
-            codes.append(_refuse(str(error), GAVE_UP))
-        except NoRoomError as error:
-            codes.append(_stop(str(cfg.output_dir), str(error)))
-        except OSError as error:
-            if error.errno not in _OF_THE_DISK:
-                raise
-            codes.append(_stop(str(cfg.output_dir), error.strerror))
+        codes.append(0)  # a job began
+        codes[-1] = _said(lambda: _stages(composed(cfg), clusters, folders), conf, str(cfg.output_dir))
 
     try:
         job()
     except (OSError, ValueError) as error:
-        if jobs or isinstance(error, HydraException | BrokenPipeError):  # some of those are OSErrors, too
+        if codes or isinstance(error, HydraException | BrokenPipeError):  # some of those are OSErrors, too
             raise
         return _cannot_begin(error)
     finally:
         clusters.close()
+    if len(folders) > 1:
+        from search.apps.comparison import compare
+
+        compare(folders)
     return max(codes, default=0)
 
 
-def _stages(checked: Composed, clusters: Clusters) -> int:
-    """Run the stages; import what they need, which takes seconds, for none but them."""
+def _said(run: Callable[[], int], conf: Path, folder: str) -> int:
+    """Return the exit code, with what went wrong in a line: Hydra would add its own, and drop a multirun's others."""
+    try:
+        return run()
+    except UsageError as error:
+        return _refuse(str(error))
+    except OmegaConfBaseException as error:
+        return _refuse(one_line(error, conf, CONFIG))
+    except GaveUpError as error:
+        return _refuse(str(error), GAVE_UP)
+    except NoRoomError as error:
+        return _stop(folder, str(error))
+    except OSError as error:
+        if error.errno not in _OF_THE_DISK:
+            raise
+        return _stop(folder, error.strerror)
+
+
+def _stages(checked: Composed, clusters: Clusters, folders: list[Path]) -> int:
+    """Run the stages; import what they need, which takes seconds, for none but them. Note the study's folder."""
     if "preview" in checked.cfg.stages:
         from search.apps.preview import preview
 
         return preview(checked)
     from search.apps.search import place_of, run
 
-    return run(checked, place_of(clusters))
+    place = place_of(clusters)
+    folders.append(place.folder)
+    return run(checked, place)
 
 
 def _cannot_begin(error: OSError | ValueError) -> int:

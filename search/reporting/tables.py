@@ -38,6 +38,29 @@ def contenders_table(metric: str, rows: Sequence[Row]) -> Table:
     return table
 
 
+@dataclass(frozen=True, kw_only=True)
+class SearchRow:
+    """A search of a multirun: its best trial's figure, and its champion, where there is one."""
+
+    name: str
+    trials: int
+    metric: str
+    best: float | None
+    champion: Row | None
+
+
+def searches_table(rows: Sequence[SearchRow]) -> Table:
+    """Return the searches of a multirun side by side, for the terminal."""
+    table = Table(title="the searches of this multirun: best trial on validation, champion on test")
+    table.add_column("search", overflow="fold")
+    for name in ("trials", "best trial", "champion"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for row in rows:
+        best = "" if row.best is None else f"{row.metric} {row.best:.4f}"
+        table.add_row(row.name, str(row.trials), best, "" if row.champion is None else _figure(row.champion.test))
+    return table
+
+
 def contenders_markdown(metric: str, rows: Sequence[Row]) -> str:
     """Return the final comparison in Markdown."""
     lines = [f"| {metric} | members | validation | test |", "|---|---:|---:|---:|"]
