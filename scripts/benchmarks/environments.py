@@ -38,13 +38,13 @@ def python_of(peer: str, console: Console) -> Path:
     return python
 
 
-def run_peer(peer: str, script: str, settings: Mapping[str, Any], console: Console, *, seconds: float) -> Any:
-    """Run `peers/<script>` in the peer's environment; return what it wrote as JSON to the file that it is given.
+def run_peer(peer: str | None, script: str, settings: Mapping[str, Any], console: Console, *, seconds: float) -> Any:
+    """Run `peers/<script>` in the peer's environment (None: ours); return what it wrote as JSON to a file.
 
     The script's arguments are a file with its settings and the file to write. Raises RuntimeError with the end of
     its output where it fails or takes longer than `seconds`.
     """
-    python = python_of(peer, console)
+    python = Path(sys.executable) if peer is None else python_of(peer, console)
     with tempfile.TemporaryDirectory(prefix="peer-") as folder:
         told, said = Path(folder) / "settings.json", Path(folder) / "result.json"
         told.write_text(json.dumps(settings))
@@ -68,7 +68,7 @@ def run_peer(peer: str, script: str, settings: Mapping[str, Any], console: Conso
         if code != 0 or not said.exists():
             end = log.read_text(errors="replace")[-2000:]
             why = f"took longer than {seconds:g} s" if code is None else f"ended with {code}"
-            raise RuntimeError(f"{peer} {why}:\n{end}")
+            raise RuntimeError(f"{peer or script} {why}:\n{end}")
         return json.loads(said.read_text())
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,8 @@ from search.records import Decision, Outcome, Paused, Report, TrialSpec, Work
 from search.sweep.journal import Journal
 
 PEER = "hydra"
+SWEPT = "ours, of a Hydra application"
+"""Between two jobs' functions Hydra prepares the next: its folder, logging and three files."""
 BUSY, VACANT = "busy %", "longest vacancy ms"
 GOALS = (Goal(metric=BUSY, least=95), Goal(metric=VACANT, most=50))
 _LONG_SHARE, _LONG_FACTOR = 0.25, 20
@@ -46,12 +48,18 @@ def run(options: argparse.Namespace, console: Console) -> list[Record]:
     mine = isolated(measure, lengths, options.workers, console.is_terminal)
     console.print(f"Hydra's Optuna sweeper, {options.jobs} jobs ...")
     settings = {"lengths": lengths, "workers": options.workers, "seed": options.seed}
-    theirs = run_peer(PEER, "hydra_idle.py", settings, console, seconds=_PEER_SECONDS)
+    theirs = run_peer(PEER, "hydra_idle.py", {**settings, "sweeper": "optuna"}, console, seconds=_PEER_SECONDS)
+    console.print(f"the same application with our sweeper, {options.jobs} jobs ...")
+    swept = run_peer(None, "hydra_idle.py", {**settings, "sweeper": "ray_optuna"}, console, seconds=_PEER_SECONDS)
     return [
         record
-        for system, jobs in ((OURS, mine), (PEER, [(begin, end) for begin, end in theirs]))
+        for system, jobs in ((OURS, mine), (SWEPT, _spans(swept)), (PEER, _spans(theirs)))
         for record in records_of(system, jobs, options.workers)
     ]
+
+
+def _spans(jobs: Sequence[Sequence[float]]) -> list[Span]:
+    return [(begin, end) for begin, end in jobs]
 
 
 def lengths_of(jobs: int, seconds: float, seed: int) -> list[float]:

@@ -1,6 +1,7 @@
-"""Hydra's Optuna sweeper over jobs that sleep: arguments are a file with settings and the file to write.
+"""A Hydra sweeper over jobs that sleep: arguments are a file with settings and the file to write.
 
-Runs in the peer's environment (hydra.txt), so it imports nothing of ours. It calls itself as the Hydra application.
+With Hydra's Optuna sweeper it runs in the peer's environment (hydra.txt), with ours in ours, so it imports nothing of
+either. It calls itself as the Hydra application.
 """
 
 import json
@@ -10,7 +11,7 @@ import subprocess
 import sys
 import time
 
-CONFIG = {"defaults": ["_self_", {"override hydra/sweeper": "optuna"}, {"override hydra/launcher": "joblib"}], "x": 0.0}
+LAUNCHERS = {"optuna": "joblib", "ray_optuna": "basic"}
 
 
 def application():
@@ -34,13 +35,16 @@ def main(told, said):
     here = pathlib.Path.cwd()
     spans = here / "spans"
     spans.mkdir()
-    (here / "config.yaml").write_text(json.dumps(CONFIG))  # JSON is YAML
+    sweeper = settings["sweeper"]
+    overrides = [{"override hydra/sweeper": sweeper}, {"override hydra/launcher": LAUNCHERS[sweeper]}]
+    (here / "config.yaml").write_text(json.dumps({"defaults": ["_self_", *overrides], "x": 0.0}))  # JSON is YAML
     environment = os.environ | {"BENCH_SETTINGS": told, "BENCH_SPANS": str(spans)}
     jobs, workers = len(settings["lengths"]), settings["workers"]
     arguments = [
         *("--multirun", f"hydra.sweep.dir={here}/sweep", "x=interval(0,1)"),
         *("hydra/sweeper/sampler=random", f"hydra.sweeper.sampler.seed={settings['seed']}"),
-        *(f"hydra.sweeper.n_trials={jobs}", f"hydra.sweeper.n_jobs={workers}", f"hydra.launcher.n_jobs={workers}"),
+        *(f"hydra.sweeper.n_trials={jobs}", f"hydra.sweeper.n_jobs={workers}"),
+        *([f"hydra.launcher.n_jobs={workers}"] if LAUNCHERS[sweeper] == "joblib" else []),
     ]
     subprocess.run([sys.executable, __file__, *arguments], check=True, env=environment)
     notes = [(spans / str(number)).read_text().split() for number in range(jobs)]
