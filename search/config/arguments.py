@@ -10,6 +10,8 @@ from search.errors import UsageError
 
 _CHOICE = re.compile(r"\+{0,2}choose\.(?P<group>\w+)=(?P<options>.*)", re.DOTALL)
 _OPTION = re.compile(r"\+{0,2}(?P<group>\w+)(@[\w.]+)?=[\w\-]+")
+_SWEPT_DATA = re.compile(r"data=(?:(?P<options>[\w\-]+(?:,[\w\-]+)+)|(?:choice|glob|shuffle|sort)\(.*\))", re.DOTALL)
+_LONGEST_NAME = 100
 _LIST = re.compile(r"\[\s*[\w\-]+(\s*,\s*[\w\-]+)*\s*\]")
 
 
@@ -23,6 +25,7 @@ def expand(arguments: Sequence[str], conf: Path, config_name: str) -> list[str]:
     The options of `<group>` are composed side by side under `choose.<group>.<option>`; those that the
     configuration has and the list does not are taken out. Raises UsageError for anything but a list of names.
     """
+    arguments = _with_one_name(arguments)
     choices = [match for text in arguments if (match := _CHOICE.fullmatch(text))]
     _refuse_contradictions(arguments)
     _refuse_null(arguments)
@@ -38,6 +41,20 @@ def expand(arguments: Sequence[str], conf: Path, config_name: str) -> list[str]:
     composed = _composed_groups(others, conf, config_name)
     # In place: argparse takes the overrides as one run of words.
     return [word for text in arguments for word in _in_hydras_words(text, composed)]
+
+
+def _with_one_name(arguments: Sequence[str]) -> list[str]:
+    """Name a multirun over several data, so that its searches share a folder and MLflow's store.
+
+    A search is called like its data unless it is named.
+    """
+    swept = next((match for text in arguments if (match := _SWEPT_DATA.fullmatch(text))), None)
+    named = any(text.lstrip("+").startswith(("name=", "output_dir=")) for text in arguments)
+    if swept is None or named or not {"-m", "--multirun"} & set(arguments):
+        return list(arguments)
+    at = list(arguments).index(swept[0]) + 1
+    name = swept["options"].replace(",", "+") if swept["options"] else "data"
+    return [*arguments[:at], f"name={name[:_LONGEST_NAME]}", *arguments[at:]]
 
 
 def _in_hydras_words(text: str, composed: Sequence[tuple[str, str]]) -> list[str]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from hydra.utils import get_method, instantiate
 
+from search.config.messages import suggestion
 from search.errors import UsageError
 from search.traces import told, user_line
 
@@ -20,11 +21,25 @@ def factory(node: Mapping[str, Any], key: str) -> Callable[..., Any]:
     """
     if not node.get("_target_"):
         raise UsageError(f"{key}: needs a _target_, the dotted name of a class or function")
+    _require_taken(node, key)
     try:
         made: Callable[..., Any] = instantiate({**node, "_partial_": True}, _convert_="all")
     except Exception as error:
         raise UsageError(f"{key}._target_={node['_target_']}: {_innermost(error)}") from error
     return made
+
+
+def _require_taken(node: Mapping[str, Any], key: str) -> None:
+    """Raise UsageError for a key that the target takes no argument for; whatever has no signature may take all."""
+    try:
+        parameters = inspect.signature(get_method(node["_target_"])).parameters
+    except Exception:  # noqa: BLE001 - instantiate says more about a target that cannot be imported
+        return
+    if any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values()):
+        return
+    for name in node:
+        if name not in parameters and not name.startswith("_"):
+            raise UsageError(f"{key}.{name}: {node['_target_']} takes no {name}; {suggestion(name, list(parameters))}")
 
 
 def named(target: str, key: str) -> Callable[..., Any]:

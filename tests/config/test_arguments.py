@@ -155,3 +155,18 @@ def test_what_cannot_be_meant_is_refused(arguments: list[str], key: str, remedy:
 def test_an_override_sets_any_text(value: str) -> None:
     parsed = OverridesParser.create().parse_override(override("key", value))
     assert OmegaConf.create({"key": parsed.value()})["key"] == value
+
+
+@pytest.mark.parametrize(
+    ("given", "added"),
+    [
+        (["-m", "data=digits,fashion_mnist", "model=mlp"], "name=digits+fashion_mnist"),
+        (["--multirun", "data=glob(*)"], "name=data"),
+        (["-m", "data=digits,csv", "name=mine"], None),
+        (["-m", "data=digits,csv", "output_dir=there"], None),
+        (["-m", "data=digits", "model=mlp,cnn"], None),
+        (["data=digits,csv"], None),
+    ],
+)
+def test_the_searches_of_a_multirun_over_data_share_a_name(given: list[str], added: str | None) -> None:
+    assert set(expand(given, CONF, CONFIG)) - set(given) == ({added} if added else set())
