@@ -115,7 +115,13 @@ class Dimension:
     def _on_grid(self, index: int) -> float:
         """Return the value `index` steps above `low`, without the noise of 3 * 0.1."""
         index = min(index, self._num_steps() - 1)
-        return self._number(min(round(self.low + (self.step or 1) * index, 12), self.high))
+        step = self.step or 1
+        return self._number(min(max(rounded(self.low + step * index, step), self.low), self.high))
 
     def _number(self, value: float) -> float:
         return round(value) if self.integer else value
+
+
+def rounded(value: float, step: float) -> float:
+    """Return some steps' sum as a person would write it, with as many decimals as steps of that size need."""
+    return round(value, max(12, 6 - math.floor(math.log10(step))))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 import random
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 from hydra.core.config_loader import ConfigLoader
@@ -27,7 +29,7 @@ from omegaconf import OmegaConf
 from search.errors import UsageError
 from search.keyed import keyed_int
 from search.records import Params, ParamValue
-from search.space.dimension import Dimension
+from search.space.dimension import Dimension, rounded
 from search.space.space import Space
 
 _NULL_IN_CHOICE = re.compile(r"choice\(([^()]*\bnull\b[^()]*)\)")
@@ -95,22 +97,35 @@ def swept_overrides(
     configured = [f"{key}={_as_text(value)}" for key, value in params.items()]
     found: dict[str, SweptOverride] = {}
     for text in [*configured, *arguments]:
-        override = _parsed(text, loader)
+        override = _parsed(text, loader, seed)
         found[override.get_key_element()] = _swept(override, text, seed)
-    names = [part.dimension.name for part in found.values() if part.dimension is not None]
-    for name in names:
-        if names.count(name) > 1:
-            raise UsageError(f"{name}: is swept twice; name it once")
+    _require_named_once(list(found.values()))
     return list(found.values())
+
+
+def _require_named_once(parts: Sequence[SweptOverride]) -> None:
+    """Raise UsageError where what is drawn for a key would be set again, or was set before (`a=1,2 ++a=3`)."""
+    keys = [part.key for part in parts if not part.key.startswith("~")]
+    for part in parts:
+        same = [key for key in keys if part.dimension is not None and _name(key) == part.dimension.name]
+        if len(same) > 1:
+            raise UsageError(f"{_name(same[0])}: is named twice, as {' and '.join(same)}; name it once")
+
+
+def _name(key: str) -> str:
+    return key.lstrip("+~")
 
 
 def _as_text(value: Any) -> str:
     return value if isinstance(value, str) else Override._get_value_element_as_str(value)
 
 
-def _parsed(text: str, loader: ConfigLoader) -> Override:
+def _parsed(text: str, loader: ConfigLoader, seed: int) -> Override:
     try:
-        return OverridesParser.create(config_loader=loader).parse_override(text)
+        with _randomness_of(keyed_int(seed, text, "parse")):
+            override = OverridesParser.create().parse_override(text)
+        override.config_loader = loader  # a glob asks it for a group's options
+        return override
     except HydraException as error:
         if match := _NULL_IN_CHOICE.search(text):
             key = text.partition("=")[0]
@@ -119,17 +134,30 @@ def _parsed(text: str, loader: ConfigLoader) -> Override:
         raise UsageError(f"{text}: cannot be parsed ({' '.join(str(error).split())})") from error
 
 
+@contextlib.contextmanager
+def _randomness_of(seed: int) -> Iterator[None]:
+    """Seed what the parser shuffles itself, a list: a sweep that is resumed has the same one again."""
+    before = random.getstate()
+    random.seed(seed)
+    try:
+        yield
+    finally:
+        random.setstate(before)
+
+
 def _swept(override: Override, text: str, seed: int) -> SweptOverride:
     key = override.get_key_element()
     if not override.is_sweep_override():
         bare = override.is_delete() and "=" not in text
         return SweptOverride(key=key, text=None if bare else override.get_value_element_as_str())
-    name = key.lstrip("+~")
+    name = _name(key)
     value = override._value
     if isinstance(value, IntervalSweep):
         return SweptOverride(key=key, dimension=_interval(name, text, value))
-    if isinstance(value, RangeSweep) and not value.shuffle and value.step > 0:
-        return SweptOverride(key=key, dimension=_range(name, text, value, list(override.sweep_iterator())))
+    if isinstance(value, RangeSweep):
+        _require_countable(text, value)
+        if value.step > 0 and not value.shuffle:
+            return SweptOverride(key=key, dimension=_range(name, text, value))
     if isinstance(value, ChoiceSweep | RangeSweep) and "log" in value.tags:
         raise UsageError(f"{text}: log is for intervals and rising ranges")
     return _choices(key, name, text, _elements(override, keyed_int(seed, name, "shuffle")))
@@ -183,23 +211,41 @@ def _interval(name: str, text: str, value: IntervalSweep) -> Dimension:
     assert high is not None
     integer = "int" in value.tags or (isinstance(low, int) and isinstance(high, int))
     log = "log" in value.tags
-    if not (math.isfinite(low) and math.isfinite(high)) or low > high or (log and low <= 0):
+    if not (math.isfinite(low) and math.isfinite(high)) or low > high or (log and (int(low) if integer else low) <= 0):
         raise UsageError(f"{text}: needs two finite numbers, the lower one first, and above 0 with log")
     if integer:
         return _integers(name, int(low), int(high), log=log)
     return Dimension(name=name, path=_path(name), default=float(low), low=float(low), high=float(high), log=log)
 
 
-def _range(name: str, text: str, value: RangeSweep, elements: Sequence[Any]) -> Dimension:
+def _require_countable(text: str, value: RangeSweep) -> None:
+    numbers = (value.start, value.stop, value.step)
+    if not all(number is not None and math.isfinite(number) for number in numbers) or value.step == 0:
+        raise UsageError(f"{text}: needs finite numbers, and a step other than 0")
+
+
+def _range(name: str, text: str, value: RangeSweep) -> Dimension:
     """Return a rising range; its stop is excluded, as in Hydra's own sweeps."""
-    if not elements:
+    low, high = _ends(value)
+    log = "log" in value.tags
+    if low is None or high is None:
         raise UsageError(f"{text}: has no values")
-    low, high, log = elements[0], elements[-1], "log" in value.tags
     if log and (value.step != 1 or not isinstance(low, int) or low <= 0):
         raise UsageError(f"{text}: log is for ranges of whole numbers above 0, without a step")
     if isinstance(low, int):
-        return _integers(name, low, high, log=log, step=int(value.step))
-    return Dimension(name=name, path=_path(name), default=low, low=low, high=high, step=float(value.step))
+        return _integers(name, low, int(high), log=log, step=int(value.step))
+    step = float(value.step)
+    return Dimension(name=name, path=_path(name), default=low, low=low, high=rounded(high, step), step=step)
+
+
+def _ends(value: RangeSweep) -> tuple[float | None, float | None]:
+    """Return the first and the last number, without walking through what may be millions."""
+    numbers = value.range()
+    if isinstance(numbers, range):
+        return (numbers[0], numbers[-1]) if numbers else (None, None)
+    start, stop, step = map(Decimal, (numbers.start, numbers.stop, numbers.step))
+    count = math.ceil((stop - start) / step)
+    return (float(start), float(start + step * (count - 1))) if count > 0 else (None, None)
 
 
 def _integers(name: str, low: int, high: int, *, log: bool, step: int = 1) -> Dimension:

@@ -10,7 +10,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from search.errors import UsageError
 from search.records import ParamValue
-from search.space.dimension import Dimension
+from search.space.dimension import Dimension, rounded
 
 ABOUT_SEARCHING = ("space", "fits")
 """Keys of a node that are not settings of it."""
@@ -130,7 +130,7 @@ def _bounds(address: str, spec: Mapping[str, Any], default: Any) -> dict[str, An
         integer = integer and isinstance(step, int)
     number = int if integer else float
     if step is not None:
-        high = round(low + step * math.floor((high - low) / step + 1e-8), 12)  # the last value that is drawn
+        high = rounded(low + step * math.floor((high - low) / step + 1e-8), step)  # the last value that is drawn
     return {
         "low": number(low),
         "high": number(high),
