@@ -12,6 +12,7 @@ import pytest
 import search
 
 ROOT = Path(search.__file__).parent
+PLUGINS = ROOT / "_plugins"
 
 LEVELS = {
     "": 0,  # search/__init__.py
@@ -150,6 +151,8 @@ def wrong_owners(sources: Sources) -> list[str]:
 def sources() -> Sources:
     found = {}
     for path in ROOT.rglob("*.py"):
+        if path.is_relative_to(PLUGINS):  # Hydra's own package, which stands beside ours once it is installed
+            continue
         parts = path.relative_to(ROOT.parent).with_suffix("").parts
         found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path.read_text()
     return found
@@ -174,6 +177,12 @@ def test_the_readme_shows_the_same_levels() -> None:
         level = int(row[0] or level)
         shown |= dict.fromkeys(re.findall(r"\w+", row[1]), level)
     assert shown == {group: level for group, level in LEVELS.items() if group}
+
+
+def test_what_hydra_finds_asks_for_the_application_alone_and_when_it_runs() -> None:
+    plugins = {path.stem: path.read_text() for path in PLUGINS.rglob("*.py")}
+    names = {name for _, name in imports_of(plugins) if name.split(".")[0] not in sys.stdlib_module_names}
+    assert {name for name in names if name.split(".")[0] not in ("hydra", "omegaconf")} == {"search.apps.sweeper"}
 
 
 def test_modules_import_each_other_in_no_cycle(sources: Sources) -> None:

@@ -196,7 +196,16 @@ def test_nobody_elses_randomness_is_touched(loader: ConfigLoader) -> None:
 
 
 def test_what_the_configuration_sweeps_may_be_values_of_any_kind(loader: ConfigLoader) -> None:
-    params: dict[str, Any] = {"a": "interval(0,1)", "b": 3, "c": 0.5, "d": None, "e": True, "f": [1, "x y"], "g": {"h": 1}, "i": "1,2"}
+    params: dict[str, Any] = {
+        "a": "interval(0,1)",
+        "b": 3,
+        "c": 0.5,
+        "d": None,
+        "e": True,
+        "f": [1, "x y"],
+        "g": {"h": 1},
+        "i": "1,2",
+    }
     parts = swept(loader, **params)
     assert [part.key for part in parts if part.dimension is not None] == ["a", "i"]
     fixed = {part.key: parsed(f"{part.key}={part.text}").value() for part in parts if part.dimension is None}

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import cloudpickle
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.singleton import Singleton
 from hydra.core.utils import JobReturn, run_job, setup_globals
 from hydra.types import HydraContext, TaskFunction
@@ -83,8 +85,21 @@ def numbered(config: DictConfig, number: int) -> DictConfig:
     with open_dict(config):
         config.hydra.job.id = number
         config.hydra.job.num = number
-    require_inside(Path(config.hydra.sweep.dir) / str(config.hydra.sweep.subdir), Path(config.hydra.sweep.dir))
+    with _current(config):  # `${hydra:job.num}` may name the folder
+        require_inside(Path(config.hydra.sweep.dir) / str(config.hydra.sweep.subdir), Path(config.hydra.sweep.dir))
     return config
+
+
+@contextlib.contextmanager
+def _current(config: DictConfig) -> Iterator[None]:
+    """Let the resolver `hydra:` look into this configuration."""
+    instance = HydraConfig.instance()
+    before = instance.cfg
+    instance.cfg = config  # type: ignore[assignment] # as Hydra has it, too
+    try:
+        yield
+    finally:
+        instance.cfg = before
 
 
 def _keep(path: Path, job: JobReturn) -> None:

@@ -8,7 +8,7 @@ import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from numbers import Real
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
@@ -90,9 +90,9 @@ class RunningTrial:
 
     def report(self, step: int | None = None, **metrics: float) -> None:
         """Report figures at a step; raise optuna.TrialPruned where the trial is to stop."""
-        at = (self.last.step if self.last else 0) + 1 if step is None else step
         if self.stopped:  # the user's code went on after it was told
             raise optuna.TrialPruned(self.stopped)
+        at = self._step(step)
         said = Report(number=self.number, step=at, metrics=self._figures(at, metrics), time=time.time())
         self.last = said
         decision = self._ask(said)
@@ -102,10 +102,16 @@ class RunningTrial:
         if decision.verdict is Verdict.PAUSE:
             raise Unwound
 
+    def _step(self, given: Any) -> int:
+        last = self.last.step if self.last else 0
+        if given is None:
+            return last + 1
+        if isinstance(given, bool) or not isinstance(given, Integral) or given <= last:
+            above = f"above {last}, the last one" if self.last else "1 or above"
+            raise ValueError(f"search.report(step={given!r}): must be a whole number, {above}")
+        return int(given)
+
     def _figures(self, step: int, metrics: Mapping[str, float]) -> dict[str, float]:
-        if isinstance(step, bool) or not isinstance(step, int) or step < (self.last.step if self.last else 0) + 1:
-            before = f"above {self.last.step}, the last one" if self.last else "1 or above"
-            raise ValueError(f"search.report(step={step!r}): must be a whole number, {before}")
         figures = {name: _number(value) for name, value in metrics.items()}
         for name, number in figures.items():
             if number is None:
@@ -118,7 +124,7 @@ class RunningTrial:
             )
         if math.isnan(figures[objective] or 0.0):
             raise FloatingPointError(f"{objective} is nan at step {step}")
-        return {OBJECTIVE: figures[objective], **figures}  # type: ignore[dict-item] # none is None by now
+        return {**figures, OBJECTIVE: figures[objective]}  # type: ignore[dict-item] # none is None by now
 
 
 def called(
@@ -154,17 +160,20 @@ def _completed(trial: RunningTrial, returned: Any, wanted: Wanted, started: floa
     metrics = _metrics(returned)
     values = _values(trial, returned, wanted)
     if any(map(math.isnan, values)):
+        if wanted.optional:
+            return _outcome(trial, TrialState.COMPLETE, (), metrics, "", started)
         raise FloatingPointError("the objective is nan")
     return _outcome(trial, TrialState.COMPLETE, values, metrics, "", started)
 
 
 def _values(trial: RunningTrial, returned: Any, wanted: Wanted) -> tuple[float, ...]:
     """Return the objectives in what a function returned; none where there is none and need not be one."""
+    said: Any = returned
     if isinstance(returned, Mapping) and returned:
-        returned = returned.get(wanted.metric or next(iter(returned)))
-    if returned is None and trial.last is not None and wanted.objectives == 1:
+        said = returned.get(wanted.metric or next(iter(returned)))
+    if said is None and trial.last is not None and wanted.objectives == 1:
         return (trial.last.metrics[OBJECTIVE],)
-    several = list(returned) if _is_sequence(returned) else [returned]
+    several = list(said) if _is_sequence(said) else [said]
     numbers = [number for value in several if (number := _number(value)) is not None]
     if len(numbers) == len(several) == wanted.objectives:
         return tuple(numbers)
@@ -191,14 +200,12 @@ def _metrics(returned: Any) -> dict[str, float]:
 
 def _number(value: Any) -> float | None:
     """Return a number, or an array of one (a loss as torch has it), as a float."""
-    if isinstance(value, bool):
-        return None
-    if isinstance(value, Real) or (hasattr(value, "item") and getattr(value, "size", None) is not None):
+    if hasattr(value, "item") and getattr(value, "size", None) is not None:
         try:
-            return float(value)
-        except (TypeError, ValueError, RuntimeError):
+            value = value.item()
+        except (TypeError, ValueError, RuntimeError):  # of several
             return None
-    return None
+    return None if isinstance(value, bool) or not isinstance(value, Real) else float(value)
 
 
 def _ended(trial: RunningTrial, state: TrialState, reason: str, started: float) -> Outcome:
