@@ -45,7 +45,7 @@ class App:
     def run(self, task: Task, *overrides: str, named: tuple[str, ...] = NAMED) -> Any:
         """Do what `python app.py -m` does in the folder, but for the end of the program."""
         with self.hydra() as hydra, _workers(self._hire):
-            return hydra.multirun("config", task, [*named, *overrides])
+            return hydra.multirun("config", task, [*named, *overrides, "hydra.mode=MULTIRUN"])
 
     def grid(self, task: Task, *overrides: str) -> Any:
         """Run with every job named."""

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from hydra.types import HydraContext
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 
 from search.apps.sweeper.settings import Settings
 from search.errors import UsageError
@@ -28,9 +28,8 @@ class Definition:
         self._settings, self._master = settings, master
         self.configs = JobConfigs(context.config_loader, master)  # type: ignore[arg-type] # the only one there is
         parts = swept_overrides(settings.params, arguments, context.config_loader, settings.seed)
-        groups = [
-            p.dimension.name for p in parts if p.dimension is not None and self.configs.is_group(p.dimension.name)
-        ]
+        names = [part.dimension.name for part in parts if part.dimension is not None]
+        groups = [name for name in names if self._is_group(name)]
         self._parts = parts
         self.sweep = Sweep.of(parts, conditions_of(parts, groups, self._keys_with))
         if settings.enumerates:
@@ -70,6 +69,9 @@ class Definition:
         plain: Identity = json.loads(json.dumps(described, default=str))
         return plain
 
+    def _is_group(self, name: str) -> bool:
+        return self.configs.is_group(name.partition("@")[0])
+
     def _fixed(self) -> list[SweptOverride]:
         return [part for part in self._parts if part.dimension is None]
 
@@ -82,7 +84,7 @@ class Definition:
                 overrides.append(part.key if part.text is None else f"{part.key}={part.text}")
             elif dimension.name == group:
                 overrides.append(part.written(option))
-            elif self.configs.is_group(dimension.name.partition("@")[0]):
+            elif self._is_group(dimension.name):
                 overrides.append(part.written(dimension.default))
         config = self.configs.compose(overrides)
         names = [part.dimension.name for part in self._parts if part.dimension is not None]
@@ -92,6 +94,8 @@ class Definition:
 def _has(config: DictConfig, path: str) -> bool:
     parent, _, key = path.rpartition(".")
     node = OmegaConf.select(config, parent, throw_on_missing=False) if parent else config
+    if isinstance(node, ListConfig):
+        return key.isdigit() and int(key) < len(node)
     return isinstance(node, DictConfig) and key in node._content  # type: ignore[operator] # whatever its value
 
 

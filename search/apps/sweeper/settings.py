@@ -136,6 +136,8 @@ def _sampler(given: Any, seed: int) -> dict[str, Any]:
     if node.get("kind") not in _SAMPLERS:
         raise UsageError(f"hydra.sweeper.sampler={node.get('kind')}: must be one of {', '.join(_SAMPLERS)}")
     own = node.get("seed")
+    if own is not None and (isinstance(own, bool) or not isinstance(own, int) or own < 0):
+        raise UsageError(f"hydra.sweeper.sampler.seed={own}: must be a whole number, at least 0")
     return {"sampler": node["kind"], "seed": seed if own is None else own}
 
 

@@ -37,7 +37,7 @@ from search.sweep.failures import FailurePolicy, Failures
 from search.sweep.history import History
 from search.sweep.journal import Journal, holds_study, read_attributes, set_aside, trial_folder
 from search.sweep.study import Progress, Study
-from search.tracking.outbox import MlflowTracker
+from search.tracking.outbox import MlflowTracker, delivered
 from search.tracking.projection import Projection, prepare_mlflow, store_uri
 from search.tracking.tracker import NullTracker, SearchInfo, Tracker
 
@@ -45,6 +45,8 @@ FOLDER = "study"
 """Beside the jobs' folders: the record of the sweep."""
 _PROGRAM = "program"
 """Attribute of a complete sweep: the program that ran it."""
+_NAME = "name"
+"""Attribute of a sweep that was told to others: the name by which they know it."""
 _MANY = sys.maxsize
 """Reports that a job makes at most, where nobody said."""
 _PAUSING = 0.6
@@ -57,7 +59,18 @@ _RETRIES: Mapping[FailureKind, int | None] = {
     FailureKind.LOST_WORKER: 3,
     FailureKind.PREEMPTED: None,
 }
-
+_KEYS = {
+    "choose another name=...": "choose another hydra.sweep.dir=...",
+    "or resume=extend": "or hydra.sweeper.resume=extend",
+    "output_dir=": "hydra.sweep.dir=",
+    "sampler=grid: ": "hydra.sweeper.sampler=grid: ",
+    "give it choices=[...] or a step": "name its values, e.g. choice(0.1,0.2) or range(0,1,0.1)",
+    "storage=": "hydra.sweeper.storage=",
+    "tracking.uri=": "hydra.sweeper.tracking_uri=",
+    "cluster.address=": "hydra.sweeper.address=",
+    "cluster=local: ": "hydra.sweeper.address=null: ",
+    "cluster: ": "hydra.sweeper: ",
+}
 
 Workers = Callable[[Settings, Application], AbstractContextManager[Executor]]
 """Hires workers for an application's jobs."""
@@ -99,10 +112,17 @@ def sweep(
         with own_signals():
             return _Sweep(Settings.of(given), context, task, master, arguments, workers).run()
     except (UsageError, GaveUpError, NoRoomError) as error:
-        raise CompactHydraException(str(error)) from error
+        raise CompactHydraException(_in_the_sweepers_words(str(error))) from error
     except KeyboardInterrupt as interrupted:
         print("interrupted; the same command with the same hydra.sweep.dir goes on", file=sys.stderr)
         raise SystemExit(INTERRUPTED) from interrupted
+
+
+def _in_the_sweepers_words(message: str) -> str:
+    """Return an error of the engine's with the keys as who sweeps an application writes them."""
+    for engines, sweepers in _KEYS.items():
+        message = message.replace(engines, sweepers)
+    return message
 
 
 class _Sweep:
@@ -134,6 +154,8 @@ class _Sweep:
             if driver.remaining():
                 self._run_jobs(study, driver)
                 journal.set_attribute(_PROGRAM, self._program)
+            else:
+                self._deliver(study)
             self._tell(study)
             results = JobReturns(study, self._definition.job_config)
             self._require_success(study, driver, results)
@@ -238,6 +260,19 @@ class _Sweep:
             if driver.no_room is not None:
                 raise NoRoomError(f"{driver.no_room}; the same command goes on once there is room")
             status.append("FINISHED" if driver.broken is None else "FAILED")
+        self._finish_copy(copy)
+
+    def _deliver(self, study: Study) -> None:
+        """Tell storage and MLflow what they missed of a complete sweep."""
+        self._finish_copy(self._storage_copy(study))
+        if self._tracking_uri is None:
+            return
+        told = delivered(self._folder, self._tracking_uri)
+        if told is None or told.position != study.journal.size() or not told.ended:
+            with self._tracked(study.journal) as status:
+                status.append("FINISHED")
+
+    def _finish_copy(self, copy: StorageCopy | None) -> None:
         if copy is not None and (problem := copy.finish()):
             self._console.print(problem, style="red", markup=False)
 
@@ -250,7 +285,13 @@ class _Sweep:
         settings = self._settings
         if settings.storage is None:
             return None
-        return StorageCopy(settings.storage, settings.study_name, settings.maximize, study)
+        return StorageCopy(settings.storage, self._name(study.journal), settings.maximize, study)
+
+    def _name(self, journal: Journal) -> str:
+        """Return the study's name when it began: by default it has the time in it."""
+        if _NAME not in journal.attributes:
+            journal.set_attribute(_NAME, self._settings.study_name)
+        return str(journal.attributes[_NAME])
 
     @contextlib.contextmanager
     def _tracked(self, journal: Journal) -> Iterator[list[str]]:
@@ -264,16 +305,20 @@ class _Sweep:
             if problem := tracker.finish(status[-1], patience):
                 self._console.print(f"not everything stands in MLflow: {problem}", style="red", markup=False)
 
+    @property
+    def _tracking_uri(self) -> str | None:
+        wanted = self._settings.tracking_uri
+        return None if wanted is None else store_uri(None if wanted == "sqlite" else wanted, self._jobs)
+
     def _tracker(self, journal: Journal) -> Tracker:
-        settings = self._settings
-        if settings.tracking_uri is None:
+        settings, uri = self._settings, self._tracking_uri
+        if uri is None:
             return NullTracker()
         prepare_mlflow()
-        uri = store_uri(None if settings.tracking_uri == "sqlite" else settings.tracking_uri, self._jobs)
         first = next((event for event, _ in journal.events()), None)
         info = SearchInfo(
             uid=journal.uid,
-            name=settings.study_name,
+            name=self._name(journal),
             maximize=settings.maximize[0],
             params={"sampler": settings.sampler, "pruner": settings.pruner, "seed": settings.seed},
             files=(self._jobs / "multirun.yaml",),

@@ -10,6 +10,7 @@ from typing import Any
 
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.config_store import ConfigStore
+from hydra.errors import HydraException
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
@@ -39,7 +40,9 @@ class RayOptunaConf:
     max_failure_rate: float | None = None  # share of n_trials; beyond it the sweep stops
     study_name: str = "${now:%Y-%m-%d}/${now:%H-%M-%S}"  # names the folder multirun/<study_name>
     storage: str | None = None  # address of an Optuna storage that gets a copy of every finished trial
-    params: dict[str, Any] | None = None  # what is swept, beside the command line: {lr: "interval(0.1,1)"}
+    params: dict[str, Any] | None = field(
+        default_factory=dict
+    )  # what is swept, beside the command line: {lr: "interval(0.1,1)"}
     resume: str = "auto"  # auto, must (refuse a new study), never (refuse an old one), extend (allow for another space)
     hours: float | None = None  # after which no job begins
     patience: int | None = None  # finished trials in a row without a better one, after which no job begins
@@ -60,12 +63,6 @@ class RayOptunaConf:
     experiment: str = "${hydra.job.name}"
 
 
-@dataclass
-class _Sampler:
-    kind: str
-    seed: int | None = None
-
-
 def _register() -> None:
     store = ConfigStore.instance()
     store.store(group="hydra/sweeper", name="ray_optuna", node=RayOptunaConf, provider="search")
@@ -73,7 +70,8 @@ def _register() -> None:
     named = {"dir": "multirun/${hydra.sweeper.study_name}"}
     store.store(group="hydra/sweeper/folder", name="named", node=named, provider="search")
     for kind in ("random", "tpe", "qmc", "grid"):
-        store.store(group="hydra/sweeper/sampler", name=kind, node=_Sampler(kind), provider="search")
+        node = {"kind": kind, "seed": None}  # no dataclass, whose place a configuration's `sampler: tpe` could not take
+        store.store(group="hydra/sweeper/sampler", name=kind, node=node, provider="search")
 
 
 class RayOptunaSweeper(Sweeper):
@@ -103,9 +101,19 @@ class ExplainedNull(SearchPathPlugin):
         if "hydra/sweeper=ray_optuna" not in sys.argv:
             return
         for word in sys.argv[1:]:
-            if match := _NULL_IN_CHOICE.fullmatch(word):
+            if (match := _NULL_IN_CHOICE.fullmatch(word)) and _is_refused(word):
                 wanted = ",".join(part.strip() for part in match["values"].split(","))
                 raise SystemExit(f"{word}: Hydra takes no null in choice(); write {match['key']}={wanted}")
+
+
+def _is_refused(word: str) -> bool:
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    try:
+        OverridesParser.create().parse_override(word)
+    except HydraException:
+        return True
+    return False
 
 
 _register()
