@@ -32,6 +32,7 @@ from search.records import Params, ParamValue
 from search.space.dimension import Dimension, rounded
 from search.space.space import Space
 
+_WALKED = 10_000
 _NULL_IN_CHOICE = re.compile(r"choice\(([^()]*\bnull\b[^()]*)\)")
 
 
@@ -240,12 +241,14 @@ def _range(name: str, text: str, value: RangeSweep) -> Dimension:
 
 def _ends(value: RangeSweep) -> tuple[float | None, float | None]:
     """Return the first and the last number, without walking through what may be millions."""
-    numbers = value.range()
-    if isinstance(numbers, range):
-        return (numbers[0], numbers[-1]) if numbers else (None, None)
-    start, stop, step = map(Decimal, (numbers.start, numbers.stop, numbers.step))
-    count = math.ceil((stop - start) / step)
-    return (float(start), float(start + step * (count - 1))) if count > 0 else (None, None)
+    numbers: Any = value.range()
+    if not isinstance(numbers, range):
+        start, stop, step = map(Decimal, (numbers.start, numbers.stop, numbers.step))
+        count = math.ceil((stop - start) / step)
+        if count > _WALKED:
+            return float(start), float(start + step * (count - 1))
+        numbers = list(numbers)  # now and then Hydra's rounding lets the stop in
+    return (numbers[0], numbers[-1]) if numbers else (None, None)
 
 
 def _integers(name: str, low: int, high: int, *, log: bool, step: int = 1) -> Dimension:

@@ -2,7 +2,6 @@
 
 import contextlib
 import errno
-import json
 import logging
 import math
 import os
@@ -13,6 +12,7 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobStatus
 from hydra.errors import CompactHydraException, HydraException
 from hydra.experimental.callback import Callback
-from hydra_plugins.ray_optuna_sweeper.sweeper import ExplainedNull
+from hydra_plugins.ray_optuna_sweeper.sweeper import ExplainedNull, RayOptunaConf
 from mlflow import MlflowClient
 
 import search
@@ -31,8 +31,7 @@ from search.errors import UsageError
 from search.records import Decision, Report, Work
 from search.sweep.executor import Happening, InProcessExecutor
 from search.sweep.journal import Journal
-from tests.kits.commands import environment
-from tests.kits.sweeps import App, plain
+from tests.kits.sweeps import App, environment_of_applications, plain
 
 CONFIG: dict[str, Any] = {"x": 0.5, "y": 0, "epochs": 9}
 GROUPS: dict[str, Any] = {
@@ -91,53 +90,77 @@ def models(tmp_path: Path) -> App:
 
 # --------------------------------------------------------------------------------------------------- settings
 
+# id -> (settings, the sentence's beginning, what is allowed)
+SETTINGS: dict[str, tuple[dict[str, Any], str, str]] = {
+    "sampler": ({"sampler": "best"}, "sampler=best: ", "random, tpe, qmc, grid"),
+    "no sampler": ({"sampler": None}, "sampler=None: ", "random, tpe, qmc, grid"),
+    "sampler's field": ({"sampler": {"kind": "tpe", "x": 1}}, "sampler.x: ", "kind, seed"),
+    "sampler's seed": ({"sampler": {"kind": "tpe", "seed": 0.5}}, "sampler.seed=0.5: ", "whole number"),
+    "direction": ({"direction": "up"}, "direction=up: ", "minimize or maximize"),
+    "directions": ({"direction": ["minimize", "down"]}, "direction=down: ", "minimize or maximize"),
+    "no direction": ({"direction": []}, "direction=[]: ", "at least one of minimize, maximize"),
+    "n_trials": ({"n_trials": 0}, "n_trials=0: ", "at least 1"),
+    "n_jobs": ({"n_jobs": 0}, "n_jobs=0: ", "at least 1"),
+    "patience": ({"patience": 0}, "patience=0: ", "at least 1"),
+    "seed": ({"seed": -1}, "seed=-1: ", "at least 0"),
+    "grace": ({"grace": 0.5}, "grace=0.5: ", "at least 1"),
+    "gpus": ({"gpus_per_trial": -1.0}, "gpus_per_trial=-1.0: ", "at least 0"),
+    "hours": ({"hours": 0.0}, "hours=0.0: ", "above 0"),
+    "cpus": ({"cpus_per_trial": 0.0}, "cpus_per_trial=0.0: ", "above 0"),
+    "memory": ({"memory_per_trial": 0.0}, "memory_per_trial=0.0: ", "above 0"),
+    "hang": ({"hang_seconds": -1.0}, "hang_seconds=-1.0: ", "above 0"),
+    "nan": ({"timeout_seconds": math.nan}, "timeout_seconds=nan: ", "above 0"),
+    "rate": ({"max_failure_rate": 2.0}, "max_failure_rate=2.0: ", "0 to 1"),
+    "resume": ({"resume": "maybe"}, "resume=maybe: ", "auto, must, never, extend"),
+    "pruner": ({"pruner": "best"}, "pruner=best: ", "none, asha, median"),
+    "no steps": ({"pruner": "asha"}, "pruner=asha: ", "hydra.sweeper.steps"),
+    "pruned objectives": ({"pruner": "median", "direction": ["minimize"] * 2}, "pruner=median: ", "several objectives"),
+    "params": ({"params": 7}, "params=7: ", "must be a mapping"),
+    "another": ({"n_trial": 3}, "n_trial: ", "did you mean n_trials"),
+}
+
+
+@pytest.mark.parametrize(("given", "begins", "allowed"), SETTINGS.values(), ids=SETTINGS)
+def test_a_wrong_setting_is_told_in_one_line_with_what_is_allowed(
+    given: dict[str, Any], begins: str, allowed: str
+) -> None:
+    defaults = {"sampler": "random", "params": {}, "direction": "minimize"}
+    conf = {field.name: getattr(RayOptunaConf(), field.name) for field in fields(RayOptunaConf)}
+    del conf["_target_"], conf["defaults"]
+    Settings.of({**conf, **defaults})
+    with pytest.raises(UsageError) as error:
+        Settings.of({**conf, **defaults, **given})
+    said = str(error.value)
+    assert said.startswith(f"hydra.sweeper.{begins}")
+    assert allowed in said
+    assert "\n" not in said
+
+
 # id -> (overrides, the sentence's beginning, what is allowed)
-SETTINGS: dict[str, tuple[list[str], str, str]] = {
-    "sampler": (["hydra.sweeper.sampler=best"], "hydra.sweeper.sampler=best: ", "random, tpe, qmc, grid"),
-    "sampler's field": (["+hydra.sweeper.sampler.x=1"], "hydra.sweeper.sampler.x: ", "kind, seed"),
-    "sampler's seed": (["hydra.sweeper.sampler.seed=0.5"], "hydra.sweeper.sampler.seed=0.5: ", "whole number"),
-    "direction": (["hydra.sweeper.direction=up"], "hydra.sweeper.direction=up: ", "minimize or maximize"),
-    "directions": (["hydra.sweeper.direction=[minimize,down]"], "hydra.sweeper.direction=down: ", "maximize"),
-    "no direction": (["hydra.sweeper.direction=[]"], "hydra.sweeper.direction=[]: ", "at least one"),
-    "n_trials": (["hydra.sweeper.n_trials=0"], "hydra.sweeper.n_trials=0: ", "at least 1"),
-    "n_jobs": (["hydra.sweeper.n_jobs=0"], "hydra.sweeper.n_jobs=0: ", "at least 1"),
-    "patience": (["hydra.sweeper.patience=0"], "hydra.sweeper.patience=0: ", "at least 1"),
-    "seed": (["hydra.sweeper.seed=-1"], "hydra.sweeper.seed=-1: ", "at least 0"),
-    "hours": (["hydra.sweeper.hours=0"], "hydra.sweeper.hours=0.0: ", "above 0"),
-    "cpus": (["hydra.sweeper.cpus_per_trial=0"], "hydra.sweeper.cpus_per_trial=0.0: ", "above 0"),
-    "hang": (["hydra.sweeper.hang_seconds=-1"], "hydra.sweeper.hang_seconds=-1.0: ", "above 0"),
-    "nan": (["hydra.sweeper.timeout_seconds=nan"], "hydra.sweeper.timeout_seconds=nan: ", "above 0"),
-    "rate": (["hydra.sweeper.max_failure_rate=2"], "hydra.sweeper.max_failure_rate=2.0: ", "0 to 1"),
-    "resume": (["hydra.sweeper.resume=maybe"], "hydra.sweeper.resume=maybe: ", "auto, must, never, extend"),
-    "pruner": (["hydra.sweeper.pruner=best"], "hydra.sweeper.pruner=best: ", "none, asha, median"),
-    "steps": (["hydra.sweeper.pruner=asha"], "hydra.sweeper.pruner=asha: ", "hydra.sweeper.steps"),
-    "pruned objectives": (
-        ["hydra.sweeper.pruner=median", "hydra.sweeper.direction=[minimize,minimize]"],
-        "hydra.sweeper.pruner=median: ",
-        "several objectives",
-    ),
+SWEEPS: dict[str, tuple[list[str], str, str]] = {
+    "a setting": (["hydra.sweeper.n_trials=0"], "hydra.sweeper.n_trials=0: ", "at least 1"),
     "an endless grid": (["hydra.sweeper.sampler=grid", "y=interval(0,1)"], "hydra.sweeper.sampler=grid: y", "choice("),
-    "storage": (["hydra.sweeper.storage=nosql://x"], "hydra.sweeper.storage=nosql://x: ", "cannot be opened"),
     "tracking": (["hydra.sweeper.tracking_uri=runs"], "hydra.sweeper.tracking_uri=runs: ", "sqlite"),
     "a null in the params": (["+hydra.sweeper.params={y: 'choice(1,null)'}"], "y=choice(1,null): ", "write y=1,null"),
     "twice": (["++x=3,4"], "x: ", "name it once"),
 }
 
 
-@pytest.mark.parametrize(("overrides", "begins", "allowed"), SETTINGS.values(), ids=SETTINGS)
-def test_a_wrong_setting_is_told_in_one_line_with_what_is_allowed(
+@pytest.mark.parametrize(("overrides", "begins", "allowed"), SWEEPS.values(), ids=SWEEPS)
+def test_what_cannot_be_swept_is_told_in_one_line_before_anything_is_made(
     overrides: list[str], begins: str, allowed: str, app: App
 ) -> None:
     said = refused(app, "x=1,2", *overrides)
     assert said.startswith(begins)
-    assert "\n" not in said
     assert allowed in said
-    assert app.hired <= ("storage" in begins or "tracking" in begins)
+    assert "\n" not in said
+    assert (app.hired, app.sweep.exists()) == (0, False)
 
 
-def test_a_setting_that_there_is_not_is_told_with_the_nearest_one() -> None:
-    with pytest.raises(UsageError, match=r"^hydra\.sweeper\.n_trial: no such setting; did you mean n_trials"):
-        Settings.of({"n_trial": 3})
+def test_a_storage_that_there_is_not_is_told_before_any_worker_is_hired(app: App) -> None:
+    said = refused(app, "x=1,2", "hydra.sweeper.storage=nosql://x")
+    assert said.startswith("hydra.sweeper.storage=nosql://x: cannot be opened (")
+    assert app.hired == 0
 
 
 def test_a_sweep_over_nothing_says_what_to_write(app: App) -> None:
@@ -393,7 +416,7 @@ def test_a_key_that_there_is_not_is_an_error_before_any_job(overrides: list[str]
     assert (models.hired, models.sweep.exists()) == (0, False)
 
 
-@pytest.mark.parametrize("subdir", ["../elsewhere", "a/../../elsewhere", "${oc.env:HOME}"])
+@pytest.mark.parametrize("subdir", ["a/../../elsewhere", "${oc.env:HOME}"])
 def test_a_folder_outside_of_the_sweeps_is_refused_before_anything_is_made(subdir: str, app: App) -> None:
     said = refused(app, "x=1,2", f"hydra.sweep.subdir='{subdir}'")
     assert said.startswith("hydra.sweep.subdir=")
@@ -511,20 +534,18 @@ def test_a_grid_whose_program_changed_begins_anew(app: App, capsys: pytest.Captu
     assert (app.sweep / "study-1").is_dir()
 
 
-@pytest.mark.parametrize(
-    ("overrides", "difference"),
-    [
-        (["x=interval(0,3)"], "x: was 0 to 2, now 0 to 3"),
-        (["x=interval(0,2)", "y=5"], "overrides: was [], now ['y=5']"),
-        (["x=interval(0,2)", "hydra.sweeper.seed=5"], "seed: was 0, now 5"),
-        (["x=interval(0,2)", "hydra.sweeper.direction=maximize"], "direction: was ['minimize'], now ['maximize']"),
-    ],
-)
-def test_another_sweep_is_refused_with_the_difference(overrides: list[str], difference: str, app: App) -> None:
+def test_another_sweep_is_refused_with_the_difference(app: App) -> None:
     app.run(parabola, "x=interval(0,2)", "hydra.sweeper.n_trials=1")
-    said = refused(app, *overrides, "hydra.sweeper.n_trials=2")
-    assert said.startswith(difference)
-    assert said.endswith("choose another hydra.sweep.dir=..., or hydra.sweeper.resume=extend to go on in it")
+    others = {
+        "x: was 0 to 2, now 0 to 3": ["x=interval(0,3)"],
+        "overrides: was [], now ['y=5']": ["x=interval(0,2)", "y=5"],
+        "seed: was 0, now 5": ["x=interval(0,2)", "hydra.sweeper.seed=5"],
+        "direction: was ['minimize'], now ['maximize']": ["x=interval(0,2)", "hydra.sweeper.direction=maximize"],
+    }
+    for difference, overrides in others.items():
+        said = refused(app, *overrides, "hydra.sweeper.n_trials=2")
+        assert said.startswith(difference)
+        assert said.endswith("choose another hydra.sweep.dir=..., or hydra.sweeper.resume=extend to go on in it")
     assert app.started == [0]
 
 
@@ -738,8 +759,7 @@ if __name__ == "__main__":
 def program(app: App, *words: str, code: int = 0) -> tuple[str, str]:
     """Run the application as its user does; return what it printed."""
     (app.folder / "app.py").write_text(PROGRAM)
-    root = Path(search.__file__).parents[1]
-    env = {**environment(), "PYTHONPATH": f"{root}:{root / 'search' / '_plugins'}"}
+    env = environment_of_applications()
     done = subprocess.run(
         [sys.executable, "app.py", *words], cwd=app.folder, env=env, capture_output=True, text=True, check=False
     )
@@ -776,9 +796,3 @@ def test_what_hydra_shows_of_the_sweeper_imports_nothing_heavy(app: App) -> None
     assert "_target_: hydra_plugins.ray_optuna_sweeper.sweeper.RayOptunaSweeper" in said
     assert "kind: tpe" in said
     assert said.splitlines()[-1].strip() == "heavy"
-
-
-def test_the_record_of_a_sweep_is_json_a_line(app: App) -> None:
-    app.run(parabola, "x=1,2", "hydra.sweeper.n_trials=1")
-    for line in (app.sweep / "study" / "events.jsonl").read_text().splitlines():
-        json.loads(line)

@@ -166,8 +166,8 @@ def test_many_jobs_are_composed_as_often_as_groups_are_chosen(
     assert len(composed) == len(set(composed)) == 4
 
 
-def test_nothing_of_a_job_is_left_in_the_next(hydra: tuple[Any, DictConfig]) -> None:
-    configs = JobConfigs(*hydra)
+def test_nothing_of_a_job_is_left_in_the_next_or_in_the_sweep(hydra: tuple[Any, DictConfig]) -> None:
+    configs, before = JobConfigs(*hydra), container(hydra[1])
     first = container(configs.compose([]))
     for overrides in OVERRIDES.values():
         config = configs.compose(overrides)
@@ -175,15 +175,7 @@ def test_nothing_of_a_job_is_left_in_the_next(hydra: tuple[Any, DictConfig]) -> 
         config.seed, config.nested, config.hydra.job.num = 99, {"gone": 1}, 7
         OmegaConf.resolve(config.hydra.overrides)
     assert container(configs.compose([])) == first
-
-
-def test_the_sweeps_own_configuration_is_left_as_it_is(hydra: tuple[Any, DictConfig]) -> None:
-    loader, master = hydra
-    before = container(master)
-    configs = JobConfigs(loader, master)
-    for overrides in OVERRIDES.values():
-        configs.compose(overrides)
-    assert container(master) == before
+    assert container(hydra[1]) == before
 
 
 def test_groups_of_a_search_path_are_found(tmp_path: Path) -> None:

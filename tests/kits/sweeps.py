@@ -21,7 +21,7 @@ import search.apps.sweeper
 from search.apps.sweeper.settings import Settings
 from search.jobs.application import Application, JobRunner
 from search.sweep.executor import Executor, InProcessExecutor
-from tests.kits.commands import events
+from tests.kits.commands import environment, events
 
 NAMED = ("hydra/sweeper=ray_optuna", "hydra.sweep.dir=sweep")
 Task = Callable[[DictConfig], Any]
@@ -120,6 +120,12 @@ class App:
         """What is stored of a job beside its outcome."""
         found: dict[str, Any] = json.loads((self.sweep / "study" / "trials" / f"{number:05d}" / "job.json").read_text())
         return found
+
+
+def environment_of_applications() -> dict[str, str]:
+    """Return an environment where Hydra finds the sweeper of this checkout."""
+    root = Path(__file__).parents[2]
+    return {**environment(), "PYTHONPATH": f"{root}{os.pathsep}{root / 'search' / '_plugins'}"}
 
 
 def plain(path: Path) -> Any:

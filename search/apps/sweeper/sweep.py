@@ -140,6 +140,8 @@ class _Sweep:
         self._definition = Definition(settings, context, master, arguments)
         self._jobs = Path(str(master.hydra.sweep.dir)).absolute()
         self._folder = self._jobs / FOLDER
+        wanted = settings.tracking_uri
+        self._tracking_uri = None if wanted is None else store_uri(None if wanted == "sqlite" else wanted, self._jobs)
         self._console = SteadyConsole(soft_wrap=True)
 
     def run(self) -> list[Sequence[JobReturn]] | None:
@@ -304,11 +306,6 @@ class _Sweep:
             patience = _DELIVERING * self._settings.grace if status[-1] == "KILLED" else None
             if problem := tracker.finish(status[-1], patience):
                 self._console.print(f"not everything stands in MLflow: {problem}", style="red", markup=False)
-
-    @property
-    def _tracking_uri(self) -> str | None:
-        wanted = self._settings.tracking_uri
-        return None if wanted is None else store_uri(None if wanted == "sqlite" else wanted, self._jobs)
 
     def _tracker(self, journal: Journal) -> Tracker:
         settings, uri = self._settings, self._tracking_uri
