@@ -1,6 +1,5 @@
 """An application that knows nothing of the sweeper, swept on a real Ray, killed and taken up again."""
 
-import json
 import math
 import subprocess
 import sys
@@ -40,7 +39,7 @@ def main(cfg):
 if __name__ == "__main__":
     main()
 """
-FILES = {
+FILES: dict[str, dict[str, Any]] = {
     "config": {"defaults": ["_self_", {"model": "mlp"}, {"optimizer": "sgd"}], "ran": "${hydra:runtime.cwd}/ran.txt"},
     "model/mlp": {"offset": 1},
     "model/cnn": {"offset": 0, "channels": 3},
@@ -78,7 +77,8 @@ def start(folder: Path, *words: str) -> subprocess.Popen[bytes]:
 
 def value(params: dict[str, Any]) -> float:
     """Return what the program returns."""
-    return (math.log10(params["optimizer.lr"]) + 2) ** 2 + OFFSETS[params["model"]]
+    distance = math.log10(params["optimizer.lr"]) + 2
+    return distance**2 + OFFSETS[params["model"]]
 
 
 def busy_share(outcomes: list[dict[str, Any]], first: float, last: float) -> float:
@@ -125,12 +125,15 @@ def test_a_sweep_that_is_killed_goes_on_where_it_was(folder: Path) -> None:
 # ------------------------------------------------------------------------------------------------- discovery
 
 
-def plugins(folder: Path, path: str) -> str:
-    """Return what Hydra tells of its sweepers with that PYTHONPATH."""
+def run(folder: Path, path: str, *words: str) -> str:
+    """Return what Python prints with that PYTHONPATH."""
     env = {**environment(), "PYTHONPATH": path}
-    words = [sys.executable, "app.py", "--info", "plugins"]
-    done = subprocess.run(words, cwd=folder, env=env, capture_output=True, text=True, check=True)
-    return done.stdout + done.stderr
+    done = subprocess.run([sys.executable, *words], cwd=folder, env=env, capture_output=True, text=True, check=True)
+    return done.stdout
+
+
+def plugins(folder: Path, path: str) -> str:
+    return run(folder, path, "app.py", "--info", "plugins")
 
 
 @pytest.mark.slow
@@ -147,21 +150,12 @@ def test_hydra_finds_the_sweeper_of_an_installed_wheel_once(folder: Path, tmp_pa
     there = tmp_path / "there"
     subprocess.run([*pip, "install", "--no-deps", "--target", there, wheel], check=True)
     assert not (there / "search" / "_plugins").exists()
-    assert (there / "search" / "conf" / "config.yaml").exists()
+    assert (there / "search" / "conf" / "search.yaml").exists()
     assert (there / "hydra_plugins" / "ray_optuna_sweeper" / "sweeper.py").exists()
     assert not list((there / "hydra_plugins").glob("*.py")), "it is a namespace that others share"
 
     assert plugins(folder, str(there)).count("RayOptunaSweeper") == 1
-    code = "import json, search, hydra_plugins.ray_optuna_sweeper.sweeper as s; print(json.dumps([search.__file__, s.__file__]))"
-    env = {**environment(), "PYTHONPATH": str(there)}
-    done = subprocess.run([sys.executable, "-c", code], cwd=folder, env=env, capture_output=True, text=True, check=True)
-    assert all(Path(file).is_relative_to(there) for file in json.loads(done.stdout))
-    shown = subprocess.run(
-        [sys.executable, "app.py", "--cfg", "hydra", "hydra/sweeper=ray_optuna"],
-        cwd=folder,
-        env=env,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert "_target_: hydra_plugins.ray_optuna_sweeper.sweeper.RayOptunaSweeper" in shown.stdout
+    code = "import search, hydra_plugins.ray_optuna_sweeper.sweeper as s; print(search.__file__, s.__file__)"
+    assert all(Path(file).is_relative_to(there) for file in run(folder, str(there), "-c", code).split())
+    shown = run(folder, str(there), "app.py", "--cfg", "hydra", "hydra/sweeper=ray_optuna")
+    assert "_target_: hydra_plugins.ray_optuna_sweeper.sweeper.RayOptunaSweeper" in shown
