@@ -1,4 +1,7 @@
-"""Sweeps of Hydra applications, with Hydra's own machinery around them and workers in this process."""
+"""Sweeps of Hydra applications, with Hydra's own machinery around them and workers in this process.
+
+Each takes a third of a second, most of it Hydra's: what others show nearly as well is marked slow.
+"""
 
 import contextlib
 import errno
@@ -171,7 +174,7 @@ def test_a_sweep_over_nothing_says_what_to_write(app: App) -> None:
 # ------------------------------------------------------------------------------------------------- samplers
 
 
-@pytest.mark.parametrize("sampler", ["random", "tpe", "qmc"])
+@pytest.mark.parametrize("sampler", ["random", "tpe", pytest.param("qmc", marks=pytest.mark.slow)])
 def test_a_sweep_draws_as_many_jobs_as_wanted_and_keeps_the_best(sampler: str, app: App) -> None:
     returned = app.run(
         parabola, "x=interval(0,2)", "y=1,2", f"hydra/sweeper/sampler={sampler}", "hydra.sweeper.n_trials=4"
@@ -190,6 +193,7 @@ def test_a_sweep_draws_as_many_jobs_as_wanted_and_keeps_the_best(sampler: str, a
     }
 
 
+@pytest.mark.slow
 def test_what_is_drawn_depends_on_the_seed_alone(tmp_path: Path) -> None:
     drawn = []
     for i, seed in enumerate(["hydra.sweeper.seed=3", "hydra.sweeper.sampler.seed=3", "hydra.sweeper.seed=4"]):
@@ -205,6 +209,7 @@ def silent_number(cfg):
     return trial.seed % 1000
 
 
+@pytest.mark.slow
 def test_more_may_be_better(app: App) -> None:
     app.run(parabola, "x=1,2,5", "hydra.sweeper.direction=maximize", "hydra.sweeper.n_trials=9")
     values = [outcome["value"] for outcome in app.outcomes.values()]
@@ -221,6 +226,7 @@ def test_a_grid_runs_every_job_once_in_order_and_returns_their_results(app: App)
     assert len(returned[2:4]) == 2
 
 
+@pytest.mark.slow
 def test_a_grid_of_one_job_is_a_sweep(app: App) -> None:
     (returned,) = app.grid(silent)
     assert [job.return_value for job in returned] == [None]
@@ -267,6 +273,7 @@ def test_a_sweep_whose_jobs_all_fail_shows_the_users_traceback(app: App, capsys:
     assert "search/jobs" not in shown
 
 
+@pytest.mark.slow
 def test_a_sweep_gives_up_where_nearly_all_jobs_fail_for_one_cause(app: App) -> None:
     said = refused(app, "x=interval(0,1)", "hydra.sweeper.n_trials=30", task=hopeless)
     assert said.startswith("10 of the last 10 trials failed: exception (RuntimeError); the first was job 0: ")
@@ -296,6 +303,7 @@ def test_a_failed_job_of_a_grid_raises_when_it_is_asked_for(app: App) -> None:
         returned[1].return_value  # noqa: B018
 
 
+@pytest.mark.slow
 def test_more_failures_than_allowed_stop_a_sweep(app: App) -> None:
     said = refused(
         app, "x=interval(0,1)", "y=1", "hydra.sweeper.n_trials=8", "hydra.sweeper.max_failure_rate=0.25", task=failing
@@ -304,6 +312,7 @@ def test_more_failures_than_allowed_stop_a_sweep(app: App) -> None:
     assert len(app.outcomes) == 3
 
 
+@pytest.mark.slow
 def test_what_fails_again_and_again_says_no_more_than_it_must(app: App) -> None:
     """The same command of a complete sweep with failures tells of them again, and runs nothing."""
     for _ in range(2):
@@ -311,6 +320,7 @@ def test_what_fails_again_and_again_says_no_more_than_it_must(app: App) -> None:
     assert app.started == [0, 1]
 
 
+@pytest.mark.slow
 def test_a_job_that_ends_the_program_fails_alone(app: App) -> None:
     app.run(leaving, "x=interval(0,1)", "hydra.sweeper.n_trials=3")
     assert {n: o["state"] for n, o in app.outcomes.items()} == {0: "complete", 1: "failed", 2: "complete"}
@@ -323,6 +333,7 @@ def leaving(cfg):
     return cfg.x
 
 
+@pytest.mark.slow
 def test_a_job_without_room_on_the_disk_goes_on_once_there_is_some(app: App) -> None:
     said = refused(app, "x=1,2", "hydra.sweeper.n_trials=2", task=writing)
     assert "trial 0: OSError: [Errno 28] full" in said
@@ -361,6 +372,7 @@ def test_poor_jobs_that_report_are_stopped_early(app: App) -> None:
     assert app.results["trials"] == dict(states)
 
 
+@pytest.mark.slow
 def test_jobs_are_compared_by_the_metric(app: App) -> None:
     app.run(
         reported, "x=1,2", "hydra.sweeper.metric=acc", "hydra.sweeper.direction=maximize", "hydra.sweeper.n_trials=4"
@@ -390,6 +402,7 @@ def width(cfg):
     return cfg.model.get("width", 0)
 
 
+@pytest.mark.slow
 def test_so_is_an_element_of_a_list(models: App) -> None:
     (returned,) = models.grid(silent, "model=mlp,cnn", "model.layers.0.size=5,6")
     assert [job.overrides[1:] for job in returned] == [["model.layers.0.size=5"], ["model.layers.0.size=6"], []]
@@ -400,6 +413,7 @@ def test_so_is_a_key_of_a_group_under_a_package(models: App) -> None:
     assert [job.overrides[1:] for job in returned] == [["teacher.width=5"], ["teacher.width=6"], []]
 
 
+@pytest.mark.slow
 def test_a_glob_sweeps_over_a_groups_options(models: App) -> None:
     (returned,) = models.grid(kind, "model=glob(*)")
     assert [job.return_value for job in returned] == ["cnn", "mlp", "rnn"]
@@ -446,6 +460,7 @@ def test_by_default_a_sweep_lies_in_a_folder_of_its_studys_name(app: App) -> Non
     assert (app.folder / "multirun" / "mine" / "0" / ".hydra" / "config.yaml").exists()
 
 
+@pytest.mark.slow
 def test_a_folder_that_the_application_names_is_taken(tmp_path: Path) -> None:
     app = App(tmp_path, {**CONFIG, "hydra": {"sweep": {"dir": "mine/${x}"}}})
     app.run(parabola, "y=1,2", "hydra.sweeper.n_trials=1", named=("hydra/sweeper=ray_optuna",))
@@ -516,6 +531,7 @@ def test_a_complete_sweep_runs_nothing_again_and_more_jobs_are_added(app: App) -
     assert app.overrides(2) == [f"x={app.params[2]['x']!r}"]
 
 
+@pytest.mark.slow
 def test_a_complete_grid_returns_what_it_returned_before(app: App) -> None:
     first, again = (app.grid(parabola, "x=1,2")[0] for _ in range(2))
     assert [job.return_value for job in first] == [job.return_value for job in again] == [0, 1]
@@ -549,6 +565,7 @@ def test_another_sweep_is_refused_with_the_difference(app: App) -> None:
     assert app.started == [0]
 
 
+@pytest.mark.slow
 def test_another_space_may_be_meant(app: App) -> None:
     app.run(parabola, "x=interval(0,1)", "hydra.sweeper.n_trials=1")
     app.run(parabola, "x=interval(4,5)", "hydra.sweeper.n_trials=2", "hydra.sweeper.resume=extend")
@@ -587,6 +604,7 @@ def test_an_optuna_storage_gets_a_copy_of_every_finished_job(app: App) -> None:
     assert list(copied(address)) == [0, 1, 2, 3], "also where the study's name has another time in it"
 
 
+@pytest.mark.slow
 def test_pruned_jobs_are_copied_too(app: App) -> None:
     address = f"sqlite:///{app.folder}/copy.db"
     pruned = ["hydra.sweeper.pruner=asha", "hydra.sweeper.steps=9", "hydra.sweeper.n_trials=6"]
@@ -702,12 +720,14 @@ def test_a_job_has_its_folder_its_log_and_hydras_configuration(app: App) -> None
     assert plain(app.sweep / "multirun.yaml")["x"] == 0.5
 
 
+@pytest.mark.slow
 def test_without_chdir_a_job_stays_where_the_program_is(app: App) -> None:
     (returned,) = app.grid(looking_around, "x=1")
     assert (app.folder / "here.txt").exists()
     assert returned[0].working_dir == str(app.folder)
 
 
+@pytest.mark.slow
 def test_a_jobs_folder_may_be_named_by_what_it_overrides(app: App) -> None:
     app.grid(silent, "x=1,2", "hydra.sweep.subdir='${hydra:job.num}-${hydra.job.override_dirname}'")
     assert (app.sweep / "1-x=2" / "app.log").exists()
@@ -727,6 +747,7 @@ def test_an_application_that_cannot_be_sent_to_workers_says_what_cannot(app: App
         pickle.dumps(lock)
 
 
+@pytest.mark.slow
 def test_a_function_that_is_made_at_run_time_can_be_sent(app: App) -> None:
     factor = 3
 

@@ -111,12 +111,12 @@ def test_a_job_has_the_configuration_that_hydra_composes(
 ) -> None:
     loader, master = hydra
     expected = loader.load_sweep_config(master, overrides)
-    for _ in range(2):  # composed, and from what was composed
-        config = configs.compose(overrides)
-        assert differences(config, expected) == []
-        assert OmegaConf.is_struct(config) == OmegaConf.is_struct(expected)
-        assert config.began == expected.began == master.began, "the time is the sweep's"
-        assert config.hydra.sweep.subdir == expected.hydra.sweep.subdir
+    configs.compose(overrides)  # from here on it is one of what was composed
+    config = configs.compose(overrides)
+    assert differences(config, expected) == []
+    assert OmegaConf.is_struct(config) == OmegaConf.is_struct(expected)
+    assert config.began == expected.began == master.began, "the time is the sweep's"
+    assert config.hydra.sweep.subdir == expected.hydra.sweep.subdir
 
 
 WRONG: dict[str, list[str]] = {

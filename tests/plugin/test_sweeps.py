@@ -77,8 +77,8 @@ def start(folder: Path, *words: str) -> subprocess.Popen[bytes]:
 
 def value(params: dict[str, Any]) -> float:
     """Return what the program returns."""
-    distance = math.log10(params["optimizer.lr"]) + 2
-    return distance**2 + OFFSETS[params["model"]]
+    distance = math.log10(float(params["optimizer.lr"])) + 2
+    return float(distance**2) + OFFSETS[str(params["model"])]
 
 
 def busy_share(outcomes: list[dict[str, Any]], first: float, last: float) -> float:
