@@ -84,7 +84,8 @@ def value(params: dict[str, Any]) -> float:
 def busy_share(outcomes: list[dict[str, Any]], first: float, last: float) -> float:
     """Return which share of the time of two slots jobs ran in."""
     spans = [(max(o["time"] - o["seconds"], first), min(o["time"], last)) for o in outcomes]
-    return sum(max(0.0, end - begin) for begin, end in spans) / (2 * (last - first))
+    share: float = sum(max(0.0, end - begin) for begin, end in spans) / (2 * (last - first))
+    return share
 
 
 @pytest.mark.slow
