@@ -17,7 +17,7 @@ from hydra.core.utils import JobReturn, run_job, setup_globals
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 
-from search.config.inside import require_inside
+from search.config.inside import require_inside, require_shared
 from search.errors import UsageError
 from search.files import write_atomically
 from search.jobs.calls import RunningTrial, Wanted, called
@@ -35,9 +35,19 @@ class Application:
     packed: bytes
     folder: str
     wanted: Wanted
+    token: tuple[str, str] | None = None
+    """A file that workers must see, and what stands in it."""
 
     @classmethod
-    def of(cls, context: HydraContext, task: TaskFunction, master: DictConfig, wanted: Wanted) -> Application:
+    def of(
+        cls,
+        context: HydraContext,
+        task: TaskFunction,
+        master: DictConfig,
+        *,
+        wanted: Wanted,
+        token: tuple[str, str] | None = None,
+    ) -> Application:
         """Raises UsageError where something that the function uses cannot be sent to another process."""
         try:
             packed = cloudpickle.dumps((Singleton.get_state(), context, task, master))
@@ -46,13 +56,15 @@ class Application:
             raise UsageError(
                 f"the application cannot be sent to workers ({what}); make what it uses inside of the function"
             ) from error
-        return cls(packed=packed, folder=str(Path.cwd()), wanted=wanted)
+        return cls(packed=packed, folder=str(Path.cwd()), wanted=wanted, token=token)
 
 
 class JobRunner:
     """Runs job after job of one application."""
 
     def __init__(self, application: Application) -> None:
+        if application.token is not None:
+            require_shared(application.token)
         os.chdir(application.folder)
         state, self._context, self._task, master = cloudpickle.loads(application.packed)
         Singleton.set_state(state)

@@ -27,7 +27,16 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "pruner": _PRUNERS,
     "resume": ("auto", "must", "never", "extend"),
 }
-_AT_LEAST = {"n_trials": 1, "n_jobs": 1, "patience": 1, "steps": 1, "seed": 0, "gpus_per_trial": 0, "grace": 1}
+_AT_LEAST = {
+    "n_trials": 1,
+    "n_jobs": 1,
+    "patience": 1,
+    "steps": 1,
+    "seed": 0,
+    "recycle_trials": 1,
+    "gpus_per_trial": 0,
+    "grace": 1,
+}
 _ABOVE_ZERO = ("hours", "cpus_per_trial", "memory_per_trial", "timeout_seconds", "hang_seconds")
 
 
@@ -54,6 +63,7 @@ class Settings:
     cpus_per_trial: float
     gpus_per_trial: float | None
     memory_per_trial: float | None
+    recycle_trials: int | None
     timeout_seconds: float | None
     hang_seconds: float | None
     grace: float

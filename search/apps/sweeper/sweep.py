@@ -7,6 +7,7 @@ import hashlib
 import inspect
 import sys
 import time
+import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import cached_property
@@ -21,37 +22,31 @@ from omegaconf import DictConfig, OmegaConf
 from search.apps.exits import INTERRUPTED
 from search.apps.interrupts import asked_on_signals, own_signals
 from search.apps.sweeper.definition import Definition
+from search.apps.sweeper.followers import Followers
 from search.apps.sweeper.results import RESULTS, JobReturns, write_results
 from search.apps.sweeper.settings import Settings
-from search.errors import GaveUpError, NoRoomError, UsageError
+from search.errors import GaveUpError, NoRoomError, StrandedError, UsageError
 from search.jobs.application import Application
 from search.jobs.calls import Wanted
 from search.keyed import keyed_int
 from search.records import Event, FailureKind, Outcome, Params, TrialSpec, TrialState
 from search.reporting.progress import ProgressDisplay, SteadyConsole
 from search.sweep import pruners, samplers
-from search.sweep.copy import StorageCopy
 from search.sweep.driver import Budget, Driver
 from search.sweep.executor import Executor
 from search.sweep.failures import FailurePolicy, Failures
 from search.sweep.history import History
 from search.sweep.journal import Journal, holds_study, read_attributes, set_aside, trial_folder
 from search.sweep.study import Progress, Study
-from search.tracking.outbox import MlflowTracker, delivered
-from search.tracking.projection import Projection, prepare_mlflow, store_uri
-from search.tracking.tracker import NullTracker, SearchInfo, Tracker
 
 FOLDER = "study"
 """Beside the jobs' folders: the record of the sweep."""
 _PROGRAM = "program"
 """Attribute of a complete sweep: the program that ran it."""
-_NAME = "name"
-"""Attribute of a sweep that was told to others: the name by which they know it."""
 _MANY = sys.maxsize
 """Reports that a job makes at most, where nobody said."""
 _PAUSING = 0.6
 """Share of the grace after an interruption in which jobs may pause; the rest is for leaving."""
-_DELIVERING = 0.2
 _WINDOW, _SHARE = 10, 0.9
 _RETRIES: Mapping[FailureKind, int | None] = {
     **dict.fromkeys(FailureKind, 0),
@@ -89,6 +84,7 @@ def ray_workers(settings: Settings, application: Application) -> Iterator[Execut
         cpus_per_trial=settings.cpus_per_trial,
         gpus_per_trial=settings.gpus_per_trial,
         memory_per_trial=settings.memory_per_trial,
+        recycle_trials=settings.recycle_trials,
     )
     with RayExecutor("search.jobs.application:JobRunner", resources) as executor:
         executor.equip(application)
@@ -114,7 +110,7 @@ def sweep(
     except (UsageError, GaveUpError, NoRoomError) as error:
         raise CompactHydraException(_in_the_sweepers_words(str(error))) from error
     except KeyboardInterrupt as interrupted:
-        print("interrupted; the same command with the same hydra.sweep.dir goes on", file=sys.stderr)
+        print(f"interrupted; the same command with hydra.sweep.dir={master.hydra.sweep.dir} goes on", file=sys.stderr)
         raise SystemExit(INTERRUPTED) from interrupted
 
 
@@ -140,9 +136,8 @@ class _Sweep:
         self._definition = Definition(settings, context, master, arguments)
         self._jobs = Path(str(master.hydra.sweep.dir)).absolute()
         self._folder = self._jobs / FOLDER
-        wanted = settings.tracking_uri
-        self._tracking_uri = None if wanted is None else store_uri(None if wanted == "sqlite" else wanted, self._jobs)
         self._console = SteadyConsole(soft_wrap=True)
+        self._followers = Followers(settings, self._jobs, self._folder, self._console)
 
     def run(self) -> list[Sequence[JobReturn]] | None:
         self._check_resume()
@@ -155,9 +150,10 @@ class _Sweep:
             driver = self._driver(study)
             if driver.remaining():
                 self._run_jobs(study, driver)
-                journal.set_attribute(_PROGRAM, self._program)
+                if not driver.remaining():
+                    journal.set_attribute(_PROGRAM, self._program)
             else:
-                self._deliver(study)
+                self._followers.catch_up(study)
             self._tell(study)
             results = JobReturns(study, self._definition.job_config)
             self._require_success(study, driver, results)
@@ -230,6 +226,8 @@ class _Sweep:
         )
 
     def _spec(self, number: int, params: Params) -> TrialSpec:
+        if not self._definition.space.has(params):
+            raise StrandedError(f"job {number}: began with values that are no longer swept")
         return TrialSpec(
             number=number,
             params=params,
@@ -239,10 +237,11 @@ class _Sweep:
         )
 
     def _run_jobs(self, study: Study, driver: Driver) -> None:
-        copy = self._storage_copy(study)
+        copy = self._followers.storage(study)
         application = self._application()
         self._console.print("starting the workers ...", style="dim")
-        with self._workers(self._settings, application) as executor, self._tracked(study.journal) as status:
+        followed = self._followers.tracked(study.journal)
+        with self._workers(self._settings, application) as executor, followed as status:
             self._console.print(
                 f"sweeping {len(self._definition.space.dimensions)} dimensions with {executor.num_slots} workers; "
                 f"the jobs are in {self._jobs}",
@@ -262,67 +261,15 @@ class _Sweep:
             if driver.no_room is not None:
                 raise NoRoomError(f"{driver.no_room}; the same command goes on once there is room")
             status.append("FINISHED" if driver.broken is None else "FAILED")
-        self._finish_copy(copy)
-
-    def _deliver(self, study: Study) -> None:
-        """Tell storage and MLflow what they missed of a complete sweep."""
-        self._finish_copy(self._storage_copy(study))
-        if self._tracking_uri is None:
-            return
-        told = delivered(self._folder, self._tracking_uri)
-        if told is None or told.position != study.journal.size() or not told.ended:
-            with self._tracked(study.journal) as status:
-                status.append("FINISHED")
-
-    def _finish_copy(self, copy: StorageCopy | None) -> None:
-        if copy is not None and (problem := copy.finish()):
-            self._console.print(problem, style="red", markup=False)
+        self._followers.finish(copy)
 
     def _application(self) -> Application:
         settings = self._settings
         wanted = Wanted(objectives=len(settings.direction), metric=settings.metric, optional=settings.enumerates)
-        return Application.of(self._context, self._task, self._master, wanted)
-
-    def _storage_copy(self, study: Study) -> StorageCopy | None:
-        settings = self._settings
-        if settings.storage is None:
-            return None
-        return StorageCopy(settings.storage, self._name(study.journal), settings.maximize, study)
-
-    def _name(self, journal: Journal) -> str:
-        """Return the study's name when it began: by default it has the time in it."""
-        if _NAME not in journal.attributes:
-            journal.set_attribute(_NAME, self._settings.study_name)
-        return str(journal.attributes[_NAME])
-
-    @contextlib.contextmanager
-    def _tracked(self, journal: Journal) -> Iterator[list[str]]:
-        """Follow the sweep in MLflow, if wanted; the last entry of what is yielded says how it ended."""
-        status = ["KILLED"]
-        tracker = self._tracker(journal)
-        try:
-            yield status
-        finally:
-            patience = _DELIVERING * self._settings.grace if status[-1] == "KILLED" else None
-            if problem := tracker.finish(status[-1], patience):
-                self._console.print(f"not everything stands in MLflow: {problem}", style="red", markup=False)
-
-    def _tracker(self, journal: Journal) -> Tracker:
-        settings, uri = self._settings, self._tracking_uri
-        if uri is None:
-            return NullTracker()
-        prepare_mlflow()
-        first = next((event for event, _ in journal.events()), None)
-        info = SearchInfo(
-            uid=journal.uid,
-            name=self._name(journal),
-            maximize=settings.maximize[0],
-            params={"sampler": settings.sampler, "pruner": settings.pruner, "seed": settings.seed},
-            files=(self._jobs / "multirun.yaml",),
-            began=None if first is None else first.time,
-        )
-        return MlflowTracker(
-            lambda: Projection(uri, settings.experiment, self._jobs, info), journal.events, uri, self._folder
+        token = self._folder / "token"
+        token.write_text(uuid.uuid4().hex)
+        return Application.of(
+            self._context, self._task, self._master, wanted=wanted, token=(str(token), token.read_text())
         )
 
     def _tell(self, study: Study) -> None:

@@ -55,6 +55,7 @@ class RayOptunaConf:
     cpus_per_trial: float = 1.0
     gpus_per_trial: float | None = None  # fractions share a GPU; null: 1 where there are any
     memory_per_trial: float | None = None  # GiB
+    recycle_trials: int | None = None  # jobs after which a worker is replaced by a fresh process; 1: each has its own
     timeout_seconds: float | None = None  # of one job
     hang_seconds: float | None = None  # without a report, for functions that call search.report
     grace: float = 10.0  # seconds between the first Ctrl-C or SIGTERM and the exit
