@@ -151,8 +151,6 @@ def wrong_owners(sources: Sources) -> list[str]:
 def sources() -> Sources:
     found = {}
     for path in ROOT.rglob("*.py"):
-        if path.is_relative_to(PLUGINS):  # Hydra's own package, which stands beside ours once it is installed
-            continue
         parts = path.relative_to(ROOT.parent).with_suffix("").parts
         found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path.read_text()
     return found

@@ -491,7 +491,7 @@ def test_an_interrupted_sweep_goes_on_with_the_same_command(app: App, capsys: py
     with pytest.raises(SystemExit) as left:
         app.run(parabola, *words)
     assert left.value.code == 75
-    assert "the same command with the same hydra.sweep.dir goes on" in capsys.readouterr().err
+    assert "the same command with hydra.sweep.dir=sweep goes on" in capsys.readouterr().err
     before = app.outcomes
     assert list(before) == [0, 1]
 

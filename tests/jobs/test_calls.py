@@ -19,6 +19,7 @@ import torch
 from search.current import current_trial, report
 from search.jobs import calls
 from search.jobs.calls import Wanted, called
+from search.layout import OUTCOME
 from search.records import (
     Decision,
     FailureKind,
@@ -480,7 +481,8 @@ def test_a_disk_that_is_full_behind_another_exception_is_seen(desk: Desk) -> Non
 
 def test_an_outcome_that_cannot_be_stored_is_none(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(path: Path, data: bytes) -> None:
-        raise OSError(errno.ENOSPC, "full")
+        if path.name == OUTCOME:
+            raise OSError(errno.ENOSPC, "full")
 
     monkeypatch.setattr(calls, "write_atomically", full)
     with pytest.raises(OSError, match="full"):
