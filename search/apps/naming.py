@@ -6,7 +6,7 @@ import hashlib
 import re
 from collections.abc import Sequence
 
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 _LONGEST = 100
 _NOT_IN_NAMES = (
@@ -40,6 +40,15 @@ def _where(override: str) -> str:
     return re.sub(r"^\w+@", "", override.lstrip("+~"))
 
 
+def study_name(*, _root_: DictConfig) -> str:
+    """Return the name of a study that was given none: the objective's, or the data's."""
+    for key in ("objective._target_", "data.name", "data._target_"):
+        if named := OmegaConf.select(_root_, key):
+            return str(named).rpartition(".")[2] if key.endswith("_target_") else str(named)
+    return "search"
+
+
 def register_resolvers() -> None:
-    """Make `${search.job_folder:...}` known to configurations."""
+    """Make `${search.job_folder:...}` and `${search.study_name:}` known to configurations."""
     OmegaConf.register_new_resolver("search.job_folder", job_folder, replace=True)
+    OmegaConf.register_new_resolver("search.study_name", study_name, replace=True)

@@ -10,14 +10,11 @@ from omegaconf import OmegaConf
 from search.apps.composed import Composed
 from search.apps.session import Place, Session
 from search.apps.trained import WITHOUT_EFFECT
-from search.config.build import factory
-from search.errors import UsageError
 from search.records import Params
 from search.sweep.executor import Run
 from search.sweep.identity import Identity, flatten
-from search.traces import told, user_line
 from search.train.data.arrays import Dataset
-from search.train.data.own import examples_of
+from search.train.data.own import load
 from search.train.data.split import divide
 from search.train.data.table import only_known_words
 from search.train.equipment import Equipment
@@ -43,17 +40,7 @@ class TrainingSession(Session):
         self.space, self.left_out = composed.space.fitting(self.dataset.examples.kind)
 
     def _load(self) -> Dataset:
-        node = self.plain("data")
-        source = factory(node, "data")
-        try:
-            made = source()
-        except UsageError:
-            raise
-        except Exception as error:
-            if user_line(error) is None:
-                raise
-            raise UsageError(f"data._target_={node['_target_']}: {told(error)}") from error
-        examples = examples_of(made, str(node.get("name", node["_target_"].rpartition(".")[2])))
+        examples = load(self.plain("data"))
         split = divide(examples, self.plain("split"))
         return Dataset(examples=only_known_words(examples, split.train), split=split)
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from hydra.utils import get_method, instantiate
@@ -24,8 +26,8 @@ def factory(node: Mapping[str, Any], key: str) -> Callable[..., Any]:
     _require_taken(node, key)
     try:
         made: Callable[..., Any] = instantiate({**node, "_partial_": True}, _convert_="all")
-    except Exception as error:
-        raise UsageError(f"{key}._target_={node['_target_']}: {_innermost(error)}") from error
+    except (Exception, SystemExit) as error:  # a module of the user's may do anything when it is imported
+        raise UsageError(f"{key}._target_={node['_target_']}: {_innermost(error, node['_target_'])}") from error
     return made
 
 
@@ -47,11 +49,7 @@ def named(target: str, key: str) -> Callable[..., Any]:
 
     `key` is its node's place in the configuration, for the error.
     """
-    try:
-        found: Callable[..., Any] = get_method(target)
-    except Exception as error:  # of a module of the user's, which may do anything when it is imported
-        raise UsageError(f"{key}._target_={target}: {_innermost(error)}") from error
-    return found
+    return factory({"_target_": target}, key)
 
 
 def accepted(node: Mapping[str, Any], offered: Mapping[str, Any]) -> dict[str, Any]:
@@ -63,7 +61,34 @@ def accepted(node: Mapping[str, Any], offered: Mapping[str, Any]) -> dict[str, A
     return {k: v for k, v in offered.items() if k not in node and (takes_all or k in parameters)}
 
 
-def _innermost(error: BaseException) -> str:
+def require_taken(node: Mapping[str, Any], key: str) -> None:
+    """Raise UsageError for a key of the node that its target does not take."""
+    taken, takes_all = _taken(node["_target_"])
+    for name in node:
+        if not (takes_all or name in taken or name.startswith("_")):
+            function = node["_target_"].rpartition(".")[2]
+            raise UsageError(f"{key}.{name}: no argument of {function}; {suggestion(name, taken)}")
+
+
+def _taken(target: str) -> tuple[list[str], bool]:
+    """Return the names of the arguments that a function or class takes, and whether it takes any other."""
+    try:
+        parameters = inspect.signature(get_method(target)).parameters.values()
+    except ValueError:  # of a builtin: it does not say
+        return [], True
+    names = [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    return names, any(p.kind is p.VAR_KEYWORD for p in parameters)
+
+
+def _innermost(error: BaseException, target: str) -> str:
     while error.__cause__ is not None:
         error = error.__cause__
-    return told(error) if user_line(error) else " ".join(str(error).split())
+    if isinstance(error, SyntaxError):
+        return f"{error.msg} ({error.filename and Path(error.filename).name}:{error.lineno})"
+    if user_line(error):
+        return told(error)
+    module, _, name = target.rpartition(".")
+    if isinstance(error, ModuleNotFoundError) and error.name == target and module in sys.modules:
+        there = [n for n, v in vars(sys.modules[module]).items() if getattr(v, "__module__", None) == module]
+        return f"{module} has no {name}; {suggestion(name, there)}"
+    return " ".join(str(error).split())

@@ -106,7 +106,7 @@ def test_every_job_of_a_multirun_is_answered(tmp_path: Path) -> None:
 
 LOOKING_AROUND = {
     "help": (["--help"], "search stages=[preview]"),
-    "configuration": (["--cfg", "job"], "name: ${data.name}"),
+    "configuration": (["--cfg", "job"], "name: ${search.study_name:}"),
     "configuration of a choice": (["--cfg", "job", "choose.model=[linear]"], "  model:"),
     "info": (["--info"], "Hydra 1.3"),
     "defaults": (["--info", "defaults"], "Defaults List"),

@@ -8,14 +8,39 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from search.config.build import accepted, factory, require_taken
 from search.errors import UsageError
+from search.files import no_room
+from search.traces import told
 from search.train.data.arrays import Array, Examples
 from search.train.data.table import TableEncoder
 
 _ALLOWED = (
-    "a pair (inputs, targets) of arrays, tensors or a DataFrame; {'train': pair, 'test': pair}; "
-    "a Dataset of (input, target); or search.Examples"
+    "a pair (inputs, targets) of arrays, tensors, lists or a DataFrame; {'train': pair, 'test': pair}; "
+    "a map-style Dataset of (input, target); or search.Examples"
 )
+_SHIPPED = "search."
+"""Begins the names of our own data sources: a traceback of theirs is for us."""
+
+
+def load(node: Mapping[str, Any]) -> Examples:
+    """Call the data source that `node` names and return what it gave; `name` is passed to one that takes it.
+
+    Raises UsageError where it fails, in one line that names the line of the user's code, or gives something else.
+    """
+    target = str(node.get("_target_"))
+    name = str(node.get("name") or target.rpartition(".")[2])
+    given = {key: value for key, value in node.items() if key != "name"}
+    source = factory(given, "data")
+    require_taken(given, "data")
+    try:
+        return examples_of(source(**accepted(given, {"name": name})), name)
+    except UsageError:
+        raise
+    except (Exception, SystemExit) as error:
+        if no_room(error) or target.startswith(_SHIPPED):
+            raise
+        raise UsageError(f"data._target_={target}: {told(error)}") from error
 
 
 def examples_of(made: Any, name: str) -> Examples:
@@ -33,31 +58,44 @@ def examples_of(made: Any, name: str) -> Examples:
     return _examples(inputs, targets, name)
 
 
-def _pair(made: Any) -> tuple[Any, Any]:
-    if isinstance(made, tuple | list) and len(made) == 2 and all(hasattr(part, "shape") for part in made):
-        return made[0], made[1]
-    if isinstance(made, tuple) and len(made) == 2 and hasattr(made[0], "shape") and isinstance(made[1], list):
-        return made[0], np.asarray(made[1])
-    if hasattr(made, "__getitem__") and hasattr(made, "__len__") and not isinstance(made, tuple | list | Mapping | str):
+def _pair(made: Any) -> tuple[Any, Array]:
+    """Return (inputs, which stay a DataFrame if they are one; targets)."""
+    if isinstance(made, tuple | list) and len(made) == 2 and all(_is_column(part) for part in made):
+        inputs, targets = made
+        return inputs if isinstance(inputs, pd.DataFrame) else _array(inputs), _array(targets)
+    is_dataset = hasattr(made, "__getitem__") and hasattr(made, "__len__") and not hasattr(made, "shape")
+    if is_dataset and not isinstance(made, tuple | list | Mapping | str):
         return _stacked(made)
-    raise UsageError(f"data._target_: gives {type(made).__name__}; it must give {_ALLOWED}")
+    raise UsageError(f"data._target_: gives {_described(made)}; it must give {_ALLOWED}")
+
+
+def _is_column(part: Any) -> bool:
+    """Tell whether it has an entry an example; a tuple is more likely a pair of its own."""
+    return hasattr(part, "shape") or isinstance(part, list)
+
+
+def _described(made: Any) -> str:
+    """Return a value's type, with those of its parts."""
+    name = type(made).__name__
+    if isinstance(made, Mapping):
+        return f"{name} with {', '.join(map(str, made)) or 'nothing'}"
+    if isinstance(made, tuple | list) and len(made) <= 4:
+        return f"{name} of {', '.join(type(part).__name__ for part in made) or 'nothing'}"
+    return name
 
 
 def _stacked(dataset: Any) -> tuple[Array, Array]:
     """Return all items of a map-style Dataset: they are trained on from memory."""
+    name = type(dataset).__name__
     items = [dataset[i] for i in range(len(dataset))]
-    if not items or not all(isinstance(item, tuple | list) and len(item) == 2 for item in items):
-        raise UsageError(f"data._target_: the items of {type(dataset).__name__} must be pairs (input, target)")
-    inputs = [_array(x) for x, _ in items]
-    shapes = {x.shape for x in inputs}
-    if len(shapes) > 1:
-        different = " and ".join(map(str, sorted(shapes)[:2]))
-        raise UsageError(f"data._target_: the inputs of {type(dataset).__name__} have different shapes, {different}")
-    return np.stack(inputs), np.asarray([_scalar(y) for _, y in items])
-
-
-def _scalar(target: Any) -> Any:
-    return target.item() if hasattr(target, "item") else target
+    if not all(isinstance(item, tuple | list) and len(item) == 2 for item in items):
+        raise UsageError(f"data._target_: the items of {name} must be pairs (input, target)")
+    inputs, targets = [_array(x) for x, _ in items], [_array(y) for _, y in items]
+    for what, arrays in (("inputs", inputs), ("targets", targets)):
+        shapes = sorted({array.shape for array in arrays})
+        if len(shapes) > 1:
+            raise UsageError(f"data._target_: the {what} of {name} have different shapes, {shapes[0]} and {shapes[1]}")
+    return np.array(inputs), np.array(targets)
 
 
 def _array(value: Any) -> Array:
@@ -66,21 +104,36 @@ def _array(value: Any) -> Array:
         array = np.asarray(value)
         return array[None] if array.ndim == 2 else np.moveaxis(array, -1, 0)
     if hasattr(value, "detach"):  # a tensor, wherever it is
-        value = value.detach().cpu().numpy()
+        value = value.detach().cpu()
+        value = (value.float() if str(value.dtype) == "torch.bfloat16" else value).numpy()  # NumPy has no such type
     return np.asarray(value)
 
 
-def _with_test(train: tuple[Any, Any], test: tuple[Any, Any], name: str) -> Examples:
-    if isinstance(train[0], pd.DataFrame):
-        inputs: Any = pd.concat([train[0], test[0]], ignore_index=True)
-    else:
-        inputs = np.concatenate([_array(train[0]), _array(test[0])])
-    targets = np.concatenate([_array(train[1]), _array(test[1])])
-    own = np.arange(len(train[1]), len(targets), dtype=np.int64)
-    return _examples(inputs, targets, name, test=own)
+def _with_test(train: tuple[Any, Array], test: tuple[Any, Array], name: str) -> Examples:
+    own = np.arange(len(train[1]), len(train[1]) + len(test[1]), dtype=np.int64)
+    for part, (x, y) in {"train": train, "test": test}.items():
+        if len(x) != len(y):
+            raise UsageError(f"data._target_: {part} has {len(x)} inputs but {len(y)} targets")
+    return _examples(_joined(train[0], test[0]), np.concatenate([train[1], test[1]]), name, test=own)
 
 
-def _examples(inputs: Any, targets: Any, name: str, test: Array | None = None) -> Examples:
+def _joined(train: Any, test: Any) -> Any:
+    """Return the inputs of both; raise UsageError where they are of different kinds."""
+    tables = isinstance(train, pd.DataFrame), isinstance(test, pd.DataFrame)
+    if all(tables):
+        if odd := sorted(map(str, set(train.columns) ^ set(test.columns))):
+            raise UsageError(f"data._target_: train and test must have the same columns; {odd[0]} stands in one alone")
+        return pd.concat([train, test], ignore_index=True)
+    if any(tables) or train.shape[1:] != test.shape[1:]:
+        raise UsageError(
+            f"data._target_: an input of train is {train.shape[1:]}, one of test {test.shape[1:]}; must be the same"
+        )
+    return np.concatenate([train, test])
+
+
+def _examples(inputs: Any, targets: Array, name: str, test: Array | None = None) -> Examples:
+    if not len(inputs):
+        raise UsageError("data._target_: gives no examples")
     columns: dict[str, Array] = {}
     table = None
     if isinstance(inputs, pd.DataFrame):
@@ -88,10 +141,10 @@ def _examples(inputs: Any, targets: Any, name: str, test: Array | None = None) -
         columns = {str(c): inputs[c].to_numpy() for c in inputs.columns}
         array, table = encoder.encode(inputs), encoder.to_plain()
     else:
-        array = _array(inputs)
+        array = inputs
     if array.ndim < 2 or array.dtype.kind not in "biuf":
         raise UsageError(f"data._target_: the inputs are {array.dtype} {array.shape}; they must be numbers (N, ...)")
-    numbers, classes = _targets(_array(targets))
+    numbers, classes = _targets(targets)
     return Examples(
         name=name,
         inputs=array,
@@ -108,10 +161,14 @@ def _targets(targets: Array) -> tuple[Array, tuple[str, ...]]:
     """Return (targets, names of the classes; none for numbers)."""
     if targets.ndim != 1:
         raise UsageError(f"data._target_: the targets have the shape {targets.shape}; they must be (N,)")
+    if missing := int(pd.isna(targets).sum()):
+        raise UsageError(f"data._target_: {missing} targets are missing or NaN; leave these examples out")
     if targets.dtype.kind == "f":
         return targets.astype(np.float32), ()
+    if targets.dtype.kind not in "biuOSU":
+        raise UsageError(f"data._target_: the targets are {targets.dtype}; they must be words or numbers")
     words = targets.astype(str) if targets.dtype == object else targets
     classes, indices = np.unique(words, return_inverse=True)
     if len(classes) < 2:
-        raise UsageError("data._target_: the targets are of one class only")
+        raise UsageError(f"data._target_: the targets are of one class only, {classes[0]}")
     return indices.astype(np.int64), tuple(map(str, classes))
