@@ -5,7 +5,6 @@ from __future__ import annotations
 import sysconfig
 import traceback
 from pathlib import Path
-from types import TracebackType
 
 _ENGINE = Path(__file__).resolve().parent
 _KINDS = ("stdlib", "platstdlib", "purelib", "platlib")
@@ -26,11 +25,29 @@ def user_line(error: BaseException) -> str | None:
 
 
 def user_traceback(error: BaseException) -> str | None:
-    """Return the traceback from the first line of the user's own code on; None where there is none."""
-    at: TracebackType | None = error.__traceback__
-    while at is not None and not _is_users(at.tb_frame.f_code.co_filename):
-        at = at.tb_next
-    return None if at is None else "".join(traceback.format_exception(type(error), error, at))
+    """Return the traceback from the first line of the user's own code on, without the engine's lines.
+
+    None where there is none of the user's.
+    """
+    if user_line(error) is None:
+        return None
+    told = traceback.TracebackException.from_exception(error)
+    _leave_out_engine(told)
+    return "".join(told.format())
+
+
+def _leave_out_engine(told: traceback.TracebackException) -> None:
+    """Cut what leads to the user's code, and the engine's lines within it, also from what the error was caused by."""
+    frames = list(told.stack)
+    first = next((i for i, frame in enumerate(frames) if _is_users(frame.filename)), 0)
+    told.stack = traceback.StackSummary.from_list([f for f in frames[first:] if not _is_engines(f.filename)])
+    for earlier in (told.__cause__, told.__context__):
+        if earlier is not None:
+            _leave_out_engine(earlier)
+
+
+def _is_engines(filename: str) -> bool:
+    return not filename.startswith("<") and Path(filename).resolve().is_relative_to(_ENGINE)
 
 
 def _is_users(filename: str) -> bool:

@@ -239,6 +239,7 @@ def _failed(number: int, error: Exception, seconds: float) -> Outcome:
         kind = FailureKind.DISK_FULL
     else:
         kind = FailureKind.EXCEPTION
-    message = " ".join(str(error).split()) if isinstance(error, UsageError | NonFiniteError) else told(error)
-    trace = user_traceback(error) or "".join(traceback.format_exception(error))
+    ours = isinstance(error, UsageError | NonFiniteError)  # it says all there is, and where it was raised says nothing
+    message = " ".join(str(error).split()) if ours else told(error)
+    trace = user_traceback(error) or (message if ours else "".join(traceback.format_exception(error)))
     return failed(number, kind, message, time=time.time(), traceback=trace, seconds=seconds)

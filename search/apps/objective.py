@@ -11,6 +11,7 @@ from omegaconf import OmegaConf
 
 from search.apps.composed import Composed
 from search.apps.session import Place, Session
+from search.config.build import named
 from search.errors import UsageError
 from search.jobs.calls import Wanted
 from search.jobs.objective import OBJECTIVE_NODE, ObjectiveEquipment, ObjectiveRunner
@@ -47,6 +48,13 @@ class ObjectiveSession(Session):
         self.metric = OwnMetric(name=name or "objective", maximize=maximize)
         self.space = composed.space
         self._wanted = Wanted(metric=name)
+
+    def require_importable(self) -> None:
+        """Import the function."""
+        target = str(self.node[OBJECTIVE_NODE]._target_)
+        if target.startswith("__main__."):
+            raise UsageError(f"{OBJECTIVE_NODE}._target_={target}: must stand in a module that workers can import")
+        named(target, OBJECTIVE_NODE)
 
     @cached_property
     def identity(self) -> Identity:

@@ -168,6 +168,7 @@ def _run_trials(session: Session, study: Study, driver: Driver) -> None:
         session.console.print(f"note: {option} does not fit this data and is left out", style="dim")
     for sentence in session.space.defaults_moved():
         session.console.print(f"note: {sentence}", style="dim")
+    session.require_importable()
     executor = session.executor
     session.tracker(study.journal)  # not before: importing MLflow takes as long as starting the workers
     session.console.print(

@@ -88,6 +88,9 @@ class Session(ABC):
         self._resources = contextlib.ExitStack()
         self._tracker: Tracker | None = None
 
+    def require_importable(self) -> None:  # noqa: B027 - most have nothing to import here
+        """Raise UsageError where what trials call cannot be imported: before workers start, not in every trial."""
+
     @property
     @abstractmethod
     def identity(self) -> Identity:

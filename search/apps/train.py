@@ -11,6 +11,7 @@ from search.records import Decision, Outcome, Report, TrialState, Verdict
 from search.sweep.identity import require_same
 from search.sweep.journal import read_attributes, read_trials
 from search.sweep.study import COMPOSED, IDENTITY
+from search.traces import told, user_traceback
 
 FAILED = 1
 
@@ -35,7 +36,11 @@ def train_again(session: Session) -> int:
         session.console.print(f"epoch {said.step}: {figures}", highlight=False)
         return Decision(number=number, step=said.step, verdict=Verdict.GO_ON, reason="", time=said.time)
 
-    outcome = session.run_here()(spec, report)
+    try:
+        outcome = session.run_here()(spec, report)
+    except SystemExit as error:  # of the user's code: this program goes its own way
+        session.console.print(user_traceback(error) or told(error), markup=False, highlight=False)
+        return FAILED
     assert isinstance(outcome, Outcome)  # it was never told to pause
     if outcome.state is TrialState.FAILED:
         assert outcome.failure is not None

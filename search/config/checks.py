@@ -238,8 +238,10 @@ def _check_objective(cfg: DictConfig) -> None:
     objective = cfg.objective
     if objective is None:
         _each(cfg, "metric.name", partial(_is_in, _METRICS), f"must be one of {_listed(_METRICS)}")
-    elif not (isinstance(objective, DictConfig) and objective.get("_target_")):
+    elif not isinstance(objective, DictConfig):
         raise UsageError(f"objective={objective}: must be a node with _target_, the dotted name of a function")
+    elif not objective.get("_target_"):
+        raise UsageError("objective: needs a _target_, the dotted name of a function")
     elif cfg.pruner.kind == "promotion":
         raise UsageError("pruner.kind=promotion: pauses trials, which a function cannot; use asha")
     elif cfg.ablate:

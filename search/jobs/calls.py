@@ -162,7 +162,7 @@ def _completed(trial: RunningTrial, returned: Any, wanted: Wanted, started: floa
     if any(map(math.isnan, values)):
         if wanted.optional:
             return _outcome(trial, TrialState.COMPLETE, (), metrics, "", started)
-        raise FloatingPointError("the objective is nan")
+        raise FloatingPointError("the function returned nan")
     return _outcome(trial, TrialState.COMPLETE, values, metrics, "", started)
 
 
@@ -246,7 +246,10 @@ def _failed(number: int, error: Exception, seconds: float) -> Outcome:
         kind = FailureKind.OUT_OF_MEMORY
     elif no_room(error):
         kind = FailureKind.DISK_FULL
-    trace = user_traceback(error) or "".join(traceback.format_exception(error))
+    trace = user_traceback(error)
+    if trace is None:  # nobody is helped by the line that looked at what was returned
+        returned = isinstance(error, WrongReturnError | FloatingPointError)
+        trace = told(error) if returned else "".join(traceback.format_exception(error))
     return failed(number, kind, told(error), time=time.time(), traceback=trace, seconds=seconds)
 
 

@@ -117,7 +117,8 @@ def trials_table(metric: str, outcomes: Sequence[Outcome], params: Mapping[int, 
     for outcome in outcomes:
         value = "" if outcome.value is None else f"{outcome.value:.4f}"
         words = in_words(params[outcome.number])
-        table.add_row(str(outcome.number), value, f"{outcome.best_step}", f"{outcome.seconds:.1f}", words)
+        step = "" if outcome.best_step is None else str(outcome.best_step)  # one that never reported has none
+        table.add_row(str(outcome.number), value, step, f"{outcome.seconds:.1f}", words)
     return table
 
 

@@ -20,6 +20,7 @@ from typing import Self
 
 from search.files import no_room
 from search.records import Decision, FailureKind, Outcome, Paused, Report, Work, failed
+from search.traces import told, user_traceback
 
 Said = Report | Paused | Outcome
 """What work says: reports in order, then once Paused or an Outcome."""
@@ -84,10 +85,9 @@ def carried_out(run: Run, work: Work, report: Callable[[Report], Decision]) -> P
     except Abandoned:
         raise
     except BaseException as error:  # noqa: BLE001 - sys.exit in user code, a full disk: the driver must hear of it
-        message = f"{type(error).__name__}: {' '.join(str(error).split())}"
-        trace = "".join(traceback.format_exception(error))
+        trace = user_traceback(error) or "".join(traceback.format_exception(error))
         kind = FailureKind.DISK_FULL if no_room(error) else FailureKind.EXCEPTION
-        return failed(work.number, kind, message, time=time.time(), traceback=trace)
+        return failed(work.number, kind, told(error), time=time.time(), traceback=trace)
 
 
 class Conversation:

@@ -102,7 +102,7 @@ class Worker:
         if not isinstance(work, TrialSpec):
             return self._run(work, report)
         with _output_to(Path(work.directory) / LOG):
-            last = self._run(work, report)
+            last = carried_out(self._run, work, report)  # sys.exit in user code leaves its traceback there, too
             if isinstance(last, Outcome) and last.failure is not None:
                 print(last.failure.traceback, file=sys.stderr)
         return last

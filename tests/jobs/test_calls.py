@@ -159,7 +159,7 @@ def test_nan_is_a_failure_of_its_own_kind(returned: Any, desk: Desk) -> None:
     last = desk.run(lambda: returned)
     assert last.failure is not None
     assert last.failure.kind is FailureKind.NON_FINITE
-    assert "the objective is nan" in last.reason
+    assert "the function returned nan" in last.reason
 
 
 def test_one_of_several_objectives_that_is_nan_is_one(desk: Desk) -> None:
