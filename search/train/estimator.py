@@ -43,6 +43,8 @@ class Estimator(nn.Module):
         """Map raw inputs (N, *shape) to logits (N, C) or values (N, 1)."""
         standardised = torch.nan_to_num((inputs.to(self.mean.dtype) - self.mean) / self.std)
         outputs: Tensor = self.network(standardised)
+        if not isinstance(outputs, Tensor):
+            raise UsageError(f"model: gives {type(outputs).__name__}; it must give a tensor (N, num_outputs)")
         return outputs * self.target_std + self.target_mean
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from search.errors import UsageError
 from search.keyed import keyed_int
 from search.records import Verdict
 from search.train.batches import Batches
@@ -141,7 +142,9 @@ class Training:
             self._set_rate((self._epoch - 1 + (i + 0.5) / num_batches) / self._plan.epochs)
             self._optimizer.zero_grad(set_to_none=True)
             for part in self._parts(inputs, targets, indices):
-                loss = self._loss(self._model(part[0]), part[1], part[2])
+                outputs = self._model(part[0])
+                self._require_fitting(outputs, len(part[0]))
+                loss = self._loss(outputs, part[1], part[2])
                 (loss * (len(part[1]) / len(targets))).backward()  # type: ignore[no-untyped-call]
                 total = total + loss.detach() * len(part[1])
             self._optimizer.step()
@@ -149,6 +152,12 @@ class Training:
         if not math.isfinite(mean):
             raise NonFiniteError(f"the training loss became {mean} in epoch {self._epoch}")
         return mean
+
+    def _require_fitting(self, outputs: Tensor, num: int) -> None:
+        """Raise UsageError for outputs of another shape: a loss may take them, and something else is learned."""
+        wanted = (num, self._dataset.examples.num_outputs)
+        if tuple(outputs.shape) != wanted:
+            raise UsageError(f"model: gives {tuple(outputs.shape)} for {num} inputs; it must give {wanted}")
 
     def _parts(self, *batch: Tensor) -> list[tuple[Tensor, ...]]:
         """Return the batch in micro-batches, none of a single example: batch norm cannot take that."""

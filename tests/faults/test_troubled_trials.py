@@ -9,6 +9,7 @@ import pytest
 from tests.kits.commands import events, mlflow_runs, search
 
 MODEL = """
+import sys
 import time
 from pathlib import Path
 
@@ -32,15 +33,18 @@ class Net(torch.nn.Module):
             return self.net(x) * float("nan")
         if self.trouble == "raise":
             raise ValueError("the user's own mistake")
+        if self.trouble == "exit":
+            print("leaving")
+            sys.exit(3)
         return self.net(x)
 """
 CONFIG = """
 _target_: troubled.Net
 trouble: none
 space:
-  trouble: {choices: [none, hang, memory, diverge, raise]}
+  trouble: {choices: [none, hang, memory, diverge, raise, exit]}
 """
-TROUBLES = ["none", "hang", "memory", "diverge", "raise"]
+TROUBLES = ["none", "hang", "memory", "diverge", "raise", "exit"]
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +65,7 @@ def run(folder: Path, *overrides: str, code: int = 0) -> str:
 @pytest.fixture(scope="module")
 def printed(folder: Path) -> str:
     enqueued = ",".join(f"{{model.trouble:{trouble}}}" for trouble in TROUBLES[1:])
-    return run(folder, "budget.trials=5", "failures.hang_seconds=3", f"enqueue=[{enqueued}]")
+    return run(folder, "budget.trials=6", "failures.hang_seconds=3", f"enqueue=[{enqueued}]")
 
 
 @pytest.fixture
@@ -88,17 +92,41 @@ def test_a_users_exception_keeps_its_traceback(ended: dict[str, dict[str, Any]],
     failure = ended["raise"]["failure"]
     assert failure["kind"] == "exception"
     assert 'raise ValueError("the user\'s own mistake")' in failure["traceback"]
-    assert "failed: ValueError: the user's own mistake" in printed
+    line = f"(troubled.py:{number_of_line('raise ValueError')} in forward)"
+    assert f"failed: ValueError: the user's own mistake {line}" in printed
+
+
+@pytest.mark.parametrize(
+    ("trouble", "said"), [("raise", "ValueError: the user's own mistake"), ("exit", "leaving\nTraceback")]
+)
+def test_the_log_has_what_the_users_code_said_and_nothing_of_the_engine(
+    folder: Path, ended: dict[str, dict[str, Any]], trouble: str, said: str
+) -> None:
+    log = (folder / "outputs" / "digits" / "trials" / f"{ended[trouble]['number']:05d}" / "log.txt").read_text()
+    assert said in log
+    assert 'troubled.py", line' in log
+    assert "search/train" not in log
+    assert "search/trial.py" not in log
+
+
+def test_a_model_that_ends_the_program_ends_its_trial_alone(ended: dict[str, dict[str, Any]], printed: str) -> None:
+    assert ended["exit"]["reason"] == f"SystemExit: 3 (troubled.py:{number_of_line('sys.exit')} in forward)"
+    assert f"failed: {ended['exit']['reason']}" in printed
+
+
+def number_of_line(text: str) -> int:
+    return next(number for number, line in enumerate(MODEL.splitlines(), 1) if text in line)
 
 
 def test_peak_memory_is_recorded(ended: dict[str, dict[str, Any]]) -> None:
-    assert all(outcome["peak_memory"]["host"] > 50 * 2**20 for outcome in ended.values())
+    recorded = [outcome["peak_memory"] for trouble, outcome in ended.items() if trouble != "exit"]
+    assert all(memory["host"] > 50 * 2**20 for memory in recorded)
 
 
 def test_each_failure_stands_in_mlflow_with_its_cause(folder: Path, printed: str) -> None:
     _, trials = mlflow_runs(folder / "outputs" / "digits")
     assert Counter(r.data.tags.get("search.failure") for r in trials if r.info.status == "FAILED") == Counter(
-        ["non-finite", "exception"]
+        ["non-finite", "exception", "exception"]
     )
 
 

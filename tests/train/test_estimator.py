@@ -27,6 +27,13 @@ class Bare(nn.Module):
     """Has no constructor of its own: that of nn.Module takes anything by its signature, and refuses it."""
 
 
+class Pair(nn.Module):
+    """Gives what is no tensor."""
+
+    def forward(self, inputs: Tensor) -> Any:
+        return inputs, inputs
+
+
 class Everything(nn.Module):
     """Takes whatever it is offered."""
 
@@ -217,3 +224,9 @@ def test_statistics_of_many_examples_come_from_evenly_spaced_ones() -> None:
     )
     assert isinstance(estimator, Estimator)
     assert float(estimator.mean) == 0.0
+
+
+def test_a_network_that_gives_no_tensor_is_refused() -> None:
+    data = dataset(np.zeros((10, 2)))
+    with pytest.raises(UsageError, match=r"model: gives tuple; it must give a tensor \(N, num_outputs\)"):
+        build(named("Pair"), data)(torch.zeros(10, 2))

@@ -14,6 +14,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from search.errors import UsageError
 from search.records import Verdict
 from search.train import schedules
 from search.train.batches import Batches, LoaderBatches, ResidentBatches
@@ -682,6 +683,33 @@ def test_predictions_that_are_no_numbers_end_the_run() -> None:
     with pytest.raises(NonFiniteError, match=r"predictions on the validation split are not finite after epoch 1"):
         run.fit()
     assert run.trace == {}
+
+
+class Misshapen(nn.Module):
+    """Gives a number of outputs of its own choice, or none at all."""
+
+    def __init__(self, in_shape: tuple[int, ...], outputs: int) -> None:
+        super().__init__()
+        self.head = nn.Linear(math.prod(in_shape), max(1, outputs))
+        self.flat = outputs == 0
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        outputs: Tensor = self.head(inputs.flatten(1))
+        return outputs.squeeze(1) if self.flat else outputs
+
+
+@pytest.mark.parametrize(
+    ("outputs", "numbers", "said"),
+    [
+        (12, False, r"model: gives \(16, 12\) for 16 inputs; it must give \(16, 10\)"),  # cross-entropy would take it
+        (3, True, r"model: gives \(16, 3\) for 16 inputs; it must give \(16, 1\)"),
+        (0, True, r"model: gives \(16,\) for 16 inputs; it must give \(16, 1\)"),
+    ],
+)
+def test_outputs_of_another_shape_are_refused_at_once(outputs: int, numbers: bool, said: str) -> None:
+    model = {"_target_": f"{__name__}.Misshapen", "outputs": outputs}
+    with pytest.raises(UsageError, match=said):
+        Run(model=model, dataset=line(1.0, 0.0) if numbers else part_of_digits(64)).fit()
 
 
 def test_a_run_that_diverges_leaves_its_last_whole_checkpoint(tmp_path: Path) -> None:
