@@ -14,6 +14,7 @@ import hydra
 from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 import search
 from search.apps.clusters import Clusters
@@ -57,7 +58,7 @@ def main() -> int:
             return _run(conf)
     except UsageError as error:
         return _refuse(str(error))
-    except (HydraException, OmegaConfBaseException) as error:
+    except (HydraException, OmegaConfBaseException, YAMLError) as error:
         return _refuse(one_line(error, conf, CONFIG, sys.argv[1:]))
     except BrokenPipeError:  # search --help | head
         _write_into_nothing()

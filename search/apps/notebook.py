@@ -8,9 +8,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
 from omegaconf import DictConfig, open_dict
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from search.apps.cli import CONFIG, config_folder
 from search.apps.clusters import Clusters
@@ -22,7 +24,7 @@ from search.apps.session import Place
 from search.config import schema
 from search.config.arguments import expand, override
 from search.config.messages import one_line
-from search.errors import UsageError
+from search.errors import GaveUpError, UsageError
 from search.reporting.progress import SteadyConsole
 from search.sweep.reading import ReadStudy, read_study
 
@@ -34,20 +36,38 @@ def run(overrides: Sequence[str] = (), *, config_dir: str | Path | None = None, 
     printed. Raises UsageError for what cannot work, GaveUpError where the trials failed, KeyboardInterrupt where it was
     interrupted: the same call goes on.
     """
+    _check(overrides)
+    own = None if config_dir is None else Path(config_dir).resolve()
+    if own is not None and not own.is_dir():
+        raise UsageError(f"config_dir={config_dir}: no such folder")
     with _importable(Path.cwd()), own_signals(), contextlib.closing(Clusters()) as clusters:
-        cfg = _composed(list(overrides), None if config_dir is None else Path(config_dir).resolve())
+        with _hydra_left_alone():
+            cfg = _composed(list(overrides), own)
+        choices = {str(k): v for k, v in cfg.hydra.runtime.choices.items()}
+        with open_dict(cfg):
+            del cfg["hydra"]
+        checked, stages = composed(cfg), list(cfg.stages)
+        if "preview" in stages:
+            raise UsageError("stages=[preview]: is for the command line, because it leaves no study to return")
         folder = Path(cfg.output_dir).resolve()
         folder.mkdir(parents=True, exist_ok=True)
         place = Place(
             folder=folder,
             console=SteadyConsole(soft_wrap=True, quiet=quiet),
-            choices={str(k): v for k, v in cfg.hydra.runtime.choices.items()},
+            choices=choices,
             clusters=clusters,
         )
-        with open_dict(cfg):
-            del cfg["hydra"]
-        run_stages(composed(cfg), place)
+        if run_stages(checked, place):
+            raise GaveUpError(f"stages={stages}: failed, as was printed")
         return read_study(folder)
+
+
+def _check(overrides: Sequence[str]) -> None:
+    if isinstance(overrides, str):
+        raise UsageError(f"overrides={overrides!r}: must be a list, e.g. [{overrides!r}]")
+    for word in overrides:
+        if word.startswith("-"):
+            raise UsageError(f"{word}: is for the command line; search.run takes overrides, key=value")
 
 
 def _composed(overrides: list[str], config_dir: Path | None) -> DictConfig:
@@ -60,9 +80,20 @@ def _composed(overrides: list[str], config_dir: Path | None) -> DictConfig:
         more = [f"hydra.searchpath=[{override('', f'file://{config_dir}').removeprefix('=')}]"] if config_dir else []
         with initialize_config_dir(str(conf), version_base="1.3", job_name=CONFIG):
             cfg = compose(CONFIG, overrides=[*more, *expanded], return_hydra_config=True)
-    except (HydraException, OmegaConfBaseException) as error:
+    except (HydraException, OmegaConfBaseException, YAMLError) as error:
         raise UsageError(one_line(error, conf, CONFIG, words)) from error
     return cfg
+
+
+@contextlib.contextmanager
+def _hydra_left_alone() -> Iterator[None]:
+    """Leave Hydra to whoever initialised it before, as notebooks do for their own configurations."""
+    hydra = GlobalHydra.instance()
+    theirs, hydra.hydra = hydra.hydra, None
+    try:
+        yield
+    finally:
+        GlobalHydra.instance().hydra = theirs
 
 
 @contextlib.contextmanager

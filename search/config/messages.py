@@ -10,10 +10,14 @@ from pathlib import Path
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import MarkedYAMLError
 
 from search.config.arguments import config_dir, options_in, override
 
 _UNKNOWN = re.compile(r"Could not (?:override|delete from config) '?([\w.@/\-]+?)'?\.(?:\s|$)")
+_UNKNOWN_IN_FILE = re.compile(
+    r"In '([^']+)': ConfigKeyError raised while composing config:\s+Key '[^']*' not in '\w+'\s+full_key: (\S+)"
+)
 _UNREADABLE = re.compile(r"LexerNoViableAltException: (.*)")
 _NULL_IN_CHOICE = re.compile(r"while evaluating 'choice\(([^()]*\bnull\b[^()]*)\)': mismatch type")
 _FULL_KEY = re.compile(r"full_key: (\S+)")
@@ -27,7 +31,14 @@ _NOISE = ("full_key:", "object_type=", "reference_type=", "See https", "^", "Con
 
 def one_line(error: BaseException, conf: Path, config_name: str, arguments: Sequence[str] = ()) -> str:
     """Return what went wrong in one line; composes the options that were chosen to say which keys exist."""
+    if isinstance(error, MarkedYAMLError) and error.problem_mark is not None:
+        return f"{error.problem_mark.name}:{error.problem_mark.line + 1}: {error.problem}"
     text = "\n".join(_chain(error))
+    if match := _UNKNOWN_IN_FILE.search(text):
+        file, key = match.groups()
+        if key.partition(".")[0] == file.partition("/")[0]:  # Hydra puts a file's keys under its group's name
+            return f"{file}.yaml: must begin with the line # @package _global_"
+        return f"{file}.yaml: {_unknown_key(key, _composed(conf, config_name))}"
     if match := _NO_OPTION.search(text):
         group, option, options = match.groups()
         return f"{group}={option}: no such option; allowed: {', '.join(options.split())}"

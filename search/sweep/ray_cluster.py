@@ -59,6 +59,8 @@ def _start_ray(address: str | None, cpus: int | None, gpus: int | None) -> Any:
         _require_reachable(address)
     import ray
 
+    if ray.is_initialized():
+        raise UsageError("cluster: Ray runs in this process already, and there can be one; ray.shutdown() first")
     try:
         with _groups_of_their_own(ray):
             ray.init(address=address or "local", **settings)

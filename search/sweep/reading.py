@@ -80,11 +80,12 @@ class ReadStudy:
         return load_optuna(self.folder)
 
 
-def read_study(folder: Path) -> ReadStudy:
+def read_study(folder: str | Path) -> ReadStudy:
     """Read the study in a folder; opens nothing for writing.
 
     Raises UsageError where there is none.
     """
+    folder = Path(folder)
     if not holds_study(folder):
         raise UsageError(f"{folder}: holds no study")
     identity = read_attributes(folder).get(IDENTITY, {})

@@ -57,6 +57,26 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
         "model.hiden: no such key with model=net; did you mean hidden? allowed: hidden, space",
     ),
     "key of no group beside an option": (["model=cnn", "trainer.epoch=3"], "trainer.epoch: no such key; did you mean"),
+    "mistyped key in a file": (
+        ["--config-dir=my, 'own'", "+experiment=typo"],
+        "experiment/typo.yaml: objectve: no such key; did you mean objective? allowed: name, seed,",
+    ),
+    "mistyped key of a node in a file": (
+        ["--config-dir=my, 'own'", "+experiment=deep"],
+        "experiment/deep.yaml: budget.trails: no such key; did you mean trials? allowed: trials, hours,",
+    ),
+    "a file that is no YAML": (
+        ["--config-dir=my, 'own'", "+experiment=half"],
+        "experiment/half.yaml:3: expected ',' or '}', but got",
+    ),
+    "a file of keys for the whole without its first line": (
+        ["--config-dir=my, 'own'", "+experiment=placed"],
+        "experiment/placed.yaml: must begin with the line # @package _global_",
+    ),
+    "no such experiment": (
+        ["--config-dir=my, 'own'", "+experiment=tpyo"],
+        "experiment=tpyo: no such option; allowed: deep, half, placed, typo",
+    ),
     "half an eta": (["pruner=promotion", "pruner.eta=2.5"], "pruner.eta=2.5; Value '2.5'"),
     "unknown pruner": (["pruner=bohb"], "pruner=bohb: no such option; allowed: asha, hyperband, median, none"),
     "kind without its keys": (
@@ -100,6 +120,7 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
     # places
     "file for a folder": (["output_dir=garbage"], "output_dir: garbage cannot be written (File exists)"),
 }
+EXPERIMENTS = {"typo": "objectve: 3", "deep": "budget: {trails: 3}", "half": "objective: {_target_: a.b"}
 NO_STUDY = """
 from search.apps import search
 
@@ -116,6 +137,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "garbage").write_bytes(b"\xff\xfe is no database")
     (folder / "my, 'own'" / "model").mkdir(parents=True)
     (folder / "my, 'own'" / "model" / "net.yaml").write_text("_target_: my.Net\nhidden: 4\nspace: {}\n")
+    (folder / "my, 'own'" / "experiment").mkdir()
+    for name, text in EXPERIMENTS.items():
+        (folder / "my, 'own'" / "experiment" / f"{name}.yaml").write_text(f"# @package _global_\n{text}\n")
+    (folder / "my, 'own'" / "experiment" / "placed.yaml").write_text("# mine\n# @package _global_\nseed: 3\n")
     return folder
 
 
@@ -136,4 +161,4 @@ def test_a_mistake_is_answered_in_one_line(mistake: str, answers: dict[str, tupl
 
 def test_mistakes_leave_nothing_of_a_study_behind(folder: Path, answers: dict[str, tuple[int, str, list[str]]]) -> None:
     left = {path.name for path in folder.rglob("*") if path.is_file() and path.parent.name != ".hydra"}
-    assert left <= {"garbage", "net.yaml", "search.log"}
+    assert left <= {"garbage", "net.yaml", "search.log", "typo.yaml", "deep.yaml", "half.yaml", "placed.yaml"}

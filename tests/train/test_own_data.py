@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from torch.utils.data import StackDataset, Subset, TensorDataset
+from torch.utils.data import Subset, TensorDataset
 
 from search.errors import UsageError
 from search.train.data.arrays import Examples
@@ -65,7 +65,6 @@ SOURCES: dict[str, Any] = {
     "an array and a tensor": (X, torch.tensor(CLASSES)),
     "a dataset of torch's": TensorDataset(torch.tensor(X), torch.tensor(CLASSES)),
     "a part of one": Subset(TensorDataset(torch.tensor(X), torch.tensor(CLASSES)), range(NUM)),
-    "a dataset of tuples": StackDataset(torch.tensor(X), CLASSES.tolist()),
     "a dataset that is nobody's": Pairs(X, CLASSES.tolist()),
     "a table": (pd.DataFrame(X, columns=list("abc")), pd.Series(CLASSES)),
 }
