@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from search.apps.notebook import run as run
+    from search.current import Trial as Trial
     from search.current import current_trial as current_trial
     from search.current import report as report
     from search.sweep.reading import read_study as read_study
@@ -16,6 +17,7 @@ __version__ = "0.1.0"
 
 _WHERE = {
     "Examples": "search.train.data.arrays",
+    "Trial": "search.current",
     "current_trial": "search.current",
     "read_study": "search.sweep.reading",
     "report": "search.current",
@@ -23,7 +25,7 @@ _WHERE = {
 }
 """Public names and the modules that bring them, when they are first used: `import search` costs nothing."""
 
-__all__ = ["Examples", "current_trial", "read_study", "report", "run"]
+__all__ = ["Examples", "Trial", "current_trial", "read_study", "report", "run"]
 
 
 def __getattr__(name: str) -> Any:
