@@ -33,7 +33,7 @@ class Trial(Protocol):
         ...
 
     def report(self, step: int | None = None, **metrics: float) -> None:
-        """Report figures at a step, counted from 1 (None: one more than the last).
+        """Report figures at a step, counted from 0 or from 1 (None: one more than the last).
 
         Raises optuna.TrialPruned where the trial is to stop.
         """
@@ -51,7 +51,8 @@ def current_trial() -> Trial | None:
 def report(step: int | None = None, **metrics: float) -> None:
     """Report figures of the running trial; does nothing where the program runs by itself.
 
-    `step` counts from 1 (None: one more than the last). Raises optuna.TrialPruned where the trial is to stop.
+    `step` counts from 0 or from 1 (None: one more than the last). The first figure that is ever reported is the one by
+    which trials are compared, unless the search names another. Raises optuna.TrialPruned where the trial is to stop.
     """
     if (trial := _current.get()) is not None:
         trial.report(step, **metrics)

@@ -8,7 +8,7 @@ from typing import Any
 
 from search.apps.report import print_ablation
 from search.apps.summary import tell
-from search.apps.training import TrainingSession
+from search.apps.training import TrainingSession, best_trained
 from search.errors import GaveUpError
 from search.files import unfinished
 from search.keyed import keyed_int
@@ -56,10 +56,10 @@ def ablate(session: TrainingSession, study: Study) -> None:
 
 def _base(session: TrainingSession, study: Study) -> tuple[str, Mapping[str, Any]]:
     """Return the best trial's name and configuration, the default's where there is none."""
-    best = study.progress.best
+    best = best_trained(session, study)
     if best is None:
         return "the default", session.spec(0, session.first[0]).config
-    return f"trial {best.number}", session.spec(best.number, study.params[best.number]).config
+    return f"trial {best[0]}", best[1]
 
 
 def _changes(session: TrainingSession, base: Mapping[str, Any]) -> Configs:

@@ -11,6 +11,7 @@ from search.config.schema import Cluster
 if TYPE_CHECKING:
     from search.sweep.ray_cluster import RayCluster
 
+_VISIBLE = "CUDA_VISIBLE_DEVICES"
 _Kind = tuple[str | None, int | None, int | None, str | None]
 
 
@@ -19,6 +20,8 @@ class Clusters:
 
     def __init__(self) -> None:
         self._running: tuple[_Kind, RayCluster] | None = None
+        self._visible: str | None = None
+        """What stood in the environment before it was said which GPUs are visible."""
 
     def get(self, cluster: Cluster, visible: str | None) -> RayCluster:
         """Return Ray as `cluster` describes it; `visible` GPUs alone, where it is said which.
@@ -32,8 +35,9 @@ class Clusters:
         self.close()
         from search.sweep.ray_cluster import RayCluster
 
+        self._visible = os.environ.get(_VISIBLE)
         if visible is not None:
-            os.environ["CUDA_VISIBLE_DEVICES"] = visible
+            os.environ[_VISIBLE] = visible
         started = RayCluster(address, cluster.cpus, cluster.gpus)
         raise_on_signals()  # Ray took the handlers
         self._running = (kind, started)
@@ -41,6 +45,10 @@ class Clusters:
 
     def close(self) -> None:
         """End it, or leave the one that was there before."""
-        if self._running is not None:
-            self._running[1].close()
-            self._running = None
+        if self._running is None:
+            return
+        self._running[1].close()
+        self._running = None
+        os.environ.pop(_VISIBLE, None)  # the next search may want others
+        if self._visible is not None:
+            os.environ[_VISIBLE] = self._visible

@@ -154,6 +154,8 @@ def _search(session: Session, study: Study, driver: Driver) -> None:
         raise UsageError(
             f"resume=extend: no trial of this data has ended; the budget is a total, e.g. budget.trials={more}"
         )
+    if not any(o.failure is not None for n, o in study.outcomes.items() if n >= study.comparable_from):
+        raise GaveUpError(f"all {tried} trials were stopped before they had a value")
     raise GaveUpError(f"all {tried} trials failed; {_first_failure(study)}")
 
 

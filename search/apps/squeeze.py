@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import hashlib
 import json
@@ -13,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from search.apps.summary import tell
-from search.apps.training import TrainingSession
+from search.apps.training import TrainingSession, best_trained
 from search.errors import StrandedError, UsageError
 from search.files import no_room
 from search.keyed import keyed_int
@@ -125,28 +124,14 @@ def _trial_configs(session: TrainingSession, study: Study) -> tuple[dict[str, Se
 
 def _student_configs(session: TrainingSession, study: Study) -> dict[str, Settings]:
     """Return the configuration of the students: the best trial's, with another model where one is named."""
-    best = _best_config(session, study)
+    best = best_trained(session, study)
     if best is None:
         return {}
     squeeze = session.plain("squeeze")
-    config = {**best, "distill": squeeze["distill"]}
+    config = {**best[1], "distill": squeeze["distill"]}
     if session.cfg.squeeze.student is not None:
         config["model"] = settings_of(squeeze["student"])
     return dict.fromkeys(_STUDENTS.values(), config)
-
-
-def _best_config(session: TrainingSession, study: Study) -> Settings | None:
-    """Return what was trained in the best of the trials that can be composed now."""
-    sign = -1.0 if study.maximize else 1.0
-    values = {
-        number: sign * outcome.value
-        for number, outcome in study.outcomes.items()
-        if outcome.state is not TrialState.FAILED and outcome.value is not None and number >= study.comparable_from
-    }
-    for number in sorted(values, key=values.__getitem__):
-        with contextlib.suppress(StrandedError):
-            return session.trained(number, study.params[number], study.composed_from)
-    return None
 
 
 def _train_students(session: TrainingSession, configs: Configs, teacher: Candidate) -> list[Candidate]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from functools import cached_property
 
@@ -10,9 +11,12 @@ from omegaconf import OmegaConf
 from search.apps.composed import Composed
 from search.apps.session import Place, Session
 from search.apps.trained import WITHOUT_EFFECT
-from search.records import Params
+from search.errors import StrandedError
+from search.records import Params, TrialState
+from search.space import Settings
 from search.sweep.executor import Run
 from search.sweep.identity import Identity, flatten
+from search.sweep.study import Study
 from search.train.data.arrays import Dataset
 from search.train.data.own import load
 from search.train.data.split import divide
@@ -106,3 +110,17 @@ class TrainingSession(Session):
             "trainer.epochs": self.cfg.trainer.epochs,
             "split.fractions": list(self.cfg.split.fractions),
         }
+
+
+def best_trained(session: Session, study: Study) -> tuple[int, Settings] | None:
+    """Return the number of the best of the trials that can be composed now, and what it was trained with."""
+    sign = -1.0 if study.maximize else 1.0
+    values = {
+        number: sign * outcome.value
+        for number, outcome in study.outcomes.items()
+        if outcome.state is not TrialState.FAILED and outcome.value is not None and number >= study.comparable_from
+    }
+    for number in sorted(values, key=values.__getitem__):
+        with contextlib.suppress(StrandedError):
+            return number, session.trained(number, study.params[number], study.composed_from)
+    return None

@@ -23,25 +23,12 @@ def factory(node: Mapping[str, Any], key: str) -> Callable[..., Any]:
     """
     if not node.get("_target_"):
         raise UsageError(f"{key}: needs a _target_, the dotted name of a class or function")
-    _require_taken(node, key)
     try:
         made: Callable[..., Any] = instantiate({**node, "_partial_": True}, _convert_="all")
     except (Exception, SystemExit) as error:  # a module of the user's may do anything when it is imported
         raise UsageError(f"{key}._target_={node['_target_']}: {_innermost(error, node['_target_'])}") from error
+    _require_taken(node, key)
     return made
-
-
-def _require_taken(node: Mapping[str, Any], key: str) -> None:
-    """Raise UsageError for a key that the target takes no argument for; whatever has no signature may take all."""
-    try:
-        parameters = inspect.signature(get_method(node["_target_"])).parameters
-    except Exception:  # noqa: BLE001 - instantiate says more about a target that cannot be imported
-        return
-    if any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values()):
-        return
-    for name in node:
-        if name not in parameters and not name.startswith("_"):
-            raise UsageError(f"{key}.{name}: {node['_target_']} takes no {name}; {suggestion(name, list(parameters))}")
 
 
 def named(target: str, key: str) -> Callable[..., Any]:
@@ -61,7 +48,7 @@ def accepted(node: Mapping[str, Any], offered: Mapping[str, Any]) -> dict[str, A
     return {k: v for k, v in offered.items() if k not in node and (takes_all or k in parameters)}
 
 
-def require_taken(node: Mapping[str, Any], key: str) -> None:
+def _require_taken(node: Mapping[str, Any], key: str) -> None:
     """Raise UsageError for a key of the node that its target does not take."""
     taken, takes_all = _taken(node["_target_"])
     for name in node:

@@ -6,6 +6,7 @@ import json
 import math
 import time
 import traceback
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Integral, Real
@@ -60,6 +61,8 @@ class RunningTrial:
     def __init__(self, spec: TrialSpec, ask: Callable[[Report], Decision], wanted: Wanted) -> None:
         self._spec, self._ask, self.wanted = spec, ask, wanted
         self.last: Report | None = None
+        self._objective = wanted.metric
+        self._from_zero = False
         self.stopped = ""
         """Why it was told to stop, if it was."""
 
@@ -93,6 +96,9 @@ class RunningTrial:
         if self.stopped:  # the user's code went on after it was told
             raise optuna.TrialPruned(self.stopped)
         at = self._step(step)
+        if self.last is not None and at == self.last.step:
+            warnings.warn(f"search.report(step={step}): was reported already and is ignored", stacklevel=3)
+            return
         said = Report(number=self.number, step=at, metrics=self._figures(at, metrics), time=time.time())
         self.last = said
         decision = self._ask(said)
@@ -103,20 +109,25 @@ class RunningTrial:
             raise Unwound
 
     def _step(self, given: Any) -> int:
+        """Return the step as the study counts them, from 1; who begins with 0 counts from there."""
         last = self.last.step if self.last else 0
         if given is None:
             return last + 1
-        if isinstance(given, bool) or not isinstance(given, Integral) or given <= last:
-            above = f"above {last}, the last one" if self.last else "1 or above"
+        whole = isinstance(given, Integral) and not isinstance(given, bool)
+        if whole and self.last is None:
+            self._from_zero = bool(given == 0)
+        step = int(given) + self._from_zero if whole else 0
+        if step < max(1, last):
+            above = f"not below {last - self._from_zero}, the last one" if self.last else "0 or above"
             raise ValueError(f"search.report(step={given!r}): must be a whole number, {above}")
-        return int(given)
+        return step
 
     def _figures(self, step: int, metrics: Mapping[str, float]) -> dict[str, float]:
         figures = {name: _number(value) for name, value in metrics.items()}
         for name, number in figures.items():
             if number is None:
                 raise ValueError(f"search.report({name}={metrics[name]!r}): must be a number")
-        objective = self.wanted.metric or next(iter(figures), None)
+        objective = self._objective = self._objective or next(iter(figures), None)
         if objective not in figures:
             there = ", ".join(figures) or "nothing"
             raise ValueError(
@@ -124,7 +135,8 @@ class RunningTrial:
             )
         if math.isnan(figures[objective] or 0.0):
             raise FloatingPointError(f"{objective} is nan at step {step}")
-        return {**figures, OBJECTIVE: figures[objective]}  # type: ignore[dict-item] # none is None by now
+        others = {name: number for name, number in figures.items() if name != OBJECTIVE}
+        return {OBJECTIVE: figures[objective], **others}  # type: ignore[dict-item] # none is None by now
 
 
 def called(
@@ -209,7 +221,8 @@ def _number(value: Any) -> float | None:
 
 
 def _ended(trial: RunningTrial, state: TrialState, reason: str, started: float) -> Outcome:
-    comparable = trial.last if trial.wanted.objectives == 1 else None
+    # What is reported on the way can be compared with what is returned at the end where both go by one name.
+    comparable = trial.last if trial.wanted.metric is not None and trial.wanted.objectives == 1 else None
     values = () if comparable is None else (comparable.metrics[OBJECTIVE],)
     return _outcome(trial, state, values, {}, reason, started)
 

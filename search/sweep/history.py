@@ -39,7 +39,8 @@ class History:
 
     def report(self, report: Report) -> None:
         """Take in a running trial's figure."""
-        if (live := self._live.get(report.number)) is not None:
+        live = self._live.get(report.number)
+        if live is not None and len(self.study.directions) == 1:  # Optuna has no reports of several objectives
             live.report(report.metrics["objective"], report.step)
 
     def should_prune(self, number: int) -> bool:

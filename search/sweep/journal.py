@@ -134,13 +134,14 @@ class Journal:
             raise UsageError(f"output_dir={folder}: cannot be written ({error.strerror})") from error
         with _readable(folder):
             self._storage = JournalStorage(backend)
-            self._study = optuna.create_study(
-                storage=self._storage,
-                study_name=_STUDY,
-                load_if_exists=True,
-                directions=["maximize" if each else "minimize" for each in maximize],
-            )
+            self._study = self._stored_study(maximize)
             trials = self._study.get_trials(deepcopy=False)
+            if not trials and not self._compares_by(maximize):  # it may still become anything
+                optuna.delete_study(study_name=_STUDY, storage=self._storage)
+                self._study = self._stored_study(maximize)
+        if not self._compares_by(maximize):
+            stored = " and ".join(direction.name.lower() for direction in self._study.directions)
+            raise UsageError(f"{folder}: the study is to {stored}, which cannot change; choose another name=...")
         self._synced = 0.0
         self._unsynced = False
         self._study_id = self._study._study_id
@@ -151,6 +152,15 @@ class Journal:
             self.uid = uuid.uuid4().hex[:12]
             self.set_attribute("uid", self.uid)
             sync_folder(folder)
+
+    def _stored_study(self, maximize: Sequence[bool]) -> optuna.Study:
+        directions = [
+            optuna.study.StudyDirection.MAXIMIZE if each else optuna.study.StudyDirection.MINIMIZE for each in maximize
+        ]
+        return optuna.create_study(storage=self._storage, study_name=_STUDY, load_if_exists=True, directions=directions)
+
+    def _compares_by(self, maximize: Sequence[bool]) -> bool:
+        return [d is optuna.study.StudyDirection.MAXIMIZE for d in self._study.directions] == list(maximize)
 
     @property
     def num_trials(self) -> int:
@@ -195,7 +205,10 @@ class Journal:
             return
         values = [*outcome.values] or ([] if outcome.value is None else [outcome.value])
         known = values if values and outcome.state is not TrialState.FAILED else None
-        self._storage.set_trial_state_values(self._ids[outcome.number], _TO_OPTUNA[outcome.state], known)
+        state = _TO_OPTUNA[outcome.state]
+        if known is None and state is OptunaState.COMPLETE:  # a job of a grid may return anything; Optuna's may not
+            state = OptunaState.FAIL
+        self._storage.set_trial_state_values(self._ids[outcome.number], state, known)
         self._ended.add(outcome.number)
 
     def trials(self) -> list[StoredTrial]:

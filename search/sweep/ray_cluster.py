@@ -11,6 +11,7 @@ import logging
 import os
 import secrets
 import socket
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -47,9 +48,10 @@ def _start_ray(address: str | None, cpus: int | None, gpus: int | None) -> Any:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     settings: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if address is None:
-        # A token of our own for this Ray alone: nothing is written to the home folder, nobody else gets in.
-        os.environ["RAY_AUTH_MODE"] = "token"
-        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(16))  # Ray reads it once a process
+        if "ray" not in sys.modules:  # who imported it has it read what stood there then, once for the process
+            # A token of our own for this Ray alone: nothing is written to the home folder, nobody else gets in.
+            os.environ["RAY_AUTH_MODE"] = "token"
+            os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(16))
         os.environ.pop("RAY_ADDRESS", None)
         for key, value in _NOTICE_DEATHS.items():
             os.environ.setdefault(key, value)

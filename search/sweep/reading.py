@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from search.errors import UsageError
 from search.records import FailureKind, Outcome, Params, Report, TrialState
 from search.sweep.journal import holds_study, load_optuna, read_attributes, read_events, read_trials, trial_folder
-from search.sweep.study import IDENTITY
+from search.sweep.study import COMPARABLE, IDENTITY
 
 if TYPE_CHECKING:
     import optuna
@@ -26,6 +26,7 @@ class ReadTrial:
     state: TrialState
     params: Params
     value: float | None = None
+    values: tuple[float, ...] = ()
     metrics: Mapping[str, float] = field(default_factory=dict)
     steps: int = 0
     seconds: float = 0.0
@@ -37,19 +38,27 @@ class ReadTrial:
 
 @dataclass(frozen=True, kw_only=True)
 class ReadStudy:
-    """A study's trials by number."""
+    """A study's trials by number.
+
+    Those before `comparable_from` had other data: their values cannot be compared. Where there are several objectives,
+    trials have `values`, and `optuna().best_trials` are those that no other is better than.
+    """
 
     folder: Path
     metric: str
     maximize: bool
     trials: tuple[ReadTrial, ...]
+    comparable_from: int = 0
 
     @cached_property
     def best_trial(self) -> ReadTrial:
         """The best one, an earlier one before a later one of equal value; raises ValueError where there is none."""
-        ended = [t for t in self.trials if t.value is not None and t.state is not TrialState.FAILED]
+        ended = [t for t in self.trials[self.comparable_from :] if t.value is not None and t.failure is None]
         if not ended:
-            raise ValueError(f"{self.folder}: no trial has a value")
+            several = (
+                "; there are several objectives: see optuna().best_trials" if any(t.values for t in self.trials) else ""
+            )
+            raise ValueError(f"{self.folder}: no trial has a value{several}")
         sign = -1.0 if self.maximize else 1.0
         return min(ended, key=lambda t: (sign * (t.value or 0.0), t.number))
 
@@ -88,7 +97,7 @@ def read_study(folder: str | Path) -> ReadStudy:
     folder = Path(folder)
     if not holds_study(folder):
         raise UsageError(f"{folder}: holds no study")
-    identity = read_attributes(folder).get(IDENTITY, {})
+    attributes = read_attributes(folder)
     outcomes: dict[int, Outcome] = {}
     curves: dict[int, dict[int, Mapping[str, float]]] = {}
     for event, _ in read_events(folder):
@@ -98,12 +107,13 @@ def read_study(folder: str | Path) -> ReadStudy:
             curves.setdefault(event.number, {})[event.step] = event.metrics
     return ReadStudy(
         folder=folder,
-        metric=str(identity.get("metric", "objective")),
+        metric=str(attributes.get(IDENTITY, {}).get("metric", "objective")),
         maximize=load_optuna(folder).directions[0].name == "MAXIMIZE",
         trials=tuple(
             _trial(folder, trial.number, trial.params, outcomes.get(trial.number), curves.get(trial.number, {}))
             for trial in read_trials(folder)
         ),
+        comparable_from=int(attributes.get(COMPARABLE, 0)),
     )
 
 
@@ -118,6 +128,7 @@ def _trial(
         state=outcome.state,
         params=params,
         value=outcome.value,
+        values=outcome.values,
         metrics=outcome.metrics,
         steps=outcome.steps,
         seconds=outcome.seconds,

@@ -17,7 +17,7 @@ IDENTITY = "identity"
 """Under this name the study stores what it is a study of."""
 COMPOSED = "composed_from"
 """Under this name it stores the first trial of its present composition; those before may be of an earlier one."""
-_COMPARABLE = "comparable_from"
+COMPARABLE = "comparable_from"
 _VALUE_KEYS = ("data", "split", "metric")
 """First words of the identity's keys without which two trials' values cannot be compared."""
 
@@ -78,7 +78,7 @@ class Study:
         self._space, self._shown = space, {d.path for d in space.dimensions}
         self._distributions = {d.name: d.distribution() for d in space.dimensions}
         self._check_identity(identity, extend=extend)
-        self.comparable_from = int(journal.attributes.get(_COMPARABLE, 0))
+        self.comparable_from = int(journal.attributes.get(COMPARABLE, 0))
         """The first trial whose value can be compared with new ones: the study may have got other data since."""
         self.composed_from = int(journal.attributes.get(COMPOSED, 0))
 
@@ -90,7 +90,7 @@ class Study:
             require_same(stored, identity, journal.folder)
         elif stored != identity:
             if journal.num_trials and any(map(_about_values, differences(stored or {}, identity))):
-                journal.set_attribute(_COMPARABLE, journal.num_trials)
+                journal.set_attribute(COMPARABLE, journal.num_trials)
             if journal.num_trials:
                 journal.set_attribute(COMPOSED, journal.num_trials)
             journal.set_attribute(IDENTITY, dict(identity))

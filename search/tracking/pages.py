@@ -116,6 +116,7 @@ def _end(page: Page, outcome: Outcome) -> None:
     final = {"seconds": outcome.seconds, "steps": float(outcome.steps)}
     if outcome.value is not None:
         final |= {BEST: outcome.value, "best_step": float(outcome.best_step or 0)}
+    final |= {f"{BEST}_{i}": value for i, value in enumerate(outcome.values)}
     final |= {key: outcome.peak_memory[of] / 1e6 for of, key in _MEMORY.items() if of in outcome.peak_memory}
     page.end, page.status = milliseconds(outcome.time), ENDED[outcome.state]
     page.points += [Point(key, 0, page.end, value) for key, value in final.items()]

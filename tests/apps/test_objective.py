@@ -106,7 +106,7 @@ def reports_words(cfg, trial):
 
 def goes_back(cfg, trial):
     trial.report(2, height=1.0)
-    trial.report(2, height=1.0)
+    trial.report(1, height=1.0)
 
 
 def has_a_typo(cfg, trial):
@@ -267,7 +267,7 @@ def test_it_goes_on_after_some_trials_where_it_stopped(tmp_path: Path) -> None:
     ("function", "more", "overrides", "said"),
     [
         ("height", {"more": 1}, [], "objective.more: was absent, now 1"),
-        ("height", {}, ["metric.mode=max"], "metric.mode: was min, now max"),
+        ("height", {}, ["metric.mode=max"], "the study is to minimize, which cannot change"),
         ("height", {}, ["objective.space.x.high=3.0"], "objective.space.x.high: was 2.0, now 3.0"),
     ],
 )
@@ -319,7 +319,7 @@ REASONS = {
     "returns_another": ("exception", "the function returned {{'depth': 1.0}}; it must return a number, or a mapping"),
     "reports_another": ("exception", "needs height, by which trials are compared; got depth (own_objectives.py:{line}"),
     "reports_words": ("exception", "search.report(height='high'): must be a number (own_objectives.py:{line}"),
-    "goes_back": ("exception", "search.report(step=2): must be a whole number, above 2, the last one"),
+    "goes_back": ("exception", "search.report(step=1): must be a whole number, not below 2, the last one"),
     "has_a_typo": ("exception", "own_objectives.py:{line} in has_a_typo)"),
     "takes_too_much": ("exception", "TypeError: takes_too_much() takes 1 positional argument but 2 were given"),
 }

@@ -219,8 +219,7 @@ def test_steps_and_figures_may_be_numpys_and_torchs(desk: Desk) -> None:
 
 # id -> (report's arguments, words)
 MISUSED: dict[str, tuple[tuple[Any, ...], dict[str, Any], str]] = {
-    "step again": ((2,), {"loss": 1}, "search.report(step=2): must be a whole number, above 2, the last one"),
-    "step back": ((1,), {"loss": 1}, "search.report(step=1): must be a whole number, above 2, the last one"),
+    "step back": ((1,), {"loss": 1}, "search.report(step=1): must be a whole number, not below 2, the last one"),
     "half a step": ((2.5,), {"loss": 1}, "search.report(step=2.5): must be a whole number"),
     "a step in words": (("3",), {"loss": 1}, "search.report(step='3'): must be a whole number"),
     "a true step": ((True,), {"loss": 1}, "search.report(step=True): must be a whole number"),
@@ -228,7 +227,7 @@ MISUSED: dict[str, tuple[tuple[Any, ...], dict[str, Any], str]] = {
     "none": ((), {"loss": 1, "acc": None}, "search.report(acc=None): must be a number"),
     "a truth value": ((), {"loss": True}, "search.report(loss=True): must be a number"),
     "two numbers": ((), {"loss": [1, 2]}, "search.report(loss=[1, 2]): must be a number"),
-    "no figure": ((), {}, "search.report: needs a figure, by which trials are compared; got nothing"),
+    "no figure": ((), {}, "search.report: needs loss, by which trials are compared; got nothing"),
 }
 
 
@@ -247,9 +246,47 @@ def test_a_wrong_report_says_what_is_wrong_and_may_be_mended(
     assert [r.step for r in desk.reports] == [2, 3]
 
 
-def test_the_first_step_is_1(desk: Desk) -> None:
-    last = desk.run(lambda: report(0, loss=0.5))
-    assert "search.report(step=0): must be a whole number, 1 or above" in last.reason
+def test_a_report_without_a_figure_says_that_it_needs_one(desk: Desk) -> None:
+    assert "search.report: needs a figure, by which trials are compared; got nothing" in desk.run(report).reason
+
+
+def test_a_step_that_was_reported_already_is_ignored_with_a_warning(desk: Desk) -> None:
+    def train():
+        report(2, loss=0.5)
+        with pytest.warns(UserWarning, match=r"search\.report\(step=2\): was reported already"):
+            report(2, loss=0.1)
+
+    assert desk.run(train).value == 0.5
+    assert [r.step for r in desk.reports] == [2]
+
+
+def test_who_counts_from_zero_is_understood(desk: Desk) -> None:
+    def train():
+        for epoch in range(3):
+            report(epoch, loss=1 / (1 + epoch))
+        with pytest.raises(ValueError, match=r"step=1\): must be a whole number, not below 2, the last one"):
+            report(1, loss=0.0)
+
+    assert desk.run(train).value == 1 / 3
+    assert [r.step for r in desk.reports] == [1, 2, 3]
+
+
+def test_the_figure_that_trials_are_compared_by_stays_the_same_within_a_trial(desk: Desk) -> None:
+    def train():
+        report(1, loss=0.5)
+        report(2, acc=0.9, loss=0.25)
+        report(3, acc=0.9)
+
+    assert "search.report: needs loss, by which trials are compared; got acc" in desk.run(train).reason
+    assert [r.metrics["objective"] for r in desk.reports] == [0.5, 0.25]
+
+
+@pytest.mark.parametrize(("metric", "value"), [("loss", 0.5), (None, None)])
+def test_a_stopped_trial_has_a_value_where_report_and_return_go_by_one_name(
+    metric: str | None, value: float | None, desk: Desk
+) -> None:
+    desk.verdicts = {1: Verdict.STOP}
+    assert desk.run(lambda: report(loss=0.5), metric=metric).value == value
 
 
 def test_a_report_without_the_metric_names_it(desk: Desk) -> None:
@@ -308,7 +345,7 @@ def test_a_stopped_trial_is_pruned_with_its_last_figures(desk: Desk) -> None:
             report(loss=1 / (1 + step))
         return 0.0
 
-    last = desk.run(train)
+    last = desk.run(train, metric="loss")
     assert (last.state, last.reason, last.value, last.steps) == (TrialState.PRUNED, "rung at step 2", 0.5, 2)
     assert last.metrics == {"loss": 0.5}
 
@@ -352,7 +389,7 @@ def test_a_program_may_prune_itself(pruned: tuple[str, ...], reason: str, desk: 
         report(loss=0.5)
         raise optuna.TrialPruned(*pruned)
 
-    last = desk.run(train)
+    last = desk.run(train, metric="loss")
     assert (last.state, last.reason, last.value, last.failure) == (TrialState.PRUNED, reason, 0.5, None)
 
 
@@ -386,7 +423,7 @@ def test_a_paused_trial_leaves_through_code_that_catches_exceptions(desk: Desk) 
         finally:
             cleaned.append("up")
 
-    last = desk.said(train)
+    last = desk.said(train, metric="loss")
     assert isinstance(last, Paused)
     assert (last.number, last.step, last.so_far.value, last.so_far.state) == (3, 2, 0.5, TrialState.PRUNED)
     assert cleaned == ["up"]

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from search.config.build import accepted, factory, require_taken
+from search.config.build import accepted, factory
 from search.errors import UsageError
 from search.files import no_room
 from search.traces import told
@@ -32,7 +32,6 @@ def load(node: Mapping[str, Any]) -> Examples:
     name = str(node.get("name") or target.rpartition(".")[2])
     given = {key: value for key, value in node.items() if key != "name"}
     source = factory(given, "data")
-    require_taken(given, "data")
     try:
         return examples_of(source(**accepted(given, {"name": name})), name)
     except UsageError:
