@@ -290,3 +290,14 @@ def test_results_that_name_a_stranger_are_refused(study: Path) -> None:
     (study / "results.json").write_text(json.dumps(stored))
     with pytest.raises(UsageError, match=r"results.json: ../../elsewhere is no member that is composed now; delete it"):
         run(study, *SMALL, "stages=[squeeze]", "tracking=sqlite")
+
+
+def test_the_base_of_an_ablation_is_what_its_trial_was_trained_with(study: Path) -> None:
+    """Though a search that goes on with others of its kind would be trained for longer, over another space."""
+    longer = [*SMALL, EXTENDED, "trainer.epochs=2", "~optimizer.space.weight_decay"]
+    run(study, *longer, "stages=[ablate]", "ablate=[weight_decay]", "ablation.seeds=2")
+    config = json.loads((study / "ablation" / "base" / "0" / "config.json").read_text())
+    best = json.loads((study / "ablation.json").read_text())["base"]["what"].removeprefix("trial ")
+    began = json.loads((study / "trials" / f"{int(best):05d}" / "config.json").read_text())
+    assert config["trainer"]["epochs"] == began["trainer"]["epochs"] == 1
+    assert config["optimizer"] == began["optimizer"]

@@ -1,5 +1,6 @@
 """The study on disk: what is damaged is said, what is torn is mended, what a full disk refuses is not half there."""
 
+import dataclasses
 import errno
 import json
 import os
@@ -21,7 +22,17 @@ from search.errors import UsageError
 from search.files import write_atomically
 from search.records import Event, Params, Report, Started, TrialState, event_to_json
 from search.space import Space
-from search.sweep.journal import EVENTS, LOCK, OPTUNA, Journal, holds_study, outcome_on_disk, read_events, read_trials
+from search.sweep.journal import (
+    EVENTS,
+    LOCK,
+    OPTUNA,
+    Journal,
+    holds_study,
+    load_optuna,
+    outcome_on_disk,
+    read_events,
+    read_trials,
+)
 from search.sweep.study import Study
 from tests.kits.commands import environment, events
 from tests.kits.doubles import outcome
@@ -380,3 +391,41 @@ def test_what_stands_in_the_way_is_named(name: str, tmp_path: Path) -> None:
         folder.write_text("a file")
     with pytest.raises(UsageError, match=r"output_dir=.*/study: cannot be written \((File exists|Is a directory)\)"):
         Journal(folder, maximize=True)
+
+
+# ------------------------------------------------------------------------------------------------------ directions
+
+
+@pytest.mark.parametrize("maximize", [False, [True, True], [False, True]])
+def test_a_study_keeps_its_directions(maximize: bool | list[bool], tmp_path: Path) -> None:
+    filled(tmp_path)
+    with pytest.raises(UsageError, match="the study is to maximize, which cannot change"):
+        Journal(tmp_path, maximize=maximize)
+    Journal(tmp_path, maximize=True).close()
+
+
+def test_a_study_without_trials_may_become_another(tmp_path: Path) -> None:
+    Journal(tmp_path, maximize=True).close()
+    journal = Journal(tmp_path, maximize=[False, True])
+    assert journal.create({"optimizer.lr": 0.5}, DISTRIBUTIONS) == 0
+    journal.close()
+    assert [d.name for d in load_optuna(tmp_path).directions] == ["MINIMIZE", "MAXIMIZE"]
+
+
+def test_several_objectives_stand_in_optunas_journal(tmp_path: Path) -> None:
+    journal = Journal(tmp_path, maximize=[False, True])
+    journal.create({"optimizer.lr": 0.5}, DISTRIBUTIONS)
+    several = dataclasses.replace(outcome(0, TrialState.COMPLETE, None, 1), values=(0.25, 4.0))
+    journal.append(several)
+    journal.close()
+    assert load_optuna(tmp_path).trials[0].values == [0.25, 4.0]
+    assert stored(tmp_path) == [several]
+
+
+def test_a_trial_without_a_value_is_none_that_optuna_could_compare(tmp_path: Path) -> None:
+    filled(tmp_path, trials=1)
+    journal = Journal(tmp_path, maximize=True)
+    journal.create({"optimizer.lr": 0.5}, DISTRIBUTIONS)
+    journal.append(outcome(1, TrialState.COMPLETE, None, 1))
+    journal.close()
+    assert load_optuna(tmp_path).best_trial.number == 0

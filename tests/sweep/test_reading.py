@@ -1,5 +1,6 @@
 """A study as it stands on disk, read while nobody or somebody else goes on with it."""
 
+import dataclasses
 import math
 from pathlib import Path
 
@@ -7,8 +8,11 @@ import pytest
 
 from search.errors import UsageError
 from search.records import Event, FailureKind, Report, TrialState
+from search.sweep.journal import Journal
 from search.sweep.reading import ReadStudy, read_study
+from search.sweep.study import COMPARABLE
 from tests.kits.bench import ASHA, Bench
+from tests.kits.doubles import outcome
 
 
 @pytest.fixture
@@ -128,3 +132,24 @@ def test_a_folder_without_a_study_is_refused(tmp_path: Path, made: bool) -> None
     with pytest.raises(UsageError, match=f"{folder}: holds no study"):
         read_study(folder)
     assert not list(tmp_path.iterdir())
+
+
+def test_trials_of_other_data_are_never_the_best(bench: Bench) -> None:
+    bench.curve = lambda number, _: {"values": [0.9 if number == 0 else number / 10]}
+    bench.simulate(3)
+    journal = Journal(bench.folder, maximize=True)
+    journal.set_attribute(COMPARABLE, 1)
+    journal.close()
+    assert read_study(bench.folder).best_trial.number == 2
+
+
+def test_several_objectives_have_no_best_but_all_their_values(tmp_path: Path) -> None:
+    journal = Journal(tmp_path, maximize=[False, True])
+    journal.create({}, {})
+    journal.append(dataclasses.replace(outcome(0, TrialState.COMPLETE, None, 1), values=(0.25, 4.0)))
+    journal.close()
+    study = read_study(tmp_path)
+    assert study.trials[0].values == (0.25, 4.0)
+    assert [t.number for t in study.optuna().best_trials] == [0]
+    with pytest.raises(ValueError, match="several objectives"):
+        _ = study.best_trial

@@ -1,12 +1,15 @@
+import dataclasses
+
 import optuna
 import pytest
 from omegaconf import OmegaConf
 
 from search.errors import UsageError
-from search.records import Params
+from search.records import Params, Report, TrialState
 from search.space import Space
 from search.sweep.history import History
 from search.sweep.samplers import make
+from tests.kits.doubles import outcome
 
 CONDITIONAL = {
     "optimizer": {"lr": 0.1, "space": {"lr": {"low": 1e-4, "high": 1.0, "log": True}}},
@@ -80,3 +83,11 @@ def test_the_grid_leaves_out_what_ran_first(history: History) -> None:
     sampler = make("grid", space, 0, [{"a.x": 2}], 100)
     assert sampler.size == 3
     assert [sampler.sample(n, history) for n in (1, 2)] == [{"a.x": 1}, {"a.x": 3}]
+
+
+def test_reports_of_several_objectives_are_nothing_to_optuna() -> None:
+    history = History(maximize=[False, True])
+    history.create(0, {}, {})
+    history.report(Report(number=0, step=1, metrics={"objective": 0.5}, time=0.0))
+    history.tell(dataclasses.replace(outcome(0, TrialState.COMPLETE, None, 1), values=(0.5, 1.0)))
+    assert history.study.trials[0].values == [0.5, 1.0]

@@ -1,5 +1,6 @@
 """Events in, MLflow runs out: over real stores."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from search.records import (
     Verdict,
 )
 from search.sweep.journal import Journal
+from search.tracking.pages import pages_of
 from search.tracking.projection import LostRunError, Projection, store_uri
 from search.tracking.tracker import SearchInfo, Summary
 from tests.kits.doubles import outcome
@@ -244,3 +246,9 @@ def test_outcomes_without_value_leave_the_best_alone(store: str, tmp_path: Path)
     failed: Any = events_of(0, TrialState.FAILED, None)
     project(store, tmp_path, failed)
     assert "best" not in runs(store)["u1"].data.metrics
+
+
+def test_several_objectives_are_a_figure_each() -> None:
+    ended = dataclasses.replace(outcome(0, TrialState.COMPLETE, None, 1), values=(0.25, 4.0))
+    page = pages_of([Started(number=0, params={}, seed=0, time=1.0), ended], maximize=False).trials[0]
+    assert {(p.key, p.value) for p in page.points} >= {("best_0", 0.25), ("best_1", 4.0)}
