@@ -40,7 +40,7 @@ def run(overrides: Sequence[str] = (), *, config_dir: str | Path | None = None, 
     own = None if config_dir is None else Path(config_dir).resolve()
     if own is not None and not own.is_dir():
         raise UsageError(f"config_dir={config_dir}: no such folder")
-    with _importable(Path.cwd()), own_signals(), contextlib.closing(Clusters()) as clusters:
+    with _in_one_line(), _importable(Path.cwd()), own_signals(), contextlib.closing(Clusters()) as clusters:
         with _hydra_left_alone():
             cfg = _composed(list(overrides), own)
         choices = {str(k): v for k, v in cfg.hydra.runtime.choices.items()}
@@ -60,6 +60,15 @@ def run(overrides: Sequence[str] = (), *, config_dir: str | Path | None = None, 
         if run_stages(checked, place):
             raise GaveUpError(f"stages={stages}: failed, as was printed")
         return read_study(folder)
+
+
+@contextlib.contextmanager
+def _in_one_line() -> Iterator[None]:
+    """Raise UsageError for a value that cannot be resolved, e.g. from the environment."""
+    try:
+        yield
+    except OmegaConfBaseException as error:
+        raise UsageError(one_line(error, config_folder(), CONFIG)) from error
 
 
 def _check(overrides: Sequence[str]) -> None:

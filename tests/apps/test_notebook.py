@@ -150,6 +150,7 @@ WRONG: dict[str, tuple[Any, dict[str, Any], str]] = {
     "a preview": (["stages=[preview]"], {}, "stages=[preview]: is for the command line"),
     "no such option": (["model=resnet"], {}, "model=resnet: no such option; allowed: cnn, linear, mlp"),
     "a value that cannot be": (["budget.trials=0"], {}, "budget.trials=0: must be at least 1"),
+    "a variable that is not there": (["tracking.experiment=${oc.env:NOT_THERE}"], {}, "tracking.experiment"),
     "nothing to report on": (["stages=[report]"], {}, "holds no study"),
 }
 
