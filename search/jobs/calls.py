@@ -182,7 +182,7 @@ def _values(trial: RunningTrial, returned: Any, wanted: Wanted) -> tuple[float, 
     """Return the objectives in what a function returned; none where there is none and need not be one."""
     said: Any = returned
     if isinstance(returned, Mapping) and returned:
-        said = returned.get(wanted.metric or next(iter(returned)))
+        said = returned.get(wanted.metric or _only(returned, wanted))
     if said is None and trial.last is not None and wanted.objectives == 1:
         return (trial.last.metrics[OBJECTIVE],)
     several = list(said) if _is_sequence(said) else [said]
@@ -192,6 +192,14 @@ def _values(trial: RunningTrial, returned: Any, wanted: Wanted) -> tuple[float, 
     if wanted.optional:
         return ()
     raise WrongReturnError(f"the function returned {_short(returned)}; it must return {_what(wanted)}")
+
+
+def _only(returned: Mapping[Any, Any], wanted: Wanted) -> Any:
+    """Return the key of the only number in a mapping; raise WrongReturnError where there are several."""
+    numbers = [name for name, value in returned.items() if _number(value) is not None]
+    if len(numbers) > 1 and not wanted.optional:
+        raise WrongReturnError(f"the function returned {', '.join(map(str, numbers))}; say which one is the metric")
+    return next(iter(numbers), next(iter(returned)))
 
 
 def _is_sequence(value: Any) -> bool:

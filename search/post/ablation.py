@@ -116,7 +116,7 @@ def _spread(values: Values) -> tuple[float, float | None] | None:
 
 def _interval(gains: Sequence[float]) -> tuple[float, float] | None:
     pairs = len(gains)
-    if pairs < 2:
+    if pairs < 2 or (len(set(gains)) == 1 and gains[0]):  # a few equal steps of a coarse metric are no certainty
         return None
     mean, half = np.mean(gains), stdtrit(pairs - 1, _TAIL) * np.std(gains, ddof=1) / np.sqrt(pairs)
     return float(mean - half), float(mean + half)

@@ -61,6 +61,13 @@ def test_too_few_pairs_show_no_interval() -> None:
     assert (none.pairs, none.gain, none.interval, none.spread, none.verdict) == (0, None, None, None, "too few pairs")
 
 
+def test_the_same_step_of_a_coarse_metric_in_every_pair_is_no_certainty() -> None:
+    step = change_of("x", "", [0.75, 0.5], base_of("", [0.5, 0.25]), maximize=True)
+    assert (step.gain, step.interval, step.verdict) == (0.25, None, "too few pairs")
+    none = change_of("x", "", [0.75, 0.5], base_of("", [0.75, 0.5]), maximize=True)
+    assert (none.gain, none.interval, none.verdict) == (0.0, (0.0, 0.0), "no difference shown")
+
+
 def test_a_comparison_is_read_as_it_was_written(tmp_path: Path) -> None:
     changes = (
         change_of("a", "model.width: 8 → 4", [0.95, None, 0.9, 0.9, 0.9], BASE, maximize=True),
