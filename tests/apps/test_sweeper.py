@@ -27,6 +27,7 @@ from hydra.errors import CompactHydraException, HydraException
 from hydra.experimental.callback import Callback
 from hydra_plugins.ray_optuna_sweeper.sweeper import ExplainedNull, RayOptunaConf
 from mlflow import MlflowClient
+from omegaconf import OmegaConf
 
 import search
 from search.apps.sweeper.settings import Settings
@@ -34,6 +35,7 @@ from search.errors import UsageError
 from search.records import Decision, Report, Work
 from search.sweep.executor import Happening, InProcessExecutor
 from search.sweep.journal import Journal
+from search.sweep.reading import read_study
 from tests.kits.sweeps import App, environment_of_applications, plain
 
 CONFIG: dict[str, Any] = {"x": 0.5, "y": 0, "epochs": 9}
@@ -553,8 +555,8 @@ def test_a_grid_whose_program_changed_begins_anew(app: App, capsys: pytest.Captu
 def test_another_sweep_is_refused_with_the_difference(app: App) -> None:
     app.run(parabola, "x=interval(0,2)", "hydra.sweeper.n_trials=1")
     others = {
-        "x: was 0 to 2, now 0 to 3": ["x=interval(0,3)"],
-        "overrides: was [], now ['y=5']": ["x=interval(0,2)", "y=5"],
+        "space.x: was 0 to 2, now 0 to 3": ["x=interval(0,3)"],
+        "app.y: was 0, now 5": ["x=interval(0,2)", "y=5"],
         "seed: was 0, now 5": ["x=interval(0,2)", "hydra.sweeper.seed=5"],
         "direction: was ['minimize'], now ['maximize']": ["x=interval(0,2)", "hydra.sweeper.direction=maximize"],
     }
@@ -563,6 +565,43 @@ def test_another_sweep_is_refused_with_the_difference(app: App) -> None:
         assert said.startswith(difference)
         assert said.endswith("choose another hydra.sweep.dir=..., or hydra.sweeper.resume=extend to go on in it")
     assert app.started == [0]
+
+
+def test_the_applications_keys_are_not_taken_for_the_sweeps(tmp_path: Path) -> None:
+    theirs = {"seed": 1, "direction": "up", "metric": "mine", "overrides": [1], "data": {"size": 2}, "x": 0.5}
+    for number, (key, value) in enumerate({"seed": 2, "direction": "down", "overrides": "[2]", "data.size": 3}.items()):
+        app = App(tmp_path / str(number), theirs)
+        app.run(x_alone, "x=1,2", "hydra.sweeper.n_trials=1")
+        assert refused(app, "x=1,2", f"{key}={value}", task=x_alone).startswith(f"app.{key}: was ")
+    assert read_study(app.sweep / "study").metric == "objective"
+
+
+def x_alone(cfg):
+    return float(cfg.x)
+
+
+def test_an_option_of_a_swept_group_that_was_edited_is_noticed(models: App) -> None:
+    models.grid(width, "model=mlp,cnn", "y=1")
+    (models.folder / "conf" / "model" / "cnn.yaml").write_text("{kind: cnn, channels: '${y}', width: 8}")
+    said = refused(models, "hydra.sweeper.sampler=grid", "model=mlp,cnn", "y=1", task=width)
+    assert said.startswith("app.model.channels with model=cnn: was 4, now ${y}; app.model.width")
+
+
+def test_one_that_is_not_swept_may_be_edited(models: App) -> None:
+    words = ("model=mlp,cnn", "y=1", "model.width=5,6")
+    models.grid(width, *words)
+    (models.folder / "conf" / "model" / "rnn.yaml").write_text("{kind: lstm}")
+    (models.folder / "conf" / "model" / "mlp.yaml").write_text(
+        OmegaConf.to_yaml({**GROUPS["model/mlp"], "width": 9})  # swept: whatever stands there is set
+    )
+    models.grid(width, *words)
+    assert models.hired == 1
+
+
+def test_the_order_of_what_is_fixed_makes_no_other_sweep(app: App) -> None:
+    app.grid(parabola, "x=1,2", "y=5", "epochs=3")
+    app.grid(parabola, "epochs=3", "x=1,2", "y=5")
+    assert app.hired == 1
 
 
 @pytest.mark.slow
