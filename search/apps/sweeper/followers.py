@@ -32,11 +32,12 @@ class Followers:
         self._uri = None if wanted is None else store_uri(None if wanted == "sqlite" else wanted, jobs)
 
     def storage(self, study: Study) -> StorageCopy | None:
-        """Return what copies trials to the user's storage, if wanted; raise UsageError where it cannot be opened."""
+        """Return what copies trials to the user's storage, if wanted; raise UsageError where that cannot be."""
         settings = self._settings
         if settings.storage is None:
             return None
-        return StorageCopy(settings.storage, self._name(study.journal), settings.maximize, study)
+        name = self._name(study.journal)
+        return StorageCopy(settings.storage, name, settings.maximize, study, key="hydra.sweeper.storage")
 
     def finish(self, copy: StorageCopy | None) -> None:
         """Copy what the storage missed; say so where that cannot be."""
