@@ -120,6 +120,8 @@ SETTINGS: dict[str, tuple[dict[str, Any], str, str]] = {
     "pruner": ({"pruner": "best"}, "pruner=best: ", "none, asha, median"),
     "no steps": ({"pruner": "asha"}, "pruner=asha: ", "hydra.sweeper.steps"),
     "pruned objectives": ({"pruner": "median", "direction": ["minimize"] * 2}, "pruner=median: ", "several objectives"),
+    "patience for several": ({"patience": 3, "direction": ["minimize"] * 2}, "patience=3: ", "several objectives"),
+    "tracking": ({"tracking_uri": "runs"}, "tracking_uri=runs: ", "must be sqlite, or an address"),
     "params": ({"params": 7}, "params=7: ", "must be a mapping"),
     "another": ({"n_trial": 3}, "n_trial: ", "did you mean n_trials"),
 }
@@ -351,11 +353,19 @@ def writing(cfg):
     return cfg.x
 
 
+def test_what_a_job_raised_is_told_as_it_stands(app: App) -> None:
+    said = refused(app, "x=1,2", "hydra.sweeper.n_trials=1", task=wordy)
+    assert "ValueError: storage=, output_dir=, cluster: , choose another name=..." in said
+
+
+def wordy(cfg):
+    raise ValueError("storage=, output_dir=, cluster: , choose another name=...")
+
+
 def test_a_sweep_that_runs_already_is_not_run_twice(app: App) -> None:
     with contextlib.closing(Journal(app.sweep / "study", maximize=False)):
         said = refused(app, "x=1,2")
-    assert said.startswith(f"hydra.sweep.dir={app.sweep / 'study'}: in use by process {os.getpid()}")
-    assert said.endswith("choose another hydra.sweep.dir=...")
+    assert said.startswith(f"output_dir={app.sweep / 'study'}: in use by process {os.getpid()}")
 
 
 # -------------------------------------------------------------------------------------------------- pruning
@@ -660,6 +670,47 @@ def test_a_storage_that_is_named_later_gets_all_of_a_complete_sweep(app: App) ->
     assert {n: values for n, (_, values) in copied(address).items()} == {
         n: [o["value"]] for n, o in app.outcomes.items()
     }
+
+
+def test_two_sweeps_of_one_name_are_both_copied(app: App) -> None:
+    address = f"sqlite:///{app.folder}/copy.db"
+    for sweep in ("one", "two"):
+        words = ("x=1,2", "hydra.sweeper.study_name=mine", f"hydra.sweeper.storage={address}")
+        named = ("hydra/sweeper=ray_optuna", f"hydra.sweep.dir={sweep}", "hydra.sweeper.sampler=grid")
+        for _ in range(2):
+            app.run(parabola, *words, named=named)
+    trials = optuna.load_study(storage=address, study_name="mine").trials
+    assert [trial.user_attrs["number"] for trial in trials] == [0, 1, 0, 1]
+    assert len({trial.user_attrs["uid"] for trial in trials}) == 2
+
+
+def test_a_storage_with_other_directions_is_refused(app: App) -> None:
+    address = f"sqlite:///{app.folder}/copy.db"
+    optuna.create_study(storage=address, study_name="mine", direction="maximize")
+    said = refused(app, "x=1,2", "hydra.sweeper.study_name=mine", f"hydra.sweeper.storage={address}")
+    assert said.startswith(f"hydra.sweeper.storage={address}: mine is there with maximize instead of minimize")
+    assert app.hired == 0
+
+
+def test_the_password_of_a_storage_is_not_shown(app: App) -> None:
+    said = refused(app, "x=1,2", "hydra.sweeper.storage='nosql://user:se:c@ret/@host/db?password=secret'")
+    assert said.startswith("hydra.sweeper.storage=nosql://host/db?password=...: cannot be opened (")
+    assert not any(word in said for word in ("user:", "ret", "\n"))
+
+
+def test_a_storage_that_is_away_later_does_not_hold_a_sweep_up(app: App, capsys: pytest.CaptureFixture[str]) -> None:
+    address = f"sqlite:///{app.folder}/there/copy.db"
+    words = ("x=interval(0,2)", f"hydra.sweeper.storage={address}")
+    app.run(parabola, words[0], "hydra.sweeper.n_trials=1")
+    for trials, jobs in ((1, [0]), (2, [0, 1])):
+        app.run(parabola, *words, f"hydra.sweeper.n_trials={trials}")
+        said = capsys.readouterr().out
+        assert said.count(f"hydra.sweeper.storage={address}: lacks trials") == 1
+        assert "best: " in said
+        assert app.started == jobs
+    (app.folder / "there").mkdir()
+    app.run(parabola, *words, "hydra.sweeper.n_trials=2")
+    assert list(copied(address)) == [0, 1]
 
 
 def test_mlflow_has_one_run_a_job_under_the_sweeps_own(app: App, migrated_store: Path) -> None:

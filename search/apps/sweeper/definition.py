@@ -34,7 +34,7 @@ class Definition:
         groups = [name for name in self._names() if self._is_group(name)]
         self.sweep = Sweep.of(parts, conditions_of(parts, groups, self._keys_with))
         if settings.enumerates:
-            self.space.require_grid()
+            self._require_grid()
         elif not self.space.dimensions:
             raise UsageError("nothing is swept; e.g. lr=interval(0.1,1), or hydra.sweeper.sampler=grid for one job")
         numbered(self.configs.compose(self.sweep.overrides(self.space.default())), 0)
@@ -87,6 +87,14 @@ class Definition:
             for key, value in flatten(plain).items()
             if not any(key == name or key.startswith(f"{name}.") for name in swept)
         }
+
+    def _require_grid(self) -> None:
+        for dimension in self.space.dimensions:
+            if dimension.size is None:
+                raise UsageError(
+                    f"hydra.sweeper.sampler=grid: {dimension.name} is continuous; name its values, "
+                    "e.g. choice(0.1,0.2) or range(0,1,0.1)"
+                )
 
     def _is_group(self, name: str) -> bool:
         return self.configs.is_group(name.partition("@")[0])

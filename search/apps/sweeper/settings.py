@@ -121,12 +121,19 @@ class Settings:
         rate = self.max_failure_rate
         if rate is not None and not (_is_number(rate) and 0 <= rate <= 1):
             raise UsageError(f"hydra.sweeper.max_failure_rate={rate}: must lie in 0 to 1")
+        uri = self.tracking_uri
+        if uri not in (None, "sqlite") and "://" not in str(uri):
+            raise UsageError(f"hydra.sweeper.tracking_uri={uri}: must be sqlite, or an address, e.g. https://HOST")
+        self._check_together()
+
+    def _check_together(self) -> None:
         if self.pruner in _NEED_STEPS and self.steps is None:
             raise UsageError(
                 f"hydra.sweeper.pruner={self.pruner}: needs hydra.sweeper.steps, the reports of a whole job"
             )
-        if self.pruner != "none" and len(self.direction) > 1:
-            raise UsageError(f"hydra.sweeper.pruner={self.pruner}: cannot be combined with several objectives")
+        for key, unused in {"pruner": "none", "patience": None}.items():  # both ask which of two jobs is better
+            if (value := getattr(self, key)) != unused and len(self.direction) > 1:
+                raise UsageError(f"hydra.sweeper.{key}={value}: cannot be combined with several objectives")
 
 
 def _plain(value: Any) -> Any:

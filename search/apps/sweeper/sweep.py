@@ -36,8 +36,9 @@ from search.sweep.driver import Budget, Driver
 from search.sweep.executor import Executor
 from search.sweep.failures import FailurePolicy, Failures
 from search.sweep.history import History
+from search.sweep.identity import described
 from search.sweep.journal import Journal, holds_study, read_attributes, set_aside, trial_folder
-from search.sweep.study import Progress, Study
+from search.sweep.study import IDENTITY, Progress, Study
 
 FOLDER = "study"
 """Beside the jobs' folders: the record of the sweep."""
@@ -53,18 +54,6 @@ _RETRIES: Mapping[FailureKind, int | None] = {
     FailureKind.HANG: 1,
     FailureKind.LOST_WORKER: 3,
     FailureKind.PREEMPTED: None,
-}
-_KEYS = {
-    "choose another name=...": "choose another hydra.sweep.dir=...",
-    "or resume=extend": "or hydra.sweeper.resume=extend",
-    "output_dir=": "hydra.sweep.dir=",
-    "sampler=grid: ": "hydra.sweeper.sampler=grid: ",
-    "give it choices=[...] or a step": "name its values, e.g. choice(0.1,0.2) or range(0,1,0.1)",
-    "storage=": "hydra.sweeper.storage=",
-    "tracking.uri=": "hydra.sweeper.tracking_uri=",
-    "cluster.address=": "hydra.sweeper.address=",
-    "cluster=local: ": "hydra.sweeper.address=null: ",
-    "cluster: ": "hydra.sweeper: ",
 }
 
 Workers = Callable[[Settings, Application], AbstractContextManager[Executor]]
@@ -108,17 +97,10 @@ def sweep(
         with own_signals():
             return _Sweep(Settings.of(given), context, task, master, arguments, workers).run()
     except (UsageError, GaveUpError, NoRoomError) as error:
-        raise CompactHydraException(_in_the_sweepers_words(str(error))) from error
+        raise CompactHydraException(str(error)) from error
     except KeyboardInterrupt as interrupted:
         print(f"interrupted; the same command with hydra.sweep.dir={master.hydra.sweep.dir} goes on", file=sys.stderr)
         raise SystemExit(INTERRUPTED) from interrupted
-
-
-def _in_the_sweepers_words(message: str) -> str:
-    """Return an error of the engine's with the keys as who sweeps an application writes them."""
-    for engines, sweepers in _KEYS.items():
-        message = message.replace(engines, sweepers)
-    return message
 
 
 class _Sweep:
@@ -184,6 +166,7 @@ class _Sweep:
 
     def _study(self, journal: Journal) -> Study:
         settings = self._settings
+        self._require_same(journal)
         need_history = settings.sampler in samplers.NEED_HISTORY or settings.pruner in pruners.NEED_HISTORY
         return Study(
             journal,
@@ -193,6 +176,17 @@ class _Sweep:
             history=History(maximize=settings.maximize) if need_history else None,
             extend=settings.resume == "extend",
         )
+
+    def _require_same(self, journal: Journal) -> None:
+        """Refuse another sweep's folder in the words of who sweeps; the study would, in the engine's."""
+        stored = journal.attributes.get(IDENTITY)
+        if not journal.num_trials or stored is None or self._settings.resume == "extend":
+            return
+        if different := described(stored, self._definition.identity):
+            raise UsageError(
+                f"{different}: the sweep in {self._jobs} is another one; choose another hydra.sweep.dir=..., "
+                "or hydra.sweeper.resume=extend to go on in it"
+            )
 
     def _driver(self, study: Study) -> Driver:
         settings, space = self._settings, self._definition.space
