@@ -26,15 +26,18 @@ from hydra.core.utils import JobStatus
 from hydra.errors import CompactHydraException, HydraException
 from hydra.experimental.callback import Callback
 from hydra_plugins.ray_optuna_sweeper.sweeper import ExplainedNull, RayOptunaConf
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from mlflow import MlflowClient
 from omegaconf import OmegaConf
 
 import search
+from search.apps.sweeper.results import unbeaten
 from search.apps.sweeper.settings import Settings
 from search.errors import UsageError
 from search.records import Decision, Report, Work
 from search.sweep.executor import Happening, InProcessExecutor
-from search.sweep.journal import Journal
+from search.sweep.journal import Journal, read_attributes
 from search.sweep.reading import read_study
 from tests.kits.sweeps import App, environment_of_applications, plain
 
@@ -254,6 +257,42 @@ def test_several_objectives_leave_all_that_nothing_is_better_than(app: App) -> N
     assert all(solution["values"] == [least, 1 - least] for solution in solutions)
     assert "best_value" not in app.results
     assert "it must return 2 numbers" in app.outcomes[0]["reason"] or app.outcomes[0]["values"]
+
+
+def test_a_grid_of_several_objectives_may_have_jobs_without(app: App) -> None:
+    app.grid(halfway, "x=1,2,3", "y=0,1", "hydra.sweeper.direction=[minimize,maximize]")
+    assert [s["values"] for s in app.results["solutions"]] == [[1, 0], [2, 1], [3, 2]]
+    assert app.results["trials"] == {"complete": 6}
+
+
+def halfway(cfg):
+    return None if cfg.y else (cfg.x, cfg.x - 1)
+
+
+@pytest.mark.parametrize(
+    ("values", "maximize", "front"),
+    [
+        ({}, (False, False), []),
+        ({0: (1, 2), 1: (2, 1), 2: (2, 2)}, (False, False), [0, 1]),
+        ({0: (1, 2), 1: (2, 1), 2: (2, 2)}, (True, True), [2]),
+        ({0: (1, 2), 1: (2, 1), 2: (2, 2)}, (True, False), [1]),
+        ({3: (1, 1), 1: (1, 1), 2: (1, 2)}, (False, False), [1, 3]),
+        ({0: (math.inf, 1), 1: (0, 1), 2: (-math.inf, 2)}, (False, False), [1, 2]),
+    ],
+)
+def test_what_nothing_is_better_than(
+    values: dict[int, tuple[float, ...]], maximize: tuple[bool, ...], front: list[int]
+) -> None:
+    assert unbeaten(values, maximize) == front
+
+
+@given(st.lists(st.tuples(*[st.integers(0, 4)] * 3), max_size=12), st.tuples(*[st.booleans()] * 3))
+@settings(deadline=None, max_examples=100)
+def test_it_is_what_optuna_takes_for_it(values: list[tuple[int, ...]], maximize: tuple[bool, ...]) -> None:
+    study = optuna.create_study(directions=["maximize" if more else "minimize" for more in maximize])
+    study.add_trials([optuna.trial.create_trial(values=list(map(float, each))) for each in values])
+    best = [trial.number for trial in study.best_trials]
+    assert unbeaten(dict(enumerate(values)), maximize) == best
 
 
 # ------------------------------------------------------------------------------------------------- failures
@@ -558,8 +597,30 @@ def test_a_grid_whose_program_changed_begins_anew(app: App, capsys: pytest.Captu
         exec(compile(program.read_text(), program, "exec"), space)
         (returned,) = app.grid(space["main"], "x=1,2")
         assert [job.return_value for job in returned] == [version, 2 * version]
-    assert "the program changed since this sweep was complete" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "the program changed since this sweep was complete" in said
+    assert f"the record of before is kept in {app.sweep / 'study-1'}" in said
     assert (app.sweep / "study-1").is_dir()
+
+
+def test_a_grid_that_another_process_is_at_is_not_set_aside(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    app.grid(parabola, "x=1,2")
+    with contextlib.closing(Journal(app.sweep / "study", maximize=False)) as journal:
+        journal.set_attribute("program", "another")
+        assert "in use by process" in refused(app, "x=1,2", "hydra.sweeper.sampler=grid")
+    assert not (app.sweep / "study-1").exists()
+
+
+def test_a_grid_that_got_more_jobs_is_not_complete_until_they_have_ended(app: App) -> None:
+    app.grid(parabola, "x=1,2,3", "hydra.sweeper.n_trials=1")
+    app.executor = lambda runner: Stopped(runner, 1)
+    with pytest.raises(SystemExit):
+        app.grid(parabola, "x=1,2,3", "hydra.sweeper.n_trials=3")
+    assert read_attributes(app.sweep / "study")["program"] is None
+    app.executor = InProcessExecutor
+    app.grid(silent, "x=1,2,3", "hydra.sweeper.n_trials=3")
+    assert app.started == [0, 1, 2]
+    assert read_attributes(app.sweep / "study")["program"]
 
 
 def test_another_sweep_is_refused_with_the_difference(app: App) -> None:

@@ -22,12 +22,12 @@ class JobFailedError(Exception):
     """A job failed; the message is what it raised, with the user's line."""
 
 
-def write_results(path: Path, study: Study, *, objectives: int) -> dict[str, Any]:
+def write_results(path: Path, study: Study, maximize: Sequence[bool]) -> dict[str, Any]:
     """Write the best parameters and value, or all that no other job is better than, and return what was written."""
     states = study.progress.states
     results: dict[str, Any] = {"name": "ray_optuna"}
-    if objectives > 1:
-        front = study.journal.best_trials()
+    if len(maximize) > 1:
+        front = unbeaten(_values(study), maximize)
         results["solutions"] = [
             {"trial": n, "params": dict(study.params[n]), "values": list(study.outcomes[n].values)} for n in front
         ]
@@ -40,6 +40,32 @@ def write_results(path: Path, study: Study, *, objectives: int) -> dict[str, Any
     results["trials"] = {str(state): states[state] for state in TrialState if states[state]}
     write_atomically(path, OmegaConf.to_yaml(OmegaConf.create(results)).encode())
     return results
+
+
+def unbeaten(values: Mapping[int, Sequence[float]], maximize: Sequence[bool]) -> list[int]:
+    """Return the jobs that no other one is as good as in every objective and better in one (the Pareto front)."""
+    costs = {
+        number: tuple(-v if more else v for v, more in zip(each, maximize, strict=True))
+        for number, each in values.items()
+    }
+    front: list[int] = []
+    for number in sorted(costs, key=lambda number: (costs[number], number)):  # none is beaten by a later one
+        if not any(_beats(costs[other], costs[number]) for other in front):
+            front.append(number)
+    return sorted(front)
+
+
+def _beats(costs: Sequence[float], others: Sequence[float]) -> bool:
+    return costs != others and all(a <= b for a, b in zip(costs, others, strict=True))
+
+
+def _values(study: Study) -> dict[int, Sequence[float]]:
+    """Return the values of the jobs that have some, by number; of a grid's, not every one needs to."""
+    return {
+        number: outcome.values
+        for number, outcome in study.outcomes.items()
+        if outcome.values and outcome.state is TrialState.COMPLETE and number >= study.comparable_from
+    }
 
 
 class JobReturns(Sequence[JobReturn]):

@@ -37,7 +37,7 @@ from search.sweep.executor import Executor
 from search.sweep.failures import FailurePolicy, Failures
 from search.sweep.history import History
 from search.sweep.identity import described
-from search.sweep.journal import Journal, holds_study, read_attributes, set_aside, trial_folder
+from search.sweep.journal import Journal, holds_study, set_aside, trial_folder
 from search.sweep.study import IDENTITY, Progress, Study
 
 FOLDER = "study"
@@ -123,14 +123,13 @@ class _Sweep:
 
     def run(self) -> list[Sequence[JobReturn]] | None:
         self._check_resume()
-        if self._is_of_another_program():
-            kept = set_aside(self._folder)
-            self._console.print(f"the program changed since this sweep was complete: it begins anew; {kept} is kept")
-        with contextlib.closing(Journal(self._folder, maximize=self._settings.maximize)) as journal:
+        with contextlib.closing(self._journal()) as journal:
             study = self._study(journal)
             OmegaConf.save(self._master, self._jobs / "multirun.yaml")
             driver = self._driver(study)
             if driver.remaining():
+                if journal.attributes.get(_PROGRAM) is not None:
+                    journal.set_attribute(_PROGRAM, None)  # jobs are added: it is not complete any more
                 self._run_jobs(study, driver)
                 if not driver.remaining():
                     journal.set_attribute(_PROGRAM, self._program)
@@ -150,12 +149,25 @@ class _Sweep:
                 f"hydra.sweeper.resume=must: {self._jobs} holds no sweep; name it with hydra.sweep.dir=..."
             )
 
-    def _is_of_another_program(self) -> bool:
+    def _journal(self) -> Journal:
+        """Open the record; that of a grid of another program is set aside while nobody else can open it."""
+        journal = Journal(self._folder, maximize=self._settings.maximize)
+        if not self._is_of_another_program(journal):
+            return journal
+        with contextlib.closing(journal):
+            kept = set_aside(self._folder)
+            self._console.print(
+                "the program changed since this sweep was complete: it begins anew, in the jobs' folders; "
+                f"the record of before is kept in {kept}"
+            )
+            return Journal(self._folder, maximize=self._settings.maximize)
+
+    def _is_of_another_program(self, journal: Journal) -> bool:
         """Tell whether the record is of a complete grid of jobs that another version of the program ran.
 
         Who changes the program and names every job again wants them run, as Hydra's own sweeper would.
         """
-        stored = read_attributes(self._folder).get(_PROGRAM)
+        stored = journal.attributes.get(_PROGRAM)
         return self._settings.enumerates and self._settings.resume == "auto" and stored not in (None, self._program)
 
     @cached_property
@@ -267,7 +279,7 @@ class _Sweep:
         )
 
     def _tell(self, study: Study) -> None:
-        results = write_results(self._jobs / RESULTS, study, objectives=len(self._settings.direction))
+        results = write_results(self._jobs / RESULTS, study, self._settings.maximize)
         counted = ", ".join(f"{count} {state}" for state, count in results["trials"].items())
         self._console.print(f"{study.progress.finished} jobs ({counted}) in {self._jobs}", highlight=False)
         if "best_value" in results:
