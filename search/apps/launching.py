@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-from hydra.core.hydra_config import HydraConfig
 from hydra.core.plugins import Plugins
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, open_dict
 
-from search.config.inside import require_inside
+from search.config.inside import require_job_inside
 
 _instantiate = Plugins.instantiate_launcher
 
@@ -33,23 +31,8 @@ def _guarded(plugins: Plugins, hydra_context: HydraContext, task_function: Any, 
             job = hydra_context.config_loader.load_sweep_config(config, list(overrides))
             with open_dict(job):
                 job.hydra.job.id = job.hydra.job.num = number
-            _check(job)
+            require_job_inside(job)
         return launch(job_overrides, initial_job_idx=initial_job_idx)
 
     launcher.launch = checked  # type: ignore[method-assign]
     return launcher
-
-
-def _check(job: DictConfig) -> None:
-    """Raise UsageError where a job would write outside; the settings are read as `hydra.core.utils.run_job` does."""
-    hydra = HydraConfig.instance()
-    around = hydra.cfg
-    hydra.set_config(job)  # `${hydra:...}` in the settings means this job
-    try:
-        home = str(OmegaConf.select(job, "hydra.sweep.dir"))
-        folder = require_inside(Path(home, str(OmegaConf.select(job, "hydra.sweep.subdir"))), home)
-        beside = OmegaConf.select(job, "hydra.output_subdir")
-        if beside is not None:
-            require_inside(folder / str(beside), folder, key="hydra.output_subdir")
-    finally:
-        hydra.cfg = around

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import cloudpickle
-from hydra.core.hydra_config import HydraConfig
 from hydra.core.singleton import Singleton
 from hydra.core.utils import JobReturn, run_job, setup_globals
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 
-from search.config.inside import require_inside, require_shared
+from search.config.inside import require_job_inside, require_shared
 from search.errors import UsageError
 from search.files import write_atomically
 from search.jobs.calls import RunningTrial, Wanted, called
@@ -64,7 +62,7 @@ class JobRunner:
 
     def __init__(self, application: Application) -> None:
         if application.token is not None:
-            require_shared(application.token)
+            require_shared(application.token, "hydra.sweep.dir")
         os.chdir(application.folder)
         state, self._context, self._task, master = cloudpickle.loads(application.packed)
         Singleton.set_state(state)
@@ -93,25 +91,12 @@ class JobRunner:
 
 
 def numbered(config: DictConfig, number: int) -> DictConfig:
-    """Give a job's configuration its number; raise UsageError where its folder would lie outside of the sweep's."""
+    """Give a job's configuration its number; raise UsageError where it would write outside of the sweep's."""
     with open_dict(config):
         config.hydra.job.id = number
         config.hydra.job.num = number
-    with _current(config):  # `${hydra:job.num}` may name the folder
-        require_inside(Path(config.hydra.sweep.dir) / str(config.hydra.sweep.subdir), Path(config.hydra.sweep.dir))
+    require_job_inside(config)
     return config
-
-
-@contextlib.contextmanager
-def _current(config: DictConfig) -> Iterator[None]:
-    """Let the resolver `hydra:` look into this configuration."""
-    instance = HydraConfig.instance()
-    before = instance.cfg
-    instance.cfg = config  # type: ignore[assignment] # as Hydra has it, too
-    try:
-        yield
-    finally:
-        instance.cfg = before
 
 
 def _keep(path: Path, job: JobReturn) -> None:

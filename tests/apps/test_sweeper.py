@@ -490,6 +490,22 @@ def test_a_folder_outside_of_the_sweeps_is_refused_before_anything_is_made(subdi
     assert not (app.folder / "elsewhere").exists()
 
 
+@pytest.mark.parametrize("beside", ["../../elsewhere", "/tmp/no-such-evil", "../../${hydra:job.num}x"])
+def test_so_is_one_for_what_hydra_writes_of_a_job(beside: str, app: App) -> None:
+    said = refused(app, "x=1,2", f"hydra.output_subdir='{beside}'")
+    assert said.startswith("hydra.output_subdir=")
+    assert f"must stay inside '{app.job(0)}'" in said
+    assert not app.sweep.exists()
+
+
+@pytest.mark.slow
+def test_what_hydra_writes_of_a_job_may_be_elsewhere_in_its_folder_or_not_at_all(app: App) -> None:
+    app.grid(silent, "x=1", "hydra.output_subdir=a/b")
+    assert (app.job(0) / "a" / "b" / "config.yaml").exists()
+    app.run(silent, "x=1", "hydra.sweeper.sampler=grid", "hydra.output_subdir=null", "hydra.sweep.dir=other")
+    assert not (app.folder / "other" / "0" / ".hydra").exists()
+
+
 def test_what_the_configuration_sweeps_is_swept_and_the_command_line_wins(tmp_path: Path) -> None:
     sweeper = {"params": {"x": "choice(1,2)", "y": "1,2", "epochs": 3}, "sampler": "grid"}
     app = App(
