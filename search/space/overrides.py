@@ -184,11 +184,14 @@ def _elements(override: Override, seed: int) -> list[Any]:
 def _choices(key: str, name: str, text: str, elements: Sequence[Any]) -> SweptOverride:
     if not elements:
         raise UsageError(f"{text}: has no values")
+    plain = [_plain(element) for element in elements]
+    kinds = {(type(value), value) for value in plain}
+    if len(set(plain)) < len(kinds):  # 1, 1.0 and true are three values to Hydra, and one to Python and Optuna
+        plain = [str(Transformer.str(element)) for element in elements]
     texts: dict[ParamValue, str] = {}
-    for element in elements:
-        value = _plain(element)
+    for value, element in zip(plain, elements, strict=True):
         if value in texts:
-            raise UsageError(f"{text}: {value} stands there twice (1, 1.0 and true count as one)")
+            raise UsageError(f"{text}: {value} stands there twice")
         texts[value] = Transformer.str(element)
     values = tuple(texts)
     dimension = Dimension(name=name, path=_path(name), default=values[0], choices=values)

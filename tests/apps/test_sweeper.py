@@ -438,8 +438,11 @@ def reported(cfg):
 # ---------------------------------------------------------------------------------------------- groups, keys
 
 
-def test_a_key_that_some_options_of_a_group_have_is_swept_with_these_alone(models: App) -> None:
+def test_a_key_that_some_options_of_a_group_have_is_swept_with_these_alone(
+    models: App, capsys: pytest.CaptureFixture[str]
+) -> None:
     (returned,) = models.grid(width, "model=mlp,cnn,rnn", "model.width=5,6", "y=1,2")
+    assert "sweeping 3 dimensions" in capsys.readouterr().out
     models_there = [job.overrides[0].partition("=")[2] for job in returned]
     assert models_there == ["mlp"] * 4 + ["cnn"] * 2 + ["rnn"] * 4
     for job in returned:
@@ -976,6 +979,14 @@ def test_a_null_in_a_choice_says_what_to_write(word: str, wanted: str, app: App)
 @pytest.mark.parametrize("word", ["x=choice('null',b)", "x=choice('a, null',b)", "x=choice(null-b,c)", "x=choice(a,b)"])
 def test_a_choice_that_hydra_takes_is_not_refused(word: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["app.py", "-m", "hydra/sweeper=ray_optuna", word])
+    ExplainedNull().manipulate_search_path(None)
+
+
+@pytest.mark.parametrize(
+    "words", [["-m"], ["hydra/sweeper=ray_optuna"], ["-m", "hydra/sweeper=optuna"], ["--cfg", "job"]]
+)
+def test_who_asks_for_no_sweep_of_ours_gets_hydras_own_words(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["app.py", *words, "x=choice(a,null)"])
     ExplainedNull().manipulate_search_path(None)
 
 

@@ -249,7 +249,7 @@ class _Sweep:
         followed = self._followers.tracked(study.journal)
         with self._workers(self._settings, application) as executor, followed as status:
             self._console.print(
-                f"sweeping {len(self._definition.space.dimensions)} dimensions with {executor.num_slots} workers; "
+                f"sweeping {len({d.name for d in self._definition.space.dimensions})} dimensions with {executor.num_slots} workers; "
                 f"the jobs are in {self._jobs}",
                 highlight=False,
             )

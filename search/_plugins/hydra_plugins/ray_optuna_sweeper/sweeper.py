@@ -98,8 +98,8 @@ class ExplainedNull(SearchPathPlugin):
     """Says what to write for a choice that Hydra's parser refuses, which it does before it asks a sweeper."""
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
-        """Leave the path as it is; end the program where its command cannot be parsed."""
-        if "hydra/sweeper=ray_optuna" not in sys.argv:
+        """Leave the path as it is; end the program where its command asks for our sweep and cannot be parsed."""
+        if "hydra/sweeper=ray_optuna" not in sys.argv or not {"-m", "--multirun"} & set(sys.argv):
             return
         for word in sys.argv[1:]:
             if (match := _NULL_IN_CHOICE.fullmatch(word)) and _is_refused(word):
