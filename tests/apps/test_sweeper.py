@@ -355,12 +355,67 @@ def test_more_failures_than_allowed_stop_a_sweep(app: App) -> None:
     assert len(app.outcomes) == 3
 
 
+def test_the_failed_jobs_of_a_complete_grid_run_again_and_no_others(
+    app: App, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("x=1,2,3,4", "hydra.sweeper.sampler=grid")
+    (app.folder / "fails").write_text("24")
+    assert "2 of 4 jobs failed; the first was job 1" in refused(app, *words, task=mendable)
+    kept = {n: (app.job(n) / "app.log").stat().st_mtime_ns for n in (0, 2)}
+
+    (app.folder / "fails").write_text("4")
+    assert "1 of 4 jobs failed; the first was job 3" in refused(app, *words, task=mendable)
+    said = capsys.readouterr().out
+    assert f"2 jobs failed and run again; the record of before is kept in {app.sweep / 'study-1'}" in said
+
+    (app.folder / "fails").write_text("")
+    (returned,) = app.run(mendable, *words)
+    assert [job.return_value for job in returned] == [{"x": x} for x in (1, 2, 3, 4)]
+    assert [job.working_dir for job in returned] == [str(app.folder)] * 4
+    assert app.started == [0, 2, 1, 3]
+    assert (app.folder / "ran.txt").read_text() == "1234" + "24" + "4"
+    assert {n: (app.job(n) / "app.log").stat().st_mtime_ns for n in kept} == kept
+    assert sorted(path.name for path in app.sweep.iterdir() if path.is_dir()) == [
+        *("0", "1", "2", "3", "study", "study-1", "study-2")
+    ]
+    app.run(mendable, *words)
+    assert app.hired == 3
+
+
+def mendable(cfg):
+    with Path("ran.txt").open("a") as file:
+        file.write(str(cfg.x))
+    if str(cfg.x) in Path("fails").read_text():
+        raise RuntimeError("as it was told")
+    return {"x": cfg.x}
+
+
 @pytest.mark.slow
-def test_what_fails_again_and_again_says_no_more_than_it_must(app: App) -> None:
-    """The same command of a complete sweep with failures tells of them again, and runs nothing."""
+def test_another_grid_is_refused_before_failed_jobs_are_forgotten(app: App) -> None:
+    refused(app, "x=1,2", "hydra.sweeper.sampler=grid", task=hopeless)
+    assert refused(app, "x=1,3", "hydra.sweeper.sampler=grid", task=hopeless).startswith("space.x: ")
+    assert not (app.sweep / "study-1").exists()
+
+
+@pytest.mark.slow
+def test_what_was_drawn_and_failed_is_not_run_again(app: App) -> None:
     for _ in range(2):
-        assert "2 of 2 jobs failed" in refused(app, "x=1,2", "hydra.sweeper.sampler=grid", task=hopeless)
-    assert app.started == [0, 1]
+        assert "2 of 2 jobs failed" in refused(app, "x=1,2", "hydra.sweeper.n_trials=2", task=hopeless)
+    assert app.hired == 1
+
+
+@pytest.mark.slow
+def test_failed_jobs_that_run_again_may_be_interrupted(app: App) -> None:
+    words = ("x=1,2,3", "hydra.sweeper.sampler=grid")
+    (app.folder / "fails").write_text("123")
+    refused(app, *words, task=mendable)
+    (app.folder / "fails").write_text("")
+    app.executor = lambda runner: Stopped(runner, 1)
+    with pytest.raises(SystemExit):
+        app.run(mendable, *words)
+    app.executor = InProcessExecutor
+    app.run(mendable, *words)
+    assert (app.folder / "ran.txt").read_text() == "123123"
 
 
 @pytest.mark.slow

@@ -21,6 +21,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from search.apps.exits import INTERRUPTED
 from search.apps.interrupts import asked_on_signals, own_signals
+from search.apps.sweeper.again import PROGRAM, failed_jobs, forget
 from search.apps.sweeper.definition import Definition
 from search.apps.sweeper.followers import Followers
 from search.apps.sweeper.results import RESULTS, JobReturns, write_results
@@ -42,8 +43,6 @@ from search.sweep.study import IDENTITY, Progress, Study
 
 FOLDER = "study"
 """Beside the jobs' folders: the record of the sweep."""
-_PROGRAM = "program"
-"""Attribute of a complete sweep: the program that ran it."""
 _MANY = sys.maxsize
 """Reports that a job makes at most, where nobody said."""
 _PAUSING = 0.6
@@ -128,11 +127,11 @@ class _Sweep:
             OmegaConf.save(self._master, self._jobs / "multirun.yaml")
             driver = self._driver(study)
             if driver.remaining():
-                if journal.attributes.get(_PROGRAM) is not None:
-                    journal.set_attribute(_PROGRAM, None)  # jobs are added: it is not complete any more
+                if journal.attributes.get(PROGRAM) is not None:
+                    journal.set_attribute(PROGRAM, None)  # jobs are added: it is not complete any more
                 self._run_jobs(study, driver)
                 if not driver.remaining():
-                    journal.set_attribute(_PROGRAM, self._program)
+                    journal.set_attribute(PROGRAM, self._program)
             else:
                 self._followers.catch_up(study)
             self._tell(study)
@@ -150,24 +149,41 @@ class _Sweep:
             )
 
     def _journal(self) -> Journal:
-        """Open the record; that of a grid of another program is set aside while nobody else can open it."""
-        journal = Journal(self._folder, maximize=self._settings.maximize)
-        if not self._is_of_another_program(journal):
-            return journal
-        with contextlib.closing(journal):
+        """Open the record; one that the same command is to replace is set aside while nobody else can open it."""
+        with contextlib.ExitStack() as held:
+            journal = held.enter_context(contextlib.closing(self._opened()))
+            replaced = self._replaced(journal)
+            if replaced is None:
+                held.pop_all()
+                return journal
+            self._console.print(replaced, highlight=False)
+            return self._opened()
+
+    def _opened(self) -> Journal:
+        return Journal(self._folder, maximize=self._settings.maximize)
+
+    def _replaced(self, journal: Journal) -> str | None:
+        """Set the record aside where that is meant, and return why."""
+        if self._is_of_another_program(journal):
             kept = set_aside(self._folder)
-            self._console.print(
+            return (
                 "the program changed since this sweep was complete: it begins anew, in the jobs' folders; "
                 f"the record of before is kept in {kept}"
             )
-            return Journal(self._folder, maximize=self._settings.maximize)
+        settings = self._settings
+        if settings.enumerates and settings.resume != "extend" and journal.attributes.get(PROGRAM) is not None:
+            self._require_same(journal)
+            if failed := failed_jobs(journal):
+                kept = forget(journal, failed, settings.maximize)
+                return f"{len(failed)} jobs failed and run again; the record of before is kept in {kept}"
+        return None
 
     def _is_of_another_program(self, journal: Journal) -> bool:
         """Tell whether the record is of a complete grid of jobs that another version of the program ran.
 
         Who changes the program and names every job again wants them run, as Hydra's own sweeper would.
         """
-        stored = journal.attributes.get(_PROGRAM)
+        stored = journal.attributes.get(PROGRAM)
         return self._settings.enumerates and self._settings.resume == "auto" and stored not in (None, self._program)
 
     @cached_property
@@ -248,9 +264,9 @@ class _Sweep:
         self._console.print("starting the workers ...", style="dim")
         followed = self._followers.tracked(study.journal)
         with self._workers(self._settings, application) as executor, followed as status:
+            names = {dimension.name for dimension in self._definition.space.dimensions}  # one for each of some options
             self._console.print(
-                f"sweeping {len({d.name for d in self._definition.space.dimensions})} dimensions with {executor.num_slots} workers; "
-                f"the jobs are in {self._jobs}",
+                f"sweeping {len(names)} dimensions with {executor.num_slots} workers; the jobs are in {self._jobs}",
                 highlight=False,
             )
             display = ProgressDisplay(self._console, driver.total)
