@@ -11,24 +11,21 @@ from hydra.types import RunMode
 
 from search.apps.clusters import Clusters
 from search.apps.composed import Composed
-from search.apps.interrupts import asked_on_signals
+from search.apps.driving import drive
 from search.apps.report import report
 from search.apps.session import Place, Session
 from search.apps.training import TrainingSession
-from search.errors import GaveUpError, NoRoomError, UsageError
+from search.errors import GaveUpError, UsageError
 from search.layout import LOG
 from search.memory import GIB
 from search.records import Params, TrialSpec, TrialState
-from search.reporting.progress import ProgressDisplay, SteadyConsole
+from search.reporting.progress import SteadyConsole
 from search.sweep import pruners, samplers
 from search.sweep.disk import Disk
 from search.sweep.driver import Budget, Driver
 from search.sweep.history import History
 from search.sweep.journal import Journal, holds_study
 from search.sweep.study import Study
-
-_PAUSING = 0.6
-"""Share of the grace after an interruption in which trials may pause; the rest is for leaving."""
 
 
 def run(composed: Composed, place: Place) -> int:
@@ -184,19 +181,8 @@ def _run_trials(session: Session, study: Study, driver: Driver) -> None:
         maximize=study.maximize,
     )
     disk.restore(study)
-    display = ProgressDisplay(session.console, driver.total)
-    driver.watchers += [disk, display]
-
-    def leave() -> None:
-        driver.interrupt(_PAUSING * session.cfg.cluster.grace)
-        session.console.print("interrupted: what runs is paused first; once more to leave at once", style="yellow")
-
-    with display, asked_on_signals(leave):
-        driver.run(executor)
-    if driver.interrupted:
-        raise KeyboardInterrupt
-    if driver.no_room is not None:
-        raise NoRoomError(driver.no_room)
+    driver.watchers.append(disk)
+    drive(driver, executor, session.console, session.cfg.cluster.grace)
     if driver.broken is not None:
         raise GaveUpError(f"{driver.broken}; {_first_failure(study)}; the same command goes on once it is mended")
 

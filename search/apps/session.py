@@ -18,6 +18,7 @@ from rich.console import Console
 
 from search.apps.clusters import Clusters
 from search.apps.composed import Composed
+from search.apps.driving import DELIVERING
 from search.apps.source import source_tags
 from search.apps.trained import trained
 from search.config.schema import SearchConfig
@@ -36,8 +37,6 @@ from search.tracking.tracker import NullTracker, SearchInfo, Tracker
 if TYPE_CHECKING:
     from search.sweep.ray_executor import RayExecutor
 
-_DELIVERING = 0.2
-"""Share of the grace after an interruption in which MLflow may be told the rest."""
 _PACKAGES = ("torch", "optuna", "hydra-core", "mlflow", "ray", "numpy")
 
 
@@ -221,7 +220,7 @@ class Session(ABC):
     def close(self, status: str) -> None:
         """End the workers and deliver what the tracker has left; after an interruption ("KILLED") without delay."""
         self._resources.close()
-        patience = _DELIVERING * self.cfg.cluster.grace if status == "KILLED" else None
+        patience = DELIVERING * self.cfg.cluster.grace if status == "KILLED" else None
         if self._tracker is not None and (problem := self._tracker.finish(status, patience)):
             self.console.print(f"not everything stands in MLflow: {problem}", style="red", markup=False)
 

@@ -10,7 +10,7 @@ import optuna
 from optuna.study import StudyDirection
 
 from search.errors import UsageError
-from search.records import Event, Outcome
+from search.records import Event, Outcome, Report
 from search.sweep.study import Progress, Study
 
 _NUMBER = "number"
@@ -44,6 +44,10 @@ class StorageCopy:
         self._where = f"{key}={without_password(address)}"
         self._copy: optuna.Study | None = None
         self._copied: set[int] = set()
+        self._curves: dict[int, dict[int, float]] = {}
+        """What jobs reported that are not copied yet, by step."""
+        for event, _ in study.journal.events():
+            self._note(event)
         self._failed_at: float | None = None
         """When the storage was last away; None while it is there."""
         try:
@@ -57,12 +61,17 @@ class StorageCopy:
 
     def __call__(self, event: Event, position: int, progress: Progress) -> None:
         """Copy a trial that ended; where the storage was away, try again after a while."""
+        self._note(event)
         if not isinstance(event, Outcome):
             return
         if self._failed_at is None:
             self._deliver([event.number])
         elif self._stopwatch() - self._failed_at >= _AGAIN_SECONDS:
             self.finish()
+
+    def _note(self, event: Event) -> None:
+        if isinstance(event, Report):
+            self._curves.setdefault(event.number, {})[event.step] = event.metrics["objective"]
 
     def finish(self) -> str | None:
         """Copy what is not there yet; return why that cannot be."""
@@ -96,15 +105,19 @@ class StorageCopy:
         if copy.user_attrs.get(_UID) != uid:
             copy.set_user_attr(_UID, uid)
         self._copied = {trial.user_attrs[_NUMBER] for trial in mine}
+        for number in self._copied:
+            self._curves.pop(number, None)
         self._copy = copy
         return copy
 
     def _add(self, copy: optuna.Study, number: int) -> None:
         trial = self._study.journal.optuna_trial(number)
         trial.user_attrs = {**trial.user_attrs, _NUMBER: number, _UID: self._study.journal.uid}
+        trial.intermediate_values = self._curves.get(number, {})
         if trial.values is not None or trial.state is not optuna.trial.TrialState.COMPLETE:  # Optuna wants a value
             copy.add_trial(trial)
         self._copied.add(number)
+        self._curves.pop(number, None)
 
 
 def without_password(text: str) -> str:

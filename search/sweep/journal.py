@@ -219,10 +219,6 @@ class Journal:
         """Return a copy of the trial as Optuna has it."""
         return copy.deepcopy(self._storage.get_trial(self._ids[number]))
 
-    def best_trials(self) -> list[int]:
-        """Return the trials that no other one is better than in every objective (the Pareto front), by number."""
-        return [trial.number for trial in self._study.best_trials]
-
     def events(self, start: int = 0) -> Iterator[tuple[Event, int]]:
         """Yield the events that stand at or after byte `start`, each with the position behind it."""
         return read_events(self.folder, start)

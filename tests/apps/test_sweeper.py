@@ -196,6 +196,7 @@ def test_a_sweep_draws_as_many_jobs_as_wanted_and_keeps_the_best(sampler: str, a
         "best_params": app.params[best],
         "best_value": values[best],
         "best_trial": best,
+        "best_overrides": [f"x={app.params[best]['x']!r}", f"y={app.params[best]['y']}"],
         "trials": {"complete": 4},
     }
 
@@ -619,6 +620,7 @@ def test_an_interrupted_sweep_goes_on_with_the_same_command(app: App, capsys: py
     assert "the same command with hydra.sweep.dir=sweep goes on" in capsys.readouterr().err
     before = app.outcomes
     assert list(before) == [0, 1]
+    assert app.results["trials"] == {"complete": 2}
 
     app.executor = InProcessExecutor
     app.run(parabola, *words)
@@ -703,12 +705,13 @@ def test_another_sweep_is_refused_with_the_difference(app: App) -> None:
         "space.x: was 0 to 2, now 0 to 3": ["x=interval(0,3)"],
         "app.y: was 0, now 5": ["x=interval(0,2)", "y=5"],
         "seed: was 0, now 5": ["x=interval(0,2)", "hydra.sweeper.seed=5"],
-        "direction: was ['minimize'], now ['maximize']": ["x=interval(0,2)", "hydra.sweeper.direction=maximize"],
     }
     for difference, overrides in others.items():
         said = refused(app, *overrides, "hydra.sweeper.n_trials=2")
         assert said.startswith(difference)
         assert said.endswith("choose another hydra.sweep.dir=..., or hydra.sweeper.resume=extend to go on in it")
+    said = refused(app, "x=interval(0,2)", "hydra.sweeper.direction=maximize", "hydra.sweeper.resume=extend")
+    assert "the study is to minimize, which cannot change" in said
     assert app.started == [0]
 
 
@@ -1050,3 +1053,11 @@ def test_what_hydra_shows_of_the_sweeper_imports_nothing_heavy(app: App) -> None
     assert "_target_: hydra_plugins.ray_optuna_sweeper.sweeper.RayOptunaSweeper" in said
     assert "kind: tpe" in said
     assert said.splitlines()[-1].strip() == "heavy"
+
+
+def test_best_is_told_with_what_its_job_ran_with(app: App, capsys: pytest.CaptureFixture[str]) -> None:
+    """Though the sweep went on with another value for all jobs since."""
+    app.run(parabola, "x=interval(0,2)", "y=0", "hydra.sweeper.n_trials=1")
+    app.run(parabola, "x=interval(0,2)", "y=9", "hydra.sweeper.n_trials=2", "hydra.sweeper.resume=extend")
+    assert app.results["best_overrides"][1] == "y=0"
+    assert " by job 0: x=" in capsys.readouterr().out

@@ -9,7 +9,7 @@ import optuna
 import pytest
 from omegaconf import OmegaConf
 
-from search.records import Outcome, TrialState
+from search.records import Outcome, Report, TrialState
 from search.space import Space
 from search.sweep.copy import StorageCopy, without_password
 from search.sweep.journal import Journal
@@ -88,3 +88,19 @@ def test_a_storage_that_is_away_is_asked_again_after_a_while_and_at_the_end(
 )
 def test_an_address_is_shown_without_who_may_enter(text: str, shown: str) -> None:
     assert without_password(text) == shown
+
+
+def test_what_a_job_reported_is_copied_with_it_also_what_another_process_heard(study: Study, tmp_path: Path) -> None:
+    address = f"sqlite:///{tmp_path}/copy.db"
+    study.create({"x": 2})
+    study.record(Report(number=0, step=1, metrics={"objective": 0.5}, time=0.0))
+    copy = StorageCopy(address, "mine", [False], study)
+    later = Report(number=0, step=2, metrics={"objective": 0.25}, time=0.0)
+    study.record(later)
+    copy(later, 0, Progress())
+    outcome = Outcome(
+        number=0, state=TrialState.COMPLETE, value=0.25, best_step=2, steps=2, reason="", seconds=1.0, time=1.0
+    )
+    study.record(outcome)
+    copy(outcome, 0, Progress())
+    assert optuna.load_study(storage=address, study_name="mine").trials[0].intermediate_values == {1: 0.5, 2: 0.25}

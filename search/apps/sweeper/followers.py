@@ -8,6 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from search.apps.driving import DELIVERING
 from search.apps.sweeper.settings import Settings
 from search.sweep.copy import StorageCopy
 from search.sweep.journal import Journal
@@ -18,8 +19,6 @@ from search.tracking.tracker import NullTracker, SearchInfo, Tracker
 
 _NAME = "name"
 """Attribute of a sweep that was told to others: the name by which they know it."""
-_DELIVERING = 0.2
-"""Share of the grace after an interruption in which MLflow may be told the rest."""
 
 
 class Followers:
@@ -52,7 +51,7 @@ class Followers:
         try:
             yield status
         finally:
-            patience = _DELIVERING * self._settings.grace if status[-1] == "KILLED" else None
+            patience = DELIVERING * self._settings.grace if status[-1] == "KILLED" else None
             if problem := tracker.finish(status[-1], patience):
                 self._console.print(f"not everything stands in MLflow: {problem}", style="red", markup=False)
 

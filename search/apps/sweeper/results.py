@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, overload
 
@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from search.files import write_atomically
 from search.jobs.application import JOB
+from search.layout import CONFIG
 from search.records import TrialState
 from search.sweep.study import Study
 
@@ -29,17 +30,43 @@ def write_results(path: Path, study: Study, maximize: Sequence[bool]) -> dict[st
     if len(maximize) > 1:
         front = unbeaten(_values(study), maximize)
         results["solutions"] = [
-            {"trial": n, "params": dict(study.params[n]), "values": list(study.outcomes[n].values)} for n in front
+            {
+                "trial": number,
+                "params": dict(study.params[number]),
+                "values": list(study.outcomes[number].values),
+                "overrides": _overrides_of(study, number),
+            }
+            for number in front
         ]
     elif (best := study.progress.best) is not None:
         results |= {
             "best_params": dict(study.params[best.number]),
             "best_value": best.value,
             "best_trial": best.number,
+            "best_overrides": _overrides_of(study, best.number),
         }
     results["trials"] = {str(state): states[state] for state in TrialState if states[state]}
     write_atomically(path, OmegaConf.to_yaml(OmegaConf.create(results)).encode())
     return results
+
+
+def best_lines(results: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what was written, in words."""
+    if "best_value" in results:
+        overrides = " ".join(results["best_overrides"])
+        yield f"best: {results['best_value']:.6g} by job {results['best_trial']}: {overrides}"
+    for solution in results.get("solutions", []):
+        values = ", ".join(f"{value:.6g}" for value in solution["values"])
+        yield f"not beaten: {values} by job {solution['trial']}: {' '.join(solution['overrides'])}"
+
+
+def _overrides_of(study: Study, number: int) -> list[str]:
+    """Return the overrides that a job ran with: the sweep may have gone on with others since."""
+    try:
+        overrides = json.loads((study.directory(number) / CONFIG).read_text())["overrides"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
+    return [str(override) for override in overrides]
 
 
 def unbeaten(values: Mapping[int, Sequence[float]], maximize: Sequence[bool]) -> list[int]:

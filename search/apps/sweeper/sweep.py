@@ -19,19 +19,20 @@ from hydra.errors import CompactHydraException
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
+from search.apps.driving import drive
 from search.apps.exits import INTERRUPTED
-from search.apps.interrupts import asked_on_signals, own_signals
+from search.apps.interrupts import own_signals
 from search.apps.sweeper.again import PROGRAM, failed_jobs, forget
 from search.apps.sweeper.definition import Definition
 from search.apps.sweeper.followers import Followers
-from search.apps.sweeper.results import RESULTS, JobReturns, write_results
+from search.apps.sweeper.results import RESULTS, JobReturns, best_lines, write_results
 from search.apps.sweeper.settings import Settings
 from search.errors import GaveUpError, NoRoomError, StrandedError, UsageError
 from search.jobs.application import Application
 from search.jobs.calls import Wanted
 from search.keyed import keyed_int
 from search.records import Event, FailureKind, Outcome, Params, TrialSpec, TrialState
-from search.reporting.progress import ProgressDisplay, SteadyConsole
+from search.reporting.progress import SteadyConsole
 from search.sweep import pruners, samplers
 from search.sweep.driver import Budget, Driver
 from search.sweep.executor import Executor
@@ -45,8 +46,6 @@ FOLDER = "study"
 """Beside the jobs' folders: the record of the sweep."""
 _MANY = sys.maxsize
 """Reports that a job makes at most, where nobody said."""
-_PAUSING = 0.6
-"""Share of the grace after an interruption in which jobs may pause; the rest is for leaving."""
 _WINDOW, _SHARE = 10, 0.9
 _RETRIES: Mapping[FailureKind, int | None] = {
     **dict.fromkeys(FailureKind, 0),
@@ -95,8 +94,10 @@ def sweep(
     try:
         with own_signals():
             return _Sweep(Settings.of(given), context, task, master, arguments, workers).run()
-    except (UsageError, GaveUpError, NoRoomError) as error:
+    except (UsageError, GaveUpError) as error:
         raise CompactHydraException(str(error)) from error
+    except NoRoomError as error:
+        raise CompactHydraException(f"{error}; the same command goes on once there is room") from error
     except KeyboardInterrupt as interrupted:
         print(f"interrupted; the same command with hydra.sweep.dir={master.hydra.sweep.dir} goes on", file=sys.stderr)
         raise SystemExit(INTERRUPTED) from interrupted
@@ -133,6 +134,7 @@ class _Sweep:
                 if not driver.remaining():
                     journal.set_attribute(PROGRAM, self._program)
             else:
+                self._console.print("complete already: no job is run", style="dim")
                 self._followers.catch_up(study)
             self._tell(study)
             results = JobReturns(study, self._definition.job_config)
@@ -264,26 +266,23 @@ class _Sweep:
         self._console.print("starting the workers ...", style="dim")
         followed = self._followers.tracked(study.journal)
         with self._workers(self._settings, application) as executor, followed as status:
-            names = {dimension.name for dimension in self._definition.space.dimensions}  # one for each of some options
-            self._console.print(
-                f"sweeping {len(names)} dimensions with {executor.num_slots} workers; the jobs are in {self._jobs}",
-                highlight=False,
-            )
-            display = ProgressDisplay(self._console, driver.total)
-            driver.watchers += [display, _FailureRate(self._settings.max_failure_rate, driver), *filter(None, [copy])]
-
-            def leave() -> None:
-                driver.interrupt(_PAUSING * self._settings.grace)
-                self._console.print("interrupted: once more to leave at once", style="yellow")
-
-            with display, asked_on_signals(leave):
-                driver.run(executor)
-            if driver.interrupted:
-                raise KeyboardInterrupt
-            if driver.no_room is not None:
-                raise NoRoomError(f"{driver.no_room}; the same command goes on once there is room")
+            self._begin(executor.num_slots)
+            driver.watchers += [_FailureRate(self._settings.max_failure_rate, driver), *filter(None, [copy])]
+            try:
+                drive(driver, executor, self._console, self._settings.grace)
+            except KeyboardInterrupt:
+                self._tell(study)
+                raise
             status.append("FINISHED" if driver.broken is None else "FAILED")
         self._followers.finish(copy)
+
+    def _begin(self, workers: int) -> None:
+        names = {dimension.name for dimension in self._definition.space.dimensions}  # one for each of some options
+        self._console.print(
+            f"sweeping {len(names)} dimensions with {workers} workers; the jobs are in {self._jobs}, "
+            f"what they print in {FOLDER}/trials",
+            highlight=False,
+        )
 
     def _application(self) -> Application:
         settings = self._settings
@@ -298,15 +297,8 @@ class _Sweep:
         results = write_results(self._jobs / RESULTS, study, self._settings.maximize)
         counted = ", ".join(f"{count} {state}" for state, count in results["trials"].items())
         self._console.print(f"{study.progress.finished} jobs ({counted}) in {self._jobs}", highlight=False)
-        if "best_value" in results:
-            best = " ".join(self._definition.sweep.overrides(results["best_params"]))
-            self._console.print(
-                f"best: {results['best_value']:.6g} by job {results['best_trial']}: {best}", markup=False
-            )
-        for solution in results.get("solutions", []):
-            best = " ".join(self._definition.sweep.overrides(solution["params"]))
-            values = ", ".join(f"{value:.6g}" for value in solution["values"])
-            self._console.print(f"not beaten: {values} by job {solution['trial']}: {best}", markup=False)
+        for line in best_lines(results):
+            self._console.print(line, markup=False)
 
     def _require_success(self, study: Study, driver: Driver, results: Sequence[JobReturn]) -> None:
         failed = sorted(n for n, o in study.outcomes.items() if o.failure is not None)

@@ -88,10 +88,18 @@ class RayOptunaSweeper(Sweeper):
 
     def sweep(self, arguments: list[str]) -> Any:
         """Run the sweep; return one list with the jobs' results where every job was named (a grid), else None."""
+        _require_package()
         from search.apps.sweeper import sweep
 
         assert self._given is not None
         return sweep(self._settings, *self._given, arguments)
+
+
+def _require_package() -> None:
+    import search
+
+    if not hasattr(search, "__path__"):  # the program's own folder stands first
+        raise HydraException(f"{search.__file__}: hides the package search, of which the sweeper is a part; rename it")
 
 
 class ExplainedNull(SearchPathPlugin):
