@@ -139,9 +139,7 @@ class Journal:
             if not trials and not self._compares_by(maximize):  # it may still become anything
                 optuna.delete_study(study_name=_STUDY, storage=self._storage)
                 self._study = self._stored_study(maximize)
-        if not self._compares_by(maximize):
-            stored = " and ".join(direction.name.lower() for direction in self._study.directions)
-            raise UsageError(f"{folder}: the study is to {stored}, which cannot change; choose another name=...")
+        self._maximize = maximize
         self._synced = 0.0
         self._unsynced = False
         self._study_id = self._study._study_id
@@ -152,6 +150,12 @@ class Journal:
             self.uid = uuid.uuid4().hex[:12]
             self.set_attribute("uid", self.uid)
             sync_folder(folder)
+
+    def require_directions(self) -> None:
+        """Raise UsageError where the study compares its trials the other way than it was opened for."""
+        if not self._compares_by(self._maximize):
+            stored = " and ".join(direction.name.lower() for direction in self._study.directions)
+            raise UsageError(f"{self.folder}: the study is to {stored}, which cannot change; choose another name=...")
 
     def _stored_study(self, maximize: Sequence[bool]) -> optuna.Study:
         directions = [

@@ -78,6 +78,7 @@ class Study:
         self._space, self._shown = space, {d.path for d in space.dimensions}
         self._distributions = {d.name: d.distribution() for d in space.dimensions}
         self._check_identity(identity, extend=extend)
+        journal.require_directions()
         self.comparable_from = int(journal.attributes.get(COMPARABLE, 0))
         """The first trial whose value can be compared with new ones: the study may have got other data since."""
         self.composed_from = int(journal.attributes.get(COMPOSED, 0))

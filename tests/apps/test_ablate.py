@@ -83,6 +83,7 @@ def test_the_same_command_again_trains_nothing_and_prints_the_table(folder: Path
     assert len(events(study, "started")) == 1
 
 
+@pytest.mark.slow
 def test_without_a_study_the_default_trial_is_the_base(tmp_path: Path) -> None:
     """In a job of a multirun. `flat` fits one of the models, and the default is the other; `bad` fails in training."""
     overrides = ("stages=[ablate]", "ablate=[flat,bad,weight_decay]", "tracking=none")

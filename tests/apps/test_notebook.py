@@ -110,6 +110,7 @@ def said(folder: Path) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.slow
 def test_the_study_that_stands_on_disk_is_given_back(said: dict[str, Any], folder: Path) -> None:
     assert said["study"] == ["height", False, 0.0, {"objective.x": 1.0}, str(folder / "outputs" / "height")]
     assert said["curve"] == {"1": 0.5}
@@ -118,23 +119,27 @@ def test_the_study_that_stands_on_disk_is_given_back(said: dict[str, Any], folde
     assert said["optuna"] == 0.0
 
 
+@pytest.mark.slow
 def test_it_prints_what_the_command_prints_or_nothing(said: dict[str, Any]) -> None:
     assert said["printed"] == ""
     assert "6/6 trials" in said["aloud"]
     assert "best trials by height" in said["aloud"]
 
 
+@pytest.mark.slow
 def test_again_in_one_process_it_goes_on(said: dict[str, Any]) -> None:
     assert said["more"] == [6, True]
     assert said["again"] == [6, "outputs/height"]
 
 
+@pytest.mark.slow
 def test_signals_sys_path_and_the_notebooks_hydra_are_left_as_they_were(said: dict[str, Any]) -> None:
     assert said["after the first"]
     assert said["after the last"]
     assert said["theirs"] == "still"
 
 
+@pytest.mark.slow
 def test_errors_are_raised_in_one_line(said: dict[str, Any]) -> None:
     refused = said["refused"]
     assert refused["mistyped key"][0] == "UsageError"

@@ -267,7 +267,7 @@ def test_it_goes_on_after_some_trials_where_it_stopped(tmp_path: Path) -> None:
     ("function", "more", "overrides", "said"),
     [
         ("height", {"more": 1}, [], "objective.more: was absent, now 1"),
-        ("height", {}, ["metric.mode=max"], "the study is to minimize, which cannot change"),
+        ("height", {}, ["metric.mode=max"], "metric.mode: was min, now max"),
         ("height", {}, ["objective.space.x.high=3.0"], "objective.space.x.high: was 2.0, now 3.0"),
     ],
 )

@@ -3,6 +3,8 @@
 import re
 from pathlib import Path
 
+import pytest
+
 from tests.kits.commands import SMALL, events, probed, search
 
 PREVIEW = "stages=[preview]"
@@ -62,6 +64,7 @@ def test_a_preview_says_that_tpe_depends_on_results(tmp_path: Path) -> None:
     assert "note: tpe depends on the results; these are random draws" in said
 
 
+@pytest.mark.slow
 def test_the_trials_shown_are_those_of_the_search_and_then_the_cost_is_known(tmp_path: Path) -> None:
     few = (*SMALL, *ALONE, "budget.trials=2", "trainer.epochs=2", "pruner=none")
     shown = trials_shown(search(tmp_path, PREVIEW, *few))

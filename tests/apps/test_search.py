@@ -51,6 +51,7 @@ def events_whole(study: Path) -> list[int]:
     return [e["number"] for e in map(json.loads, lines) if e["event"] == "outcome"]
 
 
+@pytest.mark.slow
 def test_a_multirun_is_one_search_a_job_each_with_its_own_model(tmp_path: Path) -> None:
     small = ("budget.trials=2", "trainer.epochs=1", "cluster.workers=1", "squeeze.register=null")
     search(tmp_path, "-m", "data=digits", "model=mlp,linear", *small)
@@ -87,6 +88,7 @@ def test_a_table_of_numbers_and_words_without_tracking(tmp_path: Path) -> None:
     assert results(study)["contenders"][0]["test"]["value"] < 1.0, "the noise is 0.1, the spread of the prices 3"
 
 
+@pytest.mark.slow
 def test_pictures_from_idx_files(tmp_path: Path) -> None:
     generator = np.random.default_rng(0)
     for part, size in (("train", 120), ("t10k", 40)):
@@ -141,6 +143,7 @@ def test_a_users_own_model_from_the_working_folder(tmp_path: Path) -> None:
     assert "user code was here" in (study / "trials" / "00000" / "log.txt").read_text()
 
 
+@pytest.mark.slow
 def test_a_users_model_that_always_fails_is_told_in_one_line(tmp_path: Path) -> None:
     printed = search(tmp_path, *bring_own_model(tmp_path, "raise ValueError('too bad')"), code=4)
     last = printed.splitlines()[-1]

@@ -705,6 +705,7 @@ def test_another_sweep_is_refused_with_the_difference(app: App) -> None:
         "space.x: was 0 to 2, now 0 to 3": ["x=interval(0,3)"],
         "app.y: was 0, now 5": ["x=interval(0,2)", "y=5"],
         "seed: was 0, now 5": ["x=interval(0,2)", "hydra.sweeper.seed=5"],
+        "direction: was ['minimize'], now ['maximize']": ["x=interval(0,2)", "hydra.sweeper.direction=maximize"],
     }
     for difference, overrides in others.items():
         said = refused(app, *overrides, "hydra.sweeper.n_trials=2")

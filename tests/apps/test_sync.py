@@ -10,6 +10,8 @@ from search.sweep.journal import read_events
 from tests.kits.commands import events, search
 from tests.kits.mlflow_store import damage, differences, trial_run
 
+pytestmark = pytest.mark.slow
+
 SEARCH = ("model=linear", "budget.trials=4", "trainer.epochs=3")
 SYNC = (*SEARCH, "stages=[sync]")
 

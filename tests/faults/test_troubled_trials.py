@@ -8,6 +8,8 @@ import pytest
 
 from tests.kits.commands import events, mlflow_runs, search
 
+pytestmark = pytest.mark.slow
+
 MODEL = """
 import sys
 import time

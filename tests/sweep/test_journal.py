@@ -1,5 +1,6 @@
 """The study on disk: what is damaged is said, what is torn is mended, what a full disk refuses is not half there."""
 
+import contextlib
 import dataclasses
 import errno
 import json
@@ -399,9 +400,13 @@ def test_what_stands_in_the_way_is_named(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("maximize", [False, [True, True], [False, True]])
 def test_a_study_keeps_its_directions(maximize: bool | list[bool], tmp_path: Path) -> None:
     filled(tmp_path)
-    with pytest.raises(UsageError, match="the study is to maximize, which cannot change"):
-        Journal(tmp_path, maximize=maximize)
-    Journal(tmp_path, maximize=True).close()
+    with (
+        contextlib.closing(Journal(tmp_path, maximize=maximize)) as journal,
+        pytest.raises(UsageError, match="the study is to maximize, which cannot change"),
+    ):
+        journal.require_directions()
+    with contextlib.closing(Journal(tmp_path, maximize=True)) as journal:
+        journal.require_directions()
 
 
 def test_a_study_without_trials_may_become_another(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.config_store import ConfigStore
-from hydra.errors import HydraException
+from hydra.errors import CompactHydraException, HydraException
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
@@ -99,7 +99,9 @@ def _require_package() -> None:
     import search
 
     if not hasattr(search, "__path__"):  # the program's own folder stands first
-        raise HydraException(f"{search.__file__}: hides the package search, of which the sweeper is a part; rename it")
+        raise CompactHydraException(
+            f"{search.__file__}: hides the package search, of which the sweeper is a part; rename it"
+        )
 
 
 class ExplainedNull(SearchPathPlugin):
