@@ -356,6 +356,13 @@ def test_more_failures_than_allowed_stop_a_sweep(app: App) -> None:
     assert len(app.outcomes) == 3
 
 
+def test_jobs_that_return_nothing_have_not_failed(app: App) -> None:
+    app.grid(silent, "x=1,2")
+    app.grid(silent, "x=1,2")
+    assert app.started == [0, 1]
+    assert not (app.sweep / "study-1").exists()
+
+
 def test_the_failed_jobs_of_a_complete_grid_run_again_and_no_others(
     app: App, capsys: pytest.CaptureFixture[str]
 ) -> None:

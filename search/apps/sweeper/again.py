@@ -10,7 +10,7 @@ import shutil
 from collections.abc import Collection
 from pathlib import Path
 
-from search.records import TrialState
+from search.records import Outcome
 from search.sweep.journal import Journal, set_aside, trial_folder
 
 PROGRAM = "program"
@@ -20,8 +20,8 @@ _OWN = ("uid", PROGRAM)
 
 
 def failed_jobs(journal: Journal) -> set[int]:
-    """Return the numbers of the jobs that failed."""
-    return {trial.number for trial in journal.trials() if trial.state is TrialState.FAILED}
+    """Return the numbers of the jobs that failed; to Optuna, those that returned no number did, too."""
+    return {event.number for event, _ in journal.events() if isinstance(event, Outcome) and event.failure is not None}
 
 
 def forget(journal: Journal, numbers: Collection[int], maximize: tuple[bool, ...]) -> Path:
