@@ -11,6 +11,9 @@ from typing import Any
 ParamValue = bool | int | float | str | None
 Params = Mapping[str, ParamValue]
 
+OBJECTIVE = "objective"
+"""Name under which every report carries the figure that trials are compared by."""
+
 
 class TrialState(StrEnum):
     """Where a trial stands; every one but RUNNING is final."""

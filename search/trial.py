@@ -23,6 +23,7 @@ from search.keyed import keyed_int
 from search.layout import CHECKPOINT, CONFIG, OUTCOME, WEIGHTS, predictions_of
 from search.memory import peak_memory, reset_peak_memory
 from search.records import (
+    OBJECTIVE,
     Decision,
     FailureKind,
     Outcome,
@@ -47,8 +48,6 @@ from search.train.losses import DistillationLoss, Loss, hard_loss
 from search.train.metrics import Metric, objective
 
 _NO_MEMORY = "can't allocate memory"  # torch raises a RuntimeError for it on a CPU
-OBJECTIVE = "objective"
-"""Name under which every report carries the figure that trials are compared by."""
 
 
 class Runner:

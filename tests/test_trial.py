@@ -21,6 +21,7 @@ from search.config import schema
 from search.errors import UsageError
 from search.layout import CHECKPOINT, CONFIG, OUTCOME, WEIGHTS
 from search.records import (
+    OBJECTIVE,
     Decision,
     FailureKind,
     Outcome,
@@ -39,7 +40,7 @@ from search.train.data.arrays import Dataset, Examples
 from search.train.data.split import divide
 from search.train.equipment import Equipment
 from search.train.metrics import metrics_of
-from search.trial import OBJECTIVE, Runner, load_model
+from search.trial import Runner, load_model
 
 LEFT = {CONFIG, WEIGHTS, "validation.npy", OUTCOME}
 """What a finished trial leaves in its folder."""

@@ -20,6 +20,7 @@ from search.files import no_room, write_atomically
 from search.layout import CONFIG, OUTCOME
 from search.memory import peak_memory, reset_peak_memory
 from search.records import (
+    OBJECTIVE,
     Decision,
     FailureKind,
     Outcome,
@@ -34,16 +35,14 @@ from search.records import (
 )
 from search.traces import told, user_traceback
 
-OBJECTIVE = "objective"
-"""Name under which every report carries the figure that trials are compared by."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class Wanted:
     """What a function is to return.
 
     One number, or as many as there are `objectives` where there are several; with `optional`, anything. `metric` is
-    the objective's name in reports and in a mapping that is returned; None: the first one there.
+    the objective's name in reports and in a mapping that is returned; None: the first that is reported, and the only
+    number in the mapping.
     """
 
     objectives: int = 1

@@ -13,9 +13,8 @@ from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 from search.apps.sweeper.settings import Settings
 from search.errors import UsageError
 from search.jobs.application import numbered
-from search.jobs.calls import OBJECTIVE
 from search.jobs.job_configs import JobConfigs
-from search.records import Params
+from search.records import OBJECTIVE, Params
 from search.space.overrides import Sweep, SweptOverride, conditions_of, swept_overrides
 from search.space.space import Space
 from search.sweep.identity import Identity, flatten

@@ -49,7 +49,7 @@ class RayOptunaConf:
 
     pruner: str = "none"  # asha, median, hyperband or optuna_sha, for functions that call search.report
     steps: int | None = None  # how many reports a job makes at most; asha and hyperband need it, e.g. ${epochs}
-    metric: str | None = None  # which of the reported figures is the objective; null: the first
+    metric: str | None = None  # the objective's name in reports and what is returned; null: the first, or only one
 
     address: str | None = None  # of a running Ray, HOST:PORT or auto; null: one of its own, on this machine
     cpus_per_trial: float = 1.0
