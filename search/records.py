@@ -82,7 +82,54 @@ class PredictSpec:
     micro_batches: int = 1
 
 
-Work = TrialSpec | PredictSpec
+@dataclass(frozen=True, kw_only=True)
+class CheckSpec:
+    """One check of the recipe, `row`, on the data or on a setup before it is searched.
+
+    `config` is what a trial would be trained with; `subject` says in words which one, where there are several.
+    `settings` are those of the stage. The finding and its evidence are written to `directory`.
+    """
+
+    number: int
+    row: str
+    subject: str
+    config: Mapping[str, Any]
+    settings: Mapping[str, Any]
+    seed: int
+    directory: str
+    micro_batches: int = 1
+
+
+Work = TrialSpec | PredictSpec | CheckSpec
+
+
+class CheckVerdict(StrEnum):
+    """What a check found, from good to bad; a check that could not be made is not a good one."""
+
+    PASS = "pass"
+    SKIP = "skip"
+    WARN = "warn"
+    FAIL = "fail"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """What a check of the recipe found.
+
+    `row` is the recipe's, e.g. "R11"; `subject` says which of several setups it is about. `expected` and `measured`
+    hold numbers by the same names where they can be compared. `evidence` names files beside the finding; `advice` says
+    what to do about it.
+    """
+
+    row: str
+    title: str
+    verdict: CheckVerdict
+    sentence: str
+    subject: str = ""
+    expected: Mapping[str, float] = field(default_factory=dict)
+    measured: Mapping[str, float] = field(default_factory=dict)
+    evidence: tuple[str, ...] = ()
+    advice: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

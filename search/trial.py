@@ -15,15 +15,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from search.config.build import factory
 from search.config.inside import require_shared
 from search.errors import UsageError
 from search.files import no_room, write_atomically
-from search.keyed import keyed_int
 from search.layout import CHECKPOINT, CONFIG, OUTCOME, WEIGHTS, predictions_of
 from search.memory import peak_memory, reset_peak_memory
 from search.records import (
     OBJECTIVE,
+    CheckSpec,
     Decision,
     FailureKind,
     Outcome,
@@ -43,22 +42,28 @@ from search.train.checkpoint import load_state, save_state
 from search.train.data.arrays import Array, Dataset
 from search.train.equipment import Equipment
 from search.train.estimator import Estimator, build
-from search.train.loop import EVALUATION_BATCH, Fitted, NonFiniteError, Plan, Training, predict, seed_everything
-from search.train.losses import DistillationLoss, Loss, hard_loss
-from search.train.metrics import Metric, objective
+from search.train.loop import EVALUATION_BATCH, Fitted, NonFiniteError, predict
+from search.train.losses import DistillationLoss, Loss
+from search.train.metrics import Metric
+from search.train.setup import Setup, setup_of
 
 _NO_MEMORY = "can't allocate memory"  # torch raises a RuntimeError for it on a CPU
+
+
+MakeChecker = Callable[[Dataset, torch.device], Callable[[CheckSpec], None]]
 
 
 class Runner:
     """Runs one piece of work after the other; the data stays on the device between them."""
 
-    def __init__(self, equipment: Equipment) -> None:
+    def __init__(self, equipment: Equipment, make_checker: MakeChecker | None = None) -> None:
+        """`make_checker` gives what does checks, which are no business of a trial's."""
         if equipment.token is not None:
             require_shared(equipment.token)
         self._dataset = equipment.dataset
         self._device = torch.device(_device(equipment.device))
         self._resident: Batches | None = None
+        self._check = None if make_checker is None else make_checker(self._dataset, self._device)
         torch.set_num_threads(equipment.threads)
         if self._device.type == "cuda" and equipment.gpu_share < 1:
             torch.cuda.set_per_process_memory_fraction(equipment.gpu_share, self._device)
@@ -69,7 +74,10 @@ class Runner:
         self._begin_memory()
         last: Paused | Outcome
         try:
-            last = self._train(work, report) if isinstance(work, TrialSpec) else self._predict(work)
+            if isinstance(work, TrialSpec):
+                last = self._train(work, report)
+            else:
+                last = self._predict(work) if isinstance(work, PredictSpec) else self._look(work)
         except Exception as error:  # noqa: BLE001 - user code may raise anything; the search goes on
             last = _failed(work.number, error, time.time() - started)
         peak = self._peak_memory()
@@ -103,23 +111,19 @@ class Runner:
         directory.mkdir(parents=True, exist_ok=True)
         config = spec.config
         write_atomically(directory / CONFIG, json.dumps(config, indent=1).encode())
-        metric = objective(config["metric"]["name"], config["metric"]["mode"], self._dataset.examples.task)
-        seed_everything(keyed_int(spec.seed, "init"))
-        model = build(config["model"], self._dataset).to(self._device)
-        training = Training(
-            model=model,
-            optimizer=factory(config["optimizer"], "optimizer")(model.parameters()),
-            schedule=factory(config["schedule"], "schedule"),
-            loss=self._loss(spec, model),
-            batches=self._batches(config["trainer"]),
-            dataset=self._dataset,
-            objective=metric,
-            plan=_plan(config["trainer"], spec.micro_batches),
+        setup = setup_of(
+            config,
+            self._dataset,
+            self._device,
             seed=spec.seed,
+            batches=self._batches(config["trainer"]),
+            micro_batches=spec.micro_batches,
         )
-        reporter = _Reporter(spec.number, metric, report)
-        fitted = training.fit(reporter, checkpoint=directory / CHECKPOINT)
-        self._keep(directory, model, fitted)
+        if spec.teacher is not None:
+            setup = dataclasses.replace(setup, loss=self._distillation(spec, setup))
+        reporter = _Reporter(spec.number, setup.metric, report)
+        fitted = setup.training().fit(reporter, checkpoint=directory / CHECKPOINT)
+        self._keep(directory, setup.model, fitted)
         outcome = reporter.outcome(fitted, seconds=time.time() - started)
         if fitted.paused:
             return Paused(number=spec.number, step=fitted.steps, so_far=outcome, time=outcome.time)
@@ -142,26 +146,19 @@ class Runner:
                 max(1, EVALUATION_BATCH // spec.micro_batches),
             )
             save_array(Path(directory) / predictions_of(spec.split), predictions)
-        return Outcome(
-            number=spec.number,
-            state=TrialState.COMPLETE,
-            value=None,
-            best_step=None,
-            steps=0,
-            reason="",
-            seconds=time.time() - started,
-            time=time.time(),
-        )
+        return _done(spec.number, started)
 
-    def _loss(self, spec: TrialSpec, model: Estimator) -> Loss:
-        target_std = float(model.target_std)
-        hard = hard_loss(self._dataset.examples.task, target_std)
-        if spec.teacher is None:
-            return hard
+    def _look(self, spec: CheckSpec) -> Outcome:
+        started = time.time()
+        assert self._check is not None
+        self._check(spec)
+        return _done(spec.number, started)
+
+    def _distillation(self, spec: TrialSpec, setup: Setup) -> Loss:
+        assert spec.teacher is not None
         teacher = np.load(spec.teacher, allow_pickle=False)
-        return DistillationLoss(
-            hard, teacher, self._dataset.split.train, target_std=target_std, **spec.config["distill"]
-        )
+        train, std = self._dataset.split.train, float(setup.model.target_std)
+        return DistillationLoss(setup.loss, teacher, train, target_std=std, **spec.config["distill"])
 
     def _batches(self, trainer: Mapping[str, Any]) -> Batches:
         if trainer["loading"] == "loader":
@@ -199,6 +196,20 @@ class _Reporter:
         )
 
 
+def _done(number: int, started: float) -> Outcome:
+    """Return the Outcome of work that leaves files, and no figure."""
+    return Outcome(
+        number=number,
+        state=TrialState.COMPLETE,
+        value=None,
+        best_step=None,
+        steps=0,
+        reason="",
+        seconds=time.time() - started,
+        time=time.time(),
+    )
+
+
 def load_model(directory: Path, config: Mapping[str, Any], dataset: Dataset) -> Estimator:
     """Return a finished trial's network with its best weights; raise FileNotFoundError where they are gone."""
     state = load_state(directory / WEIGHTS)
@@ -214,11 +225,6 @@ def save_array(path: Path, array: Array) -> None:
     buffer = io.BytesIO()
     np.save(buffer, array, allow_pickle=False)
     write_atomically(path, buffer.getvalue())
-
-
-def _plan(trainer: Mapping[str, Any], micro_batches: int) -> Plan:
-    settings = {key: trainer[key] for key in ("epochs", "batch_size", "patience", "checkpoint_every")}
-    return Plan(**settings, micro_batches=micro_batches)
 
 
 def _device(name: str) -> str:

@@ -29,6 +29,7 @@ LEVELS = {
     "tracking": 1,
     "cluster": 1,
     "train": 2,
+    "checks": 3,
     "jobs": 3,
     "trial": 3,
     "sweep": 3,
@@ -43,7 +44,7 @@ OWNERS = {
     # nodes before there is a search
     "ray": ("search.sweep.ray_cluster", "search.sweep.ray_jobs", "search.sweep.ray_nodes"),
     "mlflow": ("search.tracking", "search.post.package", "search.post.served"),
-    "torch": ("search.train", "search.trial", "search.post"),
+    "torch": ("search.train", "search.checks", "search.trial", "search.post"),
     "optuna": ("search.jobs.calls", "search.space", "search.sweep"),
     "hydra": ("search.config", "search.space.overrides", "search.jobs", "search.apps", "search._plugins"),
 }

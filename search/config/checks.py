@@ -22,6 +22,8 @@ RETRIED = ("exception", "non_finite", "out_of_memory", "timeout", "hang", "lost_
 _CLOSED = (
     "metric",
     "budget",
+    "inspect",
+    "preflight",
     "failures",
     "failures.retries",
     "split",
@@ -44,6 +46,8 @@ _CHOICES: dict[str, tuple[Any, ...]] = {
     "resume": ("auto", "must", "never", "extend"),
     "fused": ("auto", "off", False),  # YAML reads off as false
     "metric.mode": (None, "max", "min"),
+    "preflight.on_fail": ("stop", "warn", "skip"),
+    "preflight.lr_bounds": ("suggest", "apply", "off", False),
     "trainer.loading": ("memory", "loader"),
     "sampler.kind": ("random", "qmc", "tpe", "grid"),
     "pruner.kind": ("none", "asha", "promotion", "median", "hyperband", "optuna_sha"),
@@ -54,6 +58,8 @@ _CHOICES: dict[str, tuple[Any, ...]] = {
 _AT_LEAST: dict[str, float] = {
     "budget.trials": 1,
     "budget.patience": 1,
+    "inspect.examples": 100,
+    "preflight.steps": 20,
     "trainer.epochs": 1,
     "trainer.batch_size": 1,
     "trainer.threads": 1,

@@ -136,6 +136,24 @@ class Ablation:
 
 
 @dataclass
+class Inspect:
+    """How the data is looked at."""
+
+    examples: int = MISSING  # of them at most are compared with each other; checks of single examples look at all
+
+
+@dataclass
+class Preflight:
+    """How the setup is proved before trials start."""
+
+    on_fail: str = MISSING  # stop: no trial starts; warn: they start anyway; skip: nothing is checked
+    lr_bounds: str = MISSING  # suggest: show the range test's; apply: narrow the space to them; off: no range test
+    steps: int = MISSING  # mini-batches of a short training run
+    size: str | None = MISSING  # the key that makes a model larger, e.g. model.hidden; null: found by its name
+    human: float | None = MISSING  # what people reach in the metric, shown beside the results
+
+
+@dataclass
 class SearchConfig:
     """The whole configuration."""
 
@@ -151,6 +169,8 @@ class SearchConfig:
     metric: Metric = field(default_factory=Metric)
     budget: Budget = field(default_factory=Budget)
     failures: FailuresNode = field(default_factory=FailuresNode)
+    inspect: Inspect = field(default_factory=Inspect)
+    preflight: Preflight = field(default_factory=Preflight)
     split: Split = field(default_factory=Split)
     trainer: Trainer = field(default_factory=Trainer)
     objective: Any = None  # a function of the user's own
@@ -158,6 +178,7 @@ class SearchConfig:
     model: Any = None
     optimizer: Any = None
     schedule: Any = None
+    loss: Any = None  # a loss of the user's own
     choose: dict[str, Any] = field(default_factory=dict)
     sampler: Any = MISSING
     pruner: Any = MISSING

@@ -18,10 +18,12 @@ _STATISTICS_EXAMPLES = 20_000  # enough for a mean; a pass over millions would d
 
 
 class Estimator(nn.Module):
-    """Standardises inputs, calls the network, and puts a regression's outputs back into the target's unit.
+    """Standardises inputs, calls the network, and puts its outputs where the targets are.
 
-    Statistics are those of the training split alone: per channel for pictures and series (C, ...), per feature for
-    tables (F,). Missing inputs (NaN) become the training mean.
+    A regression's get the targets' mean and unit, a classification's the classes' log-odds: a network that knows
+    nothing yet gives the prior, whatever its last layer. All statistics are those of the training split alone; of the
+    inputs per channel for pictures and series (C, ...), per feature for tables (F,). Missing inputs (NaN) become the
+    training mean.
     """
 
     mean: Tensor
@@ -30,21 +32,33 @@ class Estimator(nn.Module):
     target_std: Tensor
 
     def __init__(
-        self, network: nn.Module, mean: Tensor, std: Tensor, target_mean: float = 0.0, target_std: float = 1.0
+        self,
+        network: nn.Module,
+        mean: Tensor,
+        std: Tensor,
+        target_mean: float | Tensor = 0.0,
+        target_std: float = 1.0,
     ):
+        """`target_mean` is a number, or for classes their log-odds (C,)."""
         super().__init__()
         self.network = network
         self.register_buffer("mean", mean)
         self.register_buffer("std", std)
-        self.register_buffer("target_mean", torch.tensor(target_mean))
+        self.register_buffer("target_mean", torch.as_tensor(target_mean, dtype=torch.float32))
         self.register_buffer("target_std", torch.tensor(target_std))
 
+    def standardised(self, inputs: Tensor) -> Tensor:
+        """Return raw inputs (N, *shape) as the network is given them, float32."""
+        return torch.nan_to_num((inputs.to(self.mean.dtype) - self.mean) / self.std)
+
     def forward(self, inputs: Tensor) -> Tensor:
-        """Map raw inputs (N, *shape) to logits (N, C) or values (N, 1)."""
-        standardised = torch.nan_to_num((inputs.to(self.mean.dtype) - self.mean) / self.std)
-        outputs: Tensor = self.network(standardised)
+        """Map raw inputs (N, *shape) to logits (N, C) or values (N, 1); raise UsageError where they come out else."""
+        outputs: Tensor = self.network(self.standardised(inputs))
         if not isinstance(outputs, Tensor):
             raise UsageError(f"model: gives {type(outputs).__name__}; it must give a tensor (N, num_outputs)")
+        wanted = (len(inputs), self.target_mean.numel())
+        if tuple(outputs.shape) != wanted:  # else a loss may take them, and something else is learned
+            raise UsageError(f"model: gives {tuple(outputs.shape)} for {len(inputs)} inputs; it must give {wanted}")
         return outputs * self.target_std + self.target_mean
 
 
@@ -61,9 +75,16 @@ def build(config: Mapping[str, Any], dataset: Dataset, key: str = "model") -> Es
         raise UsageError(f"{key}._target_={config['_target_']}: gives {type(network).__name__}, not an nn.Module")
     mean, std = _statistics(examples.inputs, dataset.split.train)
     if examples.task == "classification":
-        return Estimator(network, mean, std)
+        return Estimator(network, mean, std, _log_odds(examples.targets[dataset.split.train], examples.num_outputs))
     targets = examples.targets[dataset.split.train].astype(np.float64)
     return Estimator(network, mean, std, float(targets.mean()), float(targets.std()) or 1.0)
+
+
+def _log_odds(targets: Array, num_classes: int) -> Tensor:
+    """Return the logarithms of the classes' shares (C,), around 0; a class without examples counts as one."""
+    counts = np.maximum(np.bincount(targets, minlength=num_classes), 1)
+    odds = np.log(counts / counts.sum())
+    return torch.tensor(odds - odds.mean(), dtype=torch.float32)
 
 
 def _statistics(inputs: Array, train: Array) -> tuple[Tensor, Tensor]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from search.errors import UsageError
 from search.keyed import keyed_int
 from search.records import Verdict
+from search.train import steps
 from search.train.batches import Batches
 from search.train.checkpoint import load_state, save_state
 from search.train.data.arrays import Array, Dataset
@@ -128,41 +127,25 @@ class Training:
 
     def _train_epoch(self) -> float:
         """Run one epoch; return the mean training loss per example."""
-        seed_everything(keyed_int(self._seed, "epoch", self._epoch))  # dropout and whatever user code draws
-        generator = torch.Generator().manual_seed(keyed_int(self._seed, "order", self._epoch))
-        train = torch.as_tensor(self._dataset.split.train)
-        order = train[torch.randperm(len(train), generator=generator)]
+        steps.seed_everything(keyed_int(self._seed, "epoch", self._epoch))  # dropout and whatever user code draws
         size = self._plan.batch_size
+        order = steps.epoch_order(self._dataset.split.train, self._seed, self._epoch, size)
         num_batches = math.ceil(len(order) / size)
-        if len(order) % size == 1 and num_batches > 1:
-            order, num_batches = order[:-1], num_batches - 1  # batch norm cannot take a single example
         self._model.train()
         total: Tensor | float = 0.0
-        for i, (inputs, targets, indices) in enumerate(self._batches(order, size)):
+        for i, batch in enumerate(self._batches(order, size)):
             self._set_rate((self._epoch - 1 + (i + 0.5) / num_batches) / self._plan.epochs)
-            self._optimizer.zero_grad(set_to_none=True)
-            for part in self._parts(inputs, targets, indices):
-                outputs = self._model(part[0])
-                self._require_fitting(outputs, len(part[0]))
-                loss = self._loss(outputs, part[1], part[2])
-                (loss * (len(part[1]) / len(targets))).backward()  # type: ignore[no-untyped-call]
-                total = total + loss.detach() * len(part[1])
-            self._optimizer.step()
+            total = total + steps.train_step(
+                self._model,
+                self._optimizer,
+                self._loss,
+                batch,
+                micro_batches=self._plan.micro_batches,
+            )
         mean = float(total) / len(order)
         if not math.isfinite(mean):
             raise NonFiniteError(f"the training loss became {mean} in epoch {self._epoch}")
         return mean
-
-    def _require_fitting(self, outputs: Tensor, num: int) -> None:
-        """Raise UsageError for outputs of another shape: a loss may take them, and something else is learned."""
-        wanted = (num, self._dataset.examples.num_outputs)
-        if tuple(outputs.shape) != wanted:
-            raise UsageError(f"model: gives {tuple(outputs.shape)} for {num} inputs; it must give {wanted}")
-
-    def _parts(self, *batch: Tensor) -> list[tuple[Tensor, ...]]:
-        """Return the batch in micro-batches, none of a single example: batch norm cannot take that."""
-        number = min(self._plan.micro_batches, max(1, len(batch[0]) // 2))
-        return [batch] if number == 1 else list(zip(*(t.tensor_split(number) for t in batch), strict=True))
 
     def _set_rate(self, position: float) -> None:
         factor = self._schedule(position)
@@ -216,13 +199,6 @@ class Training:
         self._optimizer.load_state_dict(state["optimizer"])
         self._epoch = state["epoch"]
         self._best = _Best(**state["best"])
-
-
-def seed_everything(seed: int) -> None:
-    """Seed every generator that a network or its author may draw from."""
-    torch.manual_seed(seed)
-    random.seed(seed)
-    np.random.seed(seed % 2**32)
 
 
 def predict(model: nn.Module, batches: Batches, indices: Array, task: str, batch_size: int = EVALUATION_BATCH) -> Array:

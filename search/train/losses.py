@@ -2,18 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
+from search.config.build import factory
 from search.train.data.arrays import Array
 
 Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
 """(outputs (N, C) or (N, 1), targets (N,), indices of the examples (N,)) -> mean loss."""
+
+
+def loss_of(node: Mapping[str, Any] | None, task: str, target_std: float, device: torch.device) -> Loss:
+    """Return the loss that a configuration's `loss` node names; the task's own where there is none.
+
+    Its target is a function of (outputs, targets), or a class that makes one, e.g. torch.nn.CrossEntropyLoss: of
+    logits (N, C) and class indices (N,), or of values (N,) and targets (N,), both over the training targets' standard
+    deviation. Raises UsageError where it cannot be made.
+    """
+    if node is None:
+        return hard_loss(task, target_std)
+    made = factory(node, "loss")
+    called = getattr(made, "func", made)
+    criterion = made() if isinstance(called, type) else made
+    if isinstance(criterion, nn.Module):
+        criterion = criterion.to(device)
+    if task == "classification":
+        return lambda outputs, targets, _: criterion(outputs, targets)
+    return lambda outputs, targets, _: criterion(outputs.squeeze(1) / target_std, targets / target_std)
 
 
 def hard_loss(task: str, target_std: float) -> Loss:

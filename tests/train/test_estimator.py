@@ -64,7 +64,7 @@ def dataset(inputs: Any, targets: Any = None) -> Dataset:
 
 def standardised(data: Dataset, inputs: Any = None) -> Tensor:
     with torch.inference_mode():
-        found: Tensor = build(named("Unchanged"), data)(
+        found: Tensor = build(named("Unchanged"), data).standardised(
             torch.as_tensor(data.examples.inputs if inputs is None else inputs)
         )
     return found

@@ -1,0 +1,1 @@
+"""What a network has to beat, and how it learns at first."""

@@ -1,0 +1,163 @@
+"""What a check works with: the data, and setups of it made anew for each experiment."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import itertools
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.dropout import _DropoutNd
+
+from search.keyed import keyed_int
+from search.train import steps
+from search.train.batches import Batch, Batches, LoaderBatches, ResidentBatches
+from search.train.data.arrays import Array, Dataset, Examples, Split
+from search.train.setup import Setup, setup_of
+
+T = TypeVar("T")
+InputsOf = Callable[[Tensor], Tensor]
+"""Replaces a batch of inputs by others of the same shape."""
+
+
+@dataclass(frozen=True)
+class Bench:
+    """One subject under examination. Everything random is keyed by `seed` and the name of the experiment.
+
+    `config` is a trial's, with its defaults; `settings` are those of the stage (`inspect` or `preflight`).
+    """
+
+    dataset: Dataset
+    config: Mapping[str, Any]
+    settings: Mapping[str, Any]
+    device: torch.device
+    seed: int
+    _memory: dict[str, Any] = field(default_factory=dict, repr=False)
+
+    @property
+    def examples(self) -> Examples:
+        """All examples."""
+        return self.dataset.examples
+
+    @property
+    def split(self) -> Split:
+        """Indices of train, validation and test; no check may use the test split's targets but to count them."""
+        return self.dataset.split
+
+    @property
+    def classifies(self) -> bool:
+        """Tell whether targets are classes."""
+        return self.examples.task == "classification"
+
+    def generator(self, *key: str | int) -> np.random.Generator:
+        """Return a generator that depends on the seed and the key alone."""
+        return np.random.default_rng(keyed_int(self.seed, "check", *key))
+
+    def sample(self, part: str, most: int) -> Array:
+        """Return at most so many indices of a part ("train", "validation", "test"), drawn evenly, in rising order."""
+        indices = self.split.of(part)
+        if len(indices) <= most:
+            return np.sort(indices)
+        return np.sort(self.generator("sample", part, most).choice(indices, most, replace=False))
+
+    def once(self, name: str, make: Callable[[], T]) -> T:
+        """Return what `make` gives, made once for all checks of this subject that run in one process."""
+        if name not in self._memory:
+            self._memory[name] = make()
+        made: T = self._memory[name]
+        return made
+
+    @cached_property
+    def batches(self) -> Batches:
+        """All data on the device, or through the loader, as trials get it."""
+        trainer = self.config["trainer"]
+        if trainer["loading"] == "loader":
+            return LoaderBatches(self.examples, self.device, trainer["loader_workers"])
+        return ResidentBatches(self.examples, self.device)
+
+    def setup(self, changes: Mapping[str, Mapping[str, Any]] | None = None, *, key: str = "") -> Setup:
+        """Return a new setup as a trial has it, with other values in nodes of its configuration.
+
+        Setups of one key have the same initial weights.
+        """
+        config = {**self.config}
+        for node, values in (changes or {}).items():
+            config[node] = {**config[node], **values}
+        seed = keyed_int(self.seed, "setup", key)
+        return setup_of(config, self.dataset, self.device, seed=seed, batches=self.batches)
+
+    def bare_setup(self, changes: Mapping[str, Mapping[str, Any]] | None = None, *, key: str = "") -> Setup:
+        """Return a new setup without regularisation: no dropout, no weight decay."""
+        setup = self.setup(changes, key=key)
+        without_dropout(setup.model)
+        for group in setup.optimizer.param_groups:
+            if "weight_decay" in group:
+                group["weight_decay"] = 0.0
+        return setup
+
+    def batch(self, size: int, *, part: str = "train", key: str = "") -> Batch:
+        """Return one batch of a part: inputs (N, *shape), targets (N,), indices (N,); N is at most `size`.
+
+        Of classes, the batch has as many as it can.
+        """
+        indices = self.split.of(part)
+        order = self.generator("batch", part, key).permutation(indices)
+        if self.classifies and part != "test":
+            order = _in_turn(order, self.examples.targets)
+        return next(iter(self.batches(torch.as_tensor(order[:size]), size)))
+
+
+def without_dropout(model: nn.Module) -> None:
+    """Switch torch's dropout layers off, whatever mode the model is in."""
+    for module in model.modules():
+        if isinstance(module, _DropoutNd):
+            module.p = 0.0
+
+
+def minibatches(setup: Setup, number: int) -> Iterator[Batch]:
+    """Yield so many training batches in the order in which a trial of that setup sees them."""
+    size = setup.plan.batch_size
+    epochs = (
+        setup.batches(steps.epoch_order(setup.dataset.split.train, setup.seed, epoch, size), size)
+        for epoch in itertools.count(1)
+    )
+    yield from itertools.islice(itertools.chain.from_iterable(epochs), number)
+
+
+def train(setup: Setup, batches: Iterator[Batch], *, inputs_of: InputsOf | None = None) -> Array:
+    """Train on the batches at the base learning rate; return the loss of each, (M,), up to one that is not finite."""
+    steps.seed_everything(keyed_int(setup.seed, "epoch", 1))
+    setup.model.train()
+    losses = []
+    for inputs, targets, indices in batches:
+        given = inputs if inputs_of is None else inputs_of(inputs)
+        total = steps.train_step(
+            setup.model,
+            setup.optimizer,
+            setup.loss,
+            (given, targets, indices),
+        )
+        losses.append(float(total) / len(targets))
+        if not np.isfinite(losses[-1]):
+            break
+    return np.array(losses)
+
+
+def copied(setup: Setup) -> Setup:
+    """Return the setup with a copy of its network, for an experiment that must not change it; not to be trained."""
+    return dataclasses.replace(setup, model=copy.deepcopy(setup.model))
+
+
+def _in_turn(order: Array, targets: Array) -> Array:
+    """Return the order with one example of each class in turn, as long as there are any."""
+    classes = targets[order]
+    turn = np.zeros(len(order), dtype=np.int64)
+    for c in np.unique(classes):
+        turn[classes == c] = np.arange(np.count_nonzero(classes == c))
+    return order[np.argsort(turn, kind="stable")]

@@ -1,0 +1,1 @@
+"""Become one with the data: rows R01 to R09."""

@@ -1,0 +1,109 @@
+"""Runs one check in a worker: the finding and its evidence go to the check's folder."""
+
+from __future__ import annotations
+
+import math
+import shutil
+import traceback
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+
+from search.checks import evidence, findings
+from search.checks.bench import Bench, minibatches, train
+from search.checks.check import Check, Found, skipped
+from search.checks.rows import PREFLIGHT, check_of
+from search.files import no_room
+from search.records import CheckSpec, CheckVerdict, Finding
+from search.traces import told
+from search.train.data.arrays import Dataset
+
+
+class Checker:
+    """Runs checks one after the other; those of one subject share what the bench made once."""
+
+    def __init__(self, dataset: Dataset, device: torch.device) -> None:
+        self._dataset, self._device = dataset, device
+        self._bench: Bench | None = None
+
+    def __call__(self, spec: CheckSpec) -> None:
+        """Look, and write down what was found; raises only what is no fault of the setup's, a full disk, say."""
+        folder = Path(spec.directory)
+        shutil.rmtree(folder, ignore_errors=True)  # of an earlier look
+        folder.mkdir(parents=True)
+        finding, pieces = finding_of(check_of(spec.row), self._bench_of(spec), spec.subject)
+        names = tuple(evidence.save(piece, folder, spec.row) for piece in pieces)
+        findings.save(_with_evidence(finding, names), folder)
+
+    def _bench_of(self, spec: CheckSpec) -> Bench:
+        bench = self._bench
+        same = bench is not None and (bench.config, bench.settings, bench.seed) == (
+            spec.config,
+            spec.settings,
+            spec.seed,
+        )
+        if bench is None or not same:
+            bench = self._bench = Bench(
+                dataset=self._dataset,
+                config=spec.config,
+                settings=spec.settings,
+                device=self._device,
+                seed=spec.seed,
+            )
+        return bench
+
+
+def finding_of(check: Check, bench: Bench, subject: str = "") -> tuple[Finding, tuple[evidence.Evidence, ...]]:
+    """Return what a check finds, whatever it raises, and its evidence."""
+    found = _look(check, bench)
+    finding = Finding(
+        row=check.row,
+        title=check.title,
+        verdict=found.verdict,
+        sentence=found.sentence,
+        subject=subject,
+        expected=_finite(found.expected),
+        measured=_finite(found.measured),
+        advice=found.advice,
+    )
+    return finding, found.evidence
+
+
+def _look(check: Check, bench: Bench) -> Found:
+    """Return what the check found; where it raised, whether that is the setup's fault or the check's."""
+    try:
+        return check.look(bench)
+    except (MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:
+        if no_room(error):
+            raise
+        traceback.print_exc()
+        broken = _broken(bench) if check.row in PREFLIGHT else None
+        if broken is None:
+            return skipped(f"the check itself did not come to an end: {told(error)}")
+        return Found(
+            verdict=CheckVerdict.FAIL,
+            sentence=f"the setup does not train: {broken}",
+            advice="mend it; the traceback is in log.txt beside the finding",
+        )
+
+
+def _broken(bench: Bench) -> str | None:
+    """Return why a single training step raises, if it does."""
+    try:
+        setup = bench.setup()
+        train(setup, minibatches(setup, 1))
+    except Exception as error:  # noqa: BLE001 - see above
+        return told(error)
+    return None
+
+
+def _with_evidence(finding: Finding, names: tuple[str, ...]) -> Finding:
+    return Finding(**{**vars(finding), "evidence": names})
+
+
+def _finite(numbers: Mapping[str, float]) -> dict[str, float]:
+    """Return plain floats, without NaN: MLflow and JSON readers take none."""
+    return {name: float(value) for name, value in numbers.items() if not math.isnan(float(value))}

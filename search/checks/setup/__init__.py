@@ -1,0 +1,1 @@
+"""A trusted skeleton: does the setup do what it is meant to?"""
