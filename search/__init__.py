@@ -6,6 +6,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from search.apps.notebook import inspect as inspect
+    from search.apps.notebook import preflight as preflight
     from search.apps.notebook import run as run
     from search.current import Trial as Trial
     from search.current import current_trial as current_trial
@@ -19,13 +21,15 @@ _WHERE = {
     "Examples": "search.train.data.arrays",
     "Trial": "search.current",
     "current_trial": "search.current",
+    "inspect": "search.apps.notebook",
+    "preflight": "search.apps.notebook",
     "read_study": "search.sweep.reading",
     "report": "search.current",
     "run": "search.apps.notebook",
 }
 """Public names and the modules that bring them, when they are first used: `import search` costs nothing."""
 
-__all__ = ["Examples", "Trial", "current_trial", "read_study", "report", "run"]
+__all__ = ["Examples", "Trial", "current_trial", "inspect", "preflight", "read_study", "report", "run"]
 
 
 def __getattr__(name: str) -> Any:

@@ -15,3 +15,7 @@ class GaveUpError(Exception):
 
 class StrandedError(UsageError):
     """A trial that cannot go on, because what it began with is no longer composed."""
+
+
+class UnsoundError(Exception):
+    """Data or a setup with which training would be pointless; the message says which check found that."""

@@ -112,6 +112,11 @@ class CheckVerdict(StrEnum):
     FAIL = "fail"
 
 
+def worst(*verdicts: CheckVerdict) -> CheckVerdict:
+    """Return the worst verdict; pass where there is none."""
+    return max(verdicts, key=list(CheckVerdict).index, default=CheckVerdict.PASS)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Finding:
     """What a check of the recipe found.

@@ -793,3 +793,26 @@ def test_an_earlier_trial_may_be_of_any_option_that_it_does_not_rule_out(
     found = list(Space.of(OmegaConf.create(CHOOSING)).compositions(params))
     assert [settings["model"] for settings in found] == models
     assert all(settings["optimizer"] == {"lr": 0.1} for settings in found)
+
+
+# ------------------------------------------------------------------------------------------------ narrower bounds
+
+RATES = {
+    "model": {"lr": 1.0, "space": {"lr": {"low": 0.5, "high": 2.0}}},
+    "choose": {
+        "optimizer": {
+            "adam": {"lr": 1e-3, "space": {"lr": {"low": 1e-5, "high": 1e-1, "log": True}}},
+            "sgd": {"lr": 0.1, "space": {"lr": {"low": 1e-3, "high": 1.0, "log": True}}},
+        }
+    },
+}
+
+
+@pytest.mark.parametrize("name", ["model.lr", "optimizer.adam.lr", "optimizer.sgd.lr"])
+def test_other_bounds_of_a_range_change_that_range_alone(name: str) -> None:
+    space = Space.of(OmegaConf.create({**RATES, "optimizer": None}))
+    before = {d.name: d for d in space.dimensions}
+    after = {d.name: d for d in space.narrowed(name, 0.7, 0.9).dimensions}
+    assert (after[name].low, after[name].high) == (0.7, 0.9)
+    assert {k: v for k, v in after.items() if k != name} == {k: v for k, v in before.items() if k != name}
+    assert {d.name: d for d in space.dimensions} == before

@@ -20,7 +20,7 @@ import search
 from search.apps.clusters import Clusters
 from search.apps.completion import with_completion
 from search.apps.composed import Composed, composed
-from search.apps.exits import GAVE_UP, INTERRUPTED, USAGE_ERROR
+from search.apps.exits import GAVE_UP, INTERRUPTED, UNSOUND, USAGE_ERROR
 from search.apps.interrupts import raise_on_signals
 from search.apps.launching import guard_launchers
 from search.apps.naming import register_resolvers
@@ -28,7 +28,7 @@ from search.apps.scratch import hydra_elsewhere
 from search.config import schema
 from search.config.arguments import expand
 from search.config.messages import one_line
-from search.errors import GaveUpError, NoRoomError, UsageError
+from search.errors import GaveUpError, NoRoomError, UnsoundError, UsageError
 from search.files import no_room
 
 CONFIG = "search"
@@ -118,6 +118,8 @@ def _said(run: Callable[[], int], conf: Path, folder: str) -> int:
         return _refuse(str(error))
     except OmegaConfBaseException as error:
         return _refuse(one_line(error, conf, CONFIG))
+    except UnsoundError as error:
+        return _refuse(str(error), UNSOUND)
     except GaveUpError as error:
         return _refuse(str(error), GAVE_UP)
     except NoRoomError as error:

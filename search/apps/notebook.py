@@ -6,11 +6,12 @@ import contextlib
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
@@ -21,10 +22,12 @@ from search.apps.interrupts import own_signals
 from search.apps.naming import register_resolvers
 from search.apps.search import run as run_stages
 from search.apps.session import Place
+from search.checks.stored import StageFindings
 from search.config import schema
 from search.config.arguments import expand, override
 from search.config.messages import one_line
 from search.errors import GaveUpError, UsageError
+from search.records import Finding
 from search.reporting.progress import SteadyConsole
 from search.sweep.reading import ReadStudy, read_study
 
@@ -33,19 +36,64 @@ def run(overrides: Sequence[str] = (), *, config_dir: str | Path | None = None, 
     """Do what `search` does with these overrides; return the study that stands on disk then.
 
     `config_dir` is a folder of configurations of the user's own (`--config-dir`); `quiet` leaves out what would be
-    printed. Raises UsageError for what cannot work, GaveUpError where the trials failed, KeyboardInterrupt where it was
-    interrupted: the same call goes on.
+    printed. Raises UsageError for what cannot work, UnsoundError where a check of data or setup fails, GaveUpError where
+    the trials failed, KeyboardInterrupt where it was interrupted: the same call goes on.
     """
-    _check(overrides)
+    return read_study(_run(overrides, config_dir, quiet))
+
+
+def inspect(
+    cfg: Sequence[str] | DictConfig = (), *, config_dir: str | Path | None = None, quiet: bool = False
+) -> tuple[Finding, ...]:
+    """Look at the data as `search stages=[inspect]` does; return what was found, row by row of the recipe.
+
+    `cfg` is a list of overrides, or a composed configuration. Files of evidence stand in the study's folder. Raises
+    UsageError for what cannot work; a verdict fail is returned like any other.
+    """
+    return _findings("inspect", cfg, config_dir, quiet)
+
+
+def preflight(
+    cfg: Sequence[str] | DictConfig = (), *, config_dir: str | Path | None = None, quiet: bool = False
+) -> tuple[Finding, ...]:
+    """Prove the setup as `search stages=[preflight]` does; arguments and errors are those of `inspect`."""
+    return _findings("preflight", cfg, config_dir, quiet)
+
+
+def _findings(
+    stage: str, cfg: Sequence[str] | DictConfig, config_dir: str | Path | None, quiet: bool
+) -> tuple[Finding, ...]:
+    alone: dict[str, Any] = {"stages": [stage], f"{stage}.on_fail": "warn"}
+    if isinstance(cfg, DictConfig):
+        given: Sequence[str] | DictConfig = cfg.copy()
+        for key, value in alone.items():
+            OmegaConf.update(given, key, value)
+    else:
+        _check(cfg)
+        given = [*cfg, *(f"{key}={str(value).replace(chr(39), '')}" for key, value in alone.items())]
+    found = StageFindings.load(_run(given, config_dir, quiet), stage)
+    assert found is not None  # the stage has just stored it
+    return found.findings
+
+
+def _run(given: Sequence[str] | DictConfig, config_dir: str | Path | None, quiet: bool) -> Path:
+    """Run the stages; return the study's folder."""
+    if not isinstance(given, DictConfig):
+        _check(given)
     own = None if config_dir is None else Path(config_dir).resolve()
     if own is not None and not own.is_dir():
         raise UsageError(f"config_dir={config_dir}: no such folder")
     with _in_one_line(), _importable(Path.cwd()), own_signals(), contextlib.closing(Clusters()) as clusters:
-        with _hydra_left_alone():
-            cfg = _composed(list(overrides), own)
-        choices = {str(k): v for k, v in cfg.hydra.runtime.choices.items()}
+        choices: dict[str, str] = {}
+        if isinstance(given, DictConfig):
+            register_resolvers()
+            cfg = given
+        else:
+            with _hydra_left_alone():
+                cfg = _composed(list(given), own)
+            choices = {str(k): v for k, v in cfg.hydra.runtime.choices.items()}
         with open_dict(cfg):
-            del cfg["hydra"]
+            cfg.pop("hydra", None)
         checked, stages = composed(cfg), list(cfg.stages)
         if "preview" in stages:
             raise UsageError("stages=[preview]: is for the command line, because it leaves no study to return")
@@ -59,7 +107,7 @@ def run(overrides: Sequence[str] = (), *, config_dir: str | Path | None = None, 
         )
         if run_stages(checked, place):
             raise GaveUpError(f"stages={stages}: failed, as was printed")
-        return read_study(folder)
+        return folder
 
 
 @contextlib.contextmanager

@@ -8,8 +8,10 @@ from pathlib import Path
 from urllib.parse import quote
 
 from search.apps.session import Session
+from search.checks.stored import StageFindings
 from search.post.ablation import Ablation
 from search.post.results import Figure, Results
+from search.records import Outcome
 from search.reporting.tables import AblationRow, Row, ablation_table, contenders_table, trials_table
 from search.sweep.driver import Driver
 from search.sweep.study import Study
@@ -17,6 +19,13 @@ from search.tracking.outbox import delivered
 from search.tracking.projection import public_uri
 
 _SHOWN_TRIALS = 5
+_BASELINES = {
+    "majority": "the largest class",
+    "mean": "the target's mean",
+    "linear": "a linear model",
+    "nearest": "the nearest neighbour",
+}
+"""What the preflight measures of simple models, in words."""
 _GO_ON = {
     "budget.trials": "the same command with budget.trials={more}",
     "budget.hours": "the same command with more budget.hours",
@@ -34,6 +43,7 @@ def report(session: Session, study: Study, driver: Driver) -> None:
     if shown:
         params = {o.number: session.space.shown(study.params[o.number]) for o in shown}
         console.print(trials_table(_of_what(session), shown, params))
+        _beside(session, shown[0])
     results = Results.load(session.folder)
     if results is not None:
         console.print(contenders_table(results.metric, rows_of(results)))
@@ -43,6 +53,25 @@ def report(session: Session, study: Study, driver: Driver) -> None:
     if ablation is not None:
         print_ablation(session, ablation)
     _how_to_go_on(session, study, driver, results)
+
+
+def _beside(session: Session, best: Outcome) -> None:
+    """Print what the best trial has to be held against: baselines that were measured on the same examples, people."""
+    stored = StageFindings.load(session.folder, "preflight")
+    dumb = next((f for f in stored.findings if f.row == "R13"), None) if stored else None
+    measured = {} if dumb is None else {name: dumb.measured[name] for name in _BASELINES if name in dumb.measured}
+    figures = {_BASELINES[name]: value for name, value in measured.items()}
+    if (human := session.cfg.preflight.human) is not None:
+        figures["people"] = human
+    if not figures or best.value is None:
+        return
+    listed = ", ".join(f"{name} {value:.4f}" for name, value in figures.items())
+    session.console.print(f"beside the best trial's {best.value:.4f}: {listed}", highlight=False)
+    sign = 1 if session.metric.maximize else -1
+    equal = [name for name, value in figures.items() if name != "people" and sign * value >= sign * best.value]
+    if equal:
+        text = f"the best trial is no better than {' and '.join(equal)}: this data may not need a network"
+        session.console.print(text, style="yellow", highlight=False)
 
 
 def _of_what(session: Session) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 
+from search.apps.checking import check
 from search.apps.clusters import Clusters
 from search.apps.composed import Composed
 from search.apps.driving import drive
@@ -27,6 +28,8 @@ from search.sweep.history import History
 from search.sweep.journal import Journal, holds_study
 from search.sweep.study import Study
 
+_AFTER_CHECKS = {"search", "squeeze", "ablate", "report", "sync"}
+
 
 def run(composed: Composed, place: Place) -> int:
     """Run the stages that the configuration names; return the exit code."""
@@ -39,6 +42,11 @@ def run(composed: Composed, place: Place) -> int:
     journal = Journal(session.folder, maximize=session.metric.maximize)
     status = "KILLED"
     try:
+        if isinstance(session, TrainingSession) and "sync" not in session.cfg.stages:
+            check(session, journal)
+        if not _AFTER_CHECKS & set(session.cfg.stages):
+            status = "FINISHED"
+            return 0
         study = _study(session, journal)
         if "sync" in session.cfg.stages:
             from search.apps.sync import sync
@@ -89,7 +97,7 @@ def _check_resume(session: Session) -> None:
     there, resume = holds_study(session.folder), session.cfg.resume
     if resume == "never" and there:
         raise UsageError(f"resume=never: {session.folder} holds a study; choose another name=... or resume=auto")
-    begins = {"search", "ablate"} & set(session.cfg.stages)
+    begins = {"inspect", "preflight", "search", "ablate"} & set(session.cfg.stages)
     if not there and (resume == "must" or not begins):
         why = "resume=must" if resume == "must" else f"stages={list(session.cfg.stages)}"
         raise UsageError(f"{why}: {session.folder} holds no study; check name=... or search first")

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from search.apps.report import lines_of, rows_of
 from search.apps.session import Session
+from search.checks.rows import STAGES
+from search.checks.stored import StageFindings, folder_of
 from search.post import ablation as ablations
 from search.post import results as judgements
 from search.post.ablation import Ablation
 from search.post.results import Results
+from search.records import CheckVerdict, worst
+from search.reporting.findings import findings_markdown, summary_line
 from search.reporting.tables import ablation_markdown, contenders_markdown
 from search.sweep.journal import Journal
 from search.tracking.outbox import delivered, summary_digest
-from search.tracking.tracker import Summary
+from search.tracking.tracker import StageRun, Summary
 
 
 def tell(session: Session, journal: Journal) -> None:
@@ -29,6 +34,9 @@ def tell(session: Session, journal: Journal) -> None:
 def summary_of(folder: Path) -> Summary | None:
     """Return a study's stored results as MLflow is told of them; None where there are none."""
     parts = []
+    stages = [s for stage in STAGES if (s := StageFindings.load(folder, stage)) is not None]
+    if stages:
+        parts.append(_of_stages(folder, stages))
     if (results := Results.load(folder)) is not None:
         parts.append(_of_results(results, folder / judgements.FILE))
     if (ablation := Ablation.load(folder)) is not None:
@@ -40,6 +48,39 @@ def summary_of(folder: Path) -> Summary | None:
         note="\n\n".join(part.note for part in parts),
         files=tuple(file for part in parts for file in part.files),
         time=max(part.time for part in parts),
+        stages=tuple(stage for part in parts for stage in part.stages),
+    )
+
+
+def _of_stages(folder: Path, stages: Sequence[StageFindings]) -> Summary:
+    return Summary(
+        metrics={},
+        note="\n\n".join(summary_line(stage.stage, stage.findings) for stage in stages),
+        files=(),
+        time=max(stage.ended for stage in stages),
+        stages=tuple(_run_of(folder, stage) for stage in stages),
+    )
+
+
+def _run_of(folder: Path, stage: StageFindings) -> StageRun:
+    """Return a stage as MLflow shows it: a tag a row, its numbers as `R11/loss`, of several setups `R11/cnn/loss`."""
+    metrics: dict[str, float] = {}
+    verdicts: dict[str, CheckVerdict] = {}
+    for finding in stage.findings:
+        verdicts[finding.row] = worst(verdicts.get(finding.row, CheckVerdict.PASS), finding.verdict)
+        about = "/".join(word.rpartition("=")[2] for word in finding.subject.split())
+        prefix = f"{finding.row}/{about}" if about else finding.row
+        metrics |= {f"{prefix}/{name}": value for name, value in finding.measured.items()}
+        metrics |= {f"{prefix}/{name}_expected": value for name, value in finding.expected.items()}
+    return StageRun(
+        name=stage.stage,
+        metrics=metrics,
+        tags={f"search.{row}": verdict.value for row, verdict in verdicts.items()},
+        note=findings_markdown(stage.stage, stage.findings),
+        folder=folder_of(folder, stage.stage),
+        began=stage.began,
+        ended=stage.ended,
+        well=not stage.failed,
     )
 
 

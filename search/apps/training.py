@@ -31,7 +31,7 @@ class TrainingSession(Session):
     """The data is loaded here; raises UsageError where it, the objective or the space does not fit."""
 
     keys = ("model", "optimizer", "schedule", "trainer", "metric")
-    make_run = "search.trial:Runner"  # which brings torch: not into this process
+    make_run = "search.apps.work:runner"  # which brings torch: not into this process
     metric: Metric
 
     def __init__(self, composed: Composed, place: Place) -> None:
@@ -42,6 +42,12 @@ class TrainingSession(Session):
         self.metric = objective(self.cfg.metric.name, self.cfg.metric.mode, task)
         self.selection_metric = objective(self.cfg.squeeze.metric or "loss", None, task, key="squeeze.metric")
         self.space, self.left_out = composed.space.fitting(self.dataset.examples.kind)
+        if self.cfg.loss is not None:
+            self.keys = (*self.keys, "loss")
+
+    def narrow(self, name: str, low: float, high: float) -> None:
+        """Go on with narrower bounds of a dimension: another space, and as such another study."""
+        self.space = self.space.narrowed(name, low, high)
 
     def _load(self) -> Dataset:
         examples = load(self.plain("data"))
@@ -55,12 +61,16 @@ class TrainingSession(Session):
         return name if name is None or self.job is None else f"{name}-{self.job}"
 
     @cached_property
+    def _digest(self) -> str:
+        return self.dataset.examples.digest()
+
+    @property
     def identity(self) -> Identity:
         """Data, split, seeds, metric, components and their spaces."""
         tree = OmegaConf.to_container(self.space.base, resolve=False)
         assert isinstance(tree, dict)
         trainer = {k: v for k, v in tree["trainer"].items() if k not in WITHOUT_EFFECT}
-        nodes = {str(group): tree[group] for group in (*_GROUPS, "choose") if tree[group]}
+        nodes = {str(group): tree[group] for group in (*_GROUPS, "loss", "choose") if tree[group]}
         return flatten(
             {
                 **nodes,
@@ -70,7 +80,7 @@ class TrainingSession(Session):
                 "seed": self.cfg.seed,
                 "metric": self.metric.name,
                 "data": self.dataset.examples.name,
-                "data.digest": self.dataset.examples.digest(),
+                "data.digest": self._digest,
             }
         )
 
@@ -86,9 +96,9 @@ class TrainingSession(Session):
 
     def run_here(self) -> Run:
         """Return what trains in this process; it brings torch."""
-        from search.trial import Runner
+        from search.apps.work import runner
 
-        return Runner(self.equipment(self.cfg.device, None))
+        return runner(self.equipment(self.cfg.device, None))
 
     def planned_steps(self, params: Params) -> int:
         """Return the trial's epochs."""
@@ -105,7 +115,7 @@ class TrainingSession(Session):
         """The data and what was named."""
         return {
             "data": self.dataset.examples.name,
-            "data.digest": self.dataset.examples.digest(),
+            "data.digest": self._digest,
             **self.named,
             "trainer.epochs": self.cfg.trainer.epochs,
             "split.fractions": list(self.cfg.split.fractions),

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from search.checks.bench import Bench
 from search.checks.evidence import Evidence
 from search.records import CheckVerdict
+from search.records import worst as worst
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,9 +38,3 @@ class Check:
 def skipped(reason: str) -> Found:
     """Return that a check could not be made, and why: silence is no pass."""
     return Found(verdict=CheckVerdict.SKIP, sentence=reason)
-
-
-def worst(*verdicts: CheckVerdict) -> CheckVerdict:
-    """Return the worst verdict; pass where there is none."""
-    order = list(CheckVerdict)
-    return max(verdicts, key=order.index, default=CheckVerdict.PASS)

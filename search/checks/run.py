@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
-import shutil
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
@@ -23,18 +23,19 @@ from search.train.data.arrays import Dataset
 class Checker:
     """Runs checks one after the other; those of one subject share what the bench made once."""
 
-    def __init__(self, dataset: Dataset, device: torch.device) -> None:
-        self._dataset, self._device = dataset, device
+    def __init__(self, dataset: Dataset, device: torch.device, draw: Callable[[Path], Path]) -> None:
+        """`draw` makes a picture of a file with a figure, beside it."""
+        self._dataset, self._device, self._draw = dataset, device, draw
         self._bench: Bench | None = None
 
     def __call__(self, spec: CheckSpec) -> None:
         """Look, and write down what was found; raises only what is no fault of the setup's, a full disk, say."""
         folder = Path(spec.directory)
-        shutil.rmtree(folder, ignore_errors=True)  # of an earlier look
-        folder.mkdir(parents=True)
+        folder.mkdir(parents=True, exist_ok=True)
         finding, pieces = finding_of(check_of(spec.row), self._bench_of(spec), spec.subject)
-        names = tuple(evidence.save(piece, folder, spec.row) for piece in pieces)
-        findings.save(_with_evidence(finding, names), folder)
+        names = [evidence.save(piece, folder, spec.row) for piece in pieces]
+        names += [self._draw(folder / name).name for name in names if evidence.is_figure(name)]
+        findings.save(dataclasses.replace(finding, evidence=tuple(names)), folder)
 
     def _bench_of(self, spec: CheckSpec) -> Bench:
         bench = self._bench
@@ -98,10 +99,6 @@ def _broken(bench: Bench) -> str | None:
     except Exception as error:  # noqa: BLE001 - see above
         return told(error)
     return None
-
-
-def _with_evidence(finding: Finding, names: tuple[str, ...]) -> Finding:
-    return Finding(**{**vars(finding), "evidence": names})
 
 
 def _finite(numbers: Mapping[str, float]) -> dict[str, float]:

@@ -15,7 +15,7 @@ from search.config.messages import suggestion
 from search.config.schema import SearchConfig
 from search.errors import UsageError
 
-STAGES = ("search", "squeeze", "ablate", "report", "sync", "train", "preview")
+STAGES = ("inspect", "preflight", "search", "squeeze", "ablate", "report", "sync", "train", "preview")
 """The stages that exist, in the order in which they run; the last three run alone and on request only."""
 
 RETRIED = ("exception", "non_finite", "out_of_memory", "timeout", "hang", "lost_worker", "preempted")
@@ -46,6 +46,7 @@ _CHOICES: dict[str, tuple[Any, ...]] = {
     "resume": ("auto", "must", "never", "extend"),
     "fused": ("auto", "off", False),  # YAML reads off as false
     "metric.mode": (None, "max", "min"),
+    "inspect.on_fail": ("stop", "warn"),
     "preflight.on_fail": ("stop", "warn", "skip"),
     "preflight.lr_bounds": ("suggest", "apply", "off", False),
     "trainer.loading": ("memory", "loader"),

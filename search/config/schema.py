@@ -139,6 +139,7 @@ class Ablation:
 class Inspect:
     """How the data is looked at."""
 
+    on_fail: str = MISSING  # stop: no trial starts; warn: they start anyway
     examples: int = MISSING  # of them at most are compared with each other; checks of single examples look at all
 
 

@@ -89,6 +89,17 @@ class Space:
             raise UsageError(f"enqueue: {next(iter(left))} is no parameter of that trial; allowed: {', '.join(params)}")
         return params
 
+    def narrowed(self, name: str, low: float, high: float) -> Space:
+        """Return the space with other bounds of a range, named as Optuna does."""
+        dimension = next(d for d in self.dimensions if d.name == name)
+        group, _, key = dimension.path.partition(".")
+        chosen = dimension.option is not None and dimension.option[0] == group
+        where = f"choose.{group}.{dimension.option[1]}" if dimension.option and chosen else group
+        base = copy.deepcopy(self.base)
+        OmegaConf.update(base, f"{where}.space.{key}.low", low)
+        OmegaConf.update(base, f"{where}.space.{key}.high", high)
+        return Space.of(base)
+
     def has(self, params: Params) -> bool:
         """Tell whether this is a whole set of parameters of this space, with values that it allows."""
         there = self.draw(lambda d: params.get(d.name))

@@ -14,6 +14,7 @@ from typing import Any
 from search.layout import LOG
 from search.memory import GIB, resident_memory
 from search.records import (
+    CheckSpec,
     Decision,
     Outcome,
     Paused,
@@ -99,7 +100,7 @@ class Worker:
         return memory - self._first_memory > self._recycle_growth * GIB
 
     def _with_log(self, work: Work, report: Callable[[Report], Decision]) -> Paused | Outcome:
-        if not isinstance(work, TrialSpec):
+        if not isinstance(work, TrialSpec | CheckSpec):
             return self._run(work, report)
         with _output_to(Path(work.directory) / LOG):
             last = carried_out(self._run, work, report)  # sys.exit in user code leaves its traceback there, too

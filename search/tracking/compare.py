@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from search.tracking.pages import BEST, UID, Page, Pages, Point, belonging
+from search.tracking.stages import different_stages, stage_uid
 from search.tracking.tracker import Summary
 
 _RUNS_AT_ONCE = 500
@@ -63,8 +64,10 @@ def compare(client: Any, experiment: str, uid: str, pages: Pages, summary: Summa
     missing = sorted(pages.trials.keys() - done.runs.keys())
     done.differences += [Difference(f"trial {number} has no run", number) for number in missing]
     if parent:
+        stages = () if summary is None else summary.stages
+        done.differences += map(Difference, different_stages(client, experiment, uid, stages))
         for run in _found(client, experiment, f"tags.`mlflow.parentRunId` = '{parent}'"):
-            if not str(run.data.tags.get(UID, "")).startswith(f"{uid}/"):
+            if not str(run.data.tags.get(UID, "")).startswith((f"{uid}/", stage_uid(uid, ""))):
                 name = f"run {run.info.run_id} ({run.info.run_name})"
                 done.differences.append(Difference(f"{name} stands under the search and is none of its trials"))
     return done

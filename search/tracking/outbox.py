@@ -18,6 +18,7 @@ from pathlib import Path
 from search.files import write_atomically
 from search.records import Event
 from search.tracking.projection import LostRunError, Projection
+from search.tracking.stages import stage_digest
 from search.tracking.tracker import Summary
 
 POSITION = "tracking.json"
@@ -195,7 +196,8 @@ def all_delivered(uri: str, position: int, projection: Projection, summary: Summ
 
 def summary_digest(summary: Summary) -> str:
     """Return a digest of what a summary says, whenever it is said."""
-    return _digest(json.dumps([dict(summary.metrics), summary.note, [str(f) for f in summary.files]]))
+    stages = [stage_digest(stage) for stage in summary.stages]
+    return _digest(json.dumps([dict(summary.metrics), summary.note, [str(f) for f in summary.files], stages]))
 
 
 def is_refusal(error: Exception) -> bool:

@@ -28,6 +28,7 @@ from search.tracking.pages import (
     text_of,
     trial_uid,
 )
+from search.tracking.stages import write_stage
 from search.tracking.tracker import SearchInfo, Summary
 
 _SCHEMES = ("sqlite", "http", "https", "postgresql", "mysql", "mssql", "databricks")
@@ -135,7 +136,7 @@ class Projection:
         self._tell(self.client.log_batch, self.parent, metrics=_metrics(points))
 
     def summarize(self, summary: Summary) -> None:
-        """Put figures, a note and files on the parent run."""
+        """Put figures, a note and files on the parent run, and the stages' runs under it."""
         points = [Point(key, 0, milliseconds(summary.time), value) for key, value in summary.metrics.items()]
         self._tell(
             self.client.log_batch,
@@ -145,6 +146,8 @@ class Projection:
         )
         for file in summary.files:
             self.client.log_artifact(self.parent, str(file))
+        for stage in summary.stages:
+            write_stage(self.client, self.experiment, self._info.uid, self.parent, stage)
 
     def begin(self) -> None:
         """Say that the search runs, if it had ended before."""

@@ -22,6 +22,23 @@ class SearchInfo:
 
 
 @dataclass(frozen=True, kw_only=True)
+class StageRun:
+    """What a stage found, for a run of its own beside the trials; times in seconds since 1970.
+
+    `folder` holds its files. `well` says whether the stage found nothing that forbids going on.
+    """
+
+    name: str
+    metrics: Mapping[str, float]
+    tags: Mapping[str, str]
+    note: str
+    folder: Path
+    began: float
+    ended: float
+    well: bool
+
+
+@dataclass(frozen=True, kw_only=True)
 class Summary:
     """Results of a search as a whole: figures, a text in Markdown, files; `time` in seconds since 1970."""
 
@@ -29,6 +46,7 @@ class Summary:
     note: str
     files: tuple[Path, ...]
     time: float
+    stages: tuple[StageRun, ...] = ()
 
 
 class Tracker(Protocol):

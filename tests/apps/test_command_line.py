@@ -22,7 +22,7 @@ MISTAKES = {
     "key of an unset group": (["model.width=3"], "model.width: model is None; name an option first, e.g. model=..."),
     "unknown stage": (
         ["stages=[serch]"],
-        "stages: serch does not exist; did you mean search? allowed: search",
+        "stages: serch does not exist; did you mean search? allowed: inspect",
     ),
     "train beside others": (["stages=[search,train]", "trial=1"], "stages=[train]: runs alone and needs trial=N"),
     "train without trial": (["stages=[train]"], "stages=[train]: runs alone and needs trial=N"),

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.kits.commands import SMALL, events, mlflow_runs, one_after_another, results, search
+from tests.kits.commands import SMALL, WITH_CHECKS, events, mlflow_runs, one_after_another, results, search
 
 CONTENDERS = ["single best", "uniform top 6", "greedy ensemble", "student", "student alone"]
 
@@ -22,7 +22,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def printed(folder: Path) -> str:
-    return search(folder, *SMALL)
+    return search(folder, *SMALL, WITH_CHECKS)
 
 
 @pytest.fixture

@@ -239,7 +239,12 @@ REFUSED: dict[str, tuple[tuple[str, ...], dict[str, Any], str, str]] = {
     "no name": ((), {"name": ""}, "name=", "1 to 120"),
     "the folder above": ((), {"name": ".."}, "name=..", "letters, digits"),
     "a long name": ((), {"name": "x" * 121}, "name=xxx", "1 to 120"),
-    "unknown stage": ((), {"stages": ["serach"]}, "stages: serach", "did you mean search? allowed: search, squeeze"),
+    "unknown stage": (
+        (),
+        {"stages": ["serach"]},
+        "stages: serach",
+        "did you mean search? allowed: inspect, preflight, search",
+    ),
     "train without a trial": ((), {"stages": ["train"]}, "stages=[train]", "trial=N"),
     "train beside others": ((), {"stages": ["search", "train"], "trial": 1}, "stages=[train]", "runs alone"),
     "trial": ((), {"trial": -1}, "trial=-1", "at least 0"),

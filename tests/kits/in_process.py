@@ -18,6 +18,7 @@ from search.apps.session import Place, Session
 from search.config import schema
 from search.config.arguments import expand
 from search.sweep.executor import InProcessExecutor
+from tests.kits.commands import WITHOUT_CHECKS
 
 
 def run(folder: Path, *overrides: str) -> str:
@@ -26,7 +27,9 @@ def run(folder: Path, *overrides: str) -> str:
     register_resolvers()
     conf, said = config_folder(), io.StringIO()
     tracking = () if any(word.startswith("tracking=") for word in overrides) else ("tracking=none",)
-    words = expand([f"output_dir={folder}", "device=cpu", *tracking, *overrides], conf, CONFIG)
+    named = any(word.startswith("stages=") for word in overrides)
+    chosen = () if named else (WITHOUT_CHECKS,)
+    words = expand([f"output_dir={folder}", "device=cpu", *tracking, *overrides, *chosen], conf, CONFIG)
     with initialize_config_dir(str(conf), version_base="1.3"):
         checked = composed(compose(CONFIG, overrides=words))
 
