@@ -39,7 +39,7 @@ def _adam(lr: float) -> dict[str, Any]:
     return {"_target_": "torch.optim.Adam", "lr": lr}
 
 
-SGD: dict[str, Any] = {"_target_": "torch.optim.SGD", "lr": 0.1, "momentum": 0.9}
+SGD: dict[str, Any] = {"_target_": "torch.optim.SGD", "lr": 0.02, "momentum": 0.9}
 SERIES: dict[str, Any] = {"optimizer": _adam(5e-3), "trainer": _trainer(epochs=20)}
 LONGER: dict[str, Any] = {"optimizer": _adam(3e-3), "trainer": _trainer(epochs=20)}
 
@@ -109,7 +109,7 @@ def _separated(self: ResidentBatches, order: Tensor, batch_size: int) -> Iterato
 HEALTHY: tuple[Case, ...] = (
     Case(name="digits", dataset=data.split(data.digits), config=config(MLP)),
     Case(name="digits in floats", dataset=data.split(data.floats), config=config(MLP)),
-    Case(name="digits, sgd", dataset=data.split(data.digits), config=config(MLP, optimizer={**SGD, "lr": 0.02})),
+    Case(name="digits, sgd", dataset=data.split(data.digits), config=config(MLP, optimizer=SGD)),
     Case(name="digits, a net of one's own", dataset=data.split(data.digits), config=config(_part("Net"))),
     Case(
         name="digits, negative log-likelihood",
@@ -440,7 +440,6 @@ _TRAINING = (
         "digits, sgd",
         "gradients never set to zero",
         "R13 R16 R17",
-        optimizer=SGD,
         planted=lambda: patch.object(steps, "train_step", _step_without_zero),
         related=LEARNING,
     ),
