@@ -6,6 +6,9 @@ import csv
 import dataclasses
 import io
 import json
+import re
+import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,21 +85,32 @@ class Sheet:
 Figure = Pictures | Curves | Bars | Matrix
 Evidence = Figure | Sheet
 _KINDS: dict[str, type[Figure]] = {kind.__name__: kind for kind in (Pictures, Curves, Bars, Matrix)}
+_ARRAYS = ("inputs", "values")
+_NAMED_ARRAYS = ("lines", "bars")
+_NOT_IN_NAMES = re.compile(r"[^\w.=+-]+")
+"""What no file's name should hold; the names of layers may."""
 
 
 def save(evidence: Evidence, folder: Path, prefix: str) -> str:
-    """Write a piece of evidence; return the file's name: `<prefix>-<name>.csv` of a sheet, `.npz` of a figure."""
+    """Write a piece of evidence; return the file's name: `<prefix>-<name>.csv` of a sheet, `.npz` of a figure.
+
+    Raises ValueError for what a file of numbers cannot hold: arrays of objects, values that are no numbers or words.
+    """
+    stem = f"{prefix}-{_NOT_IN_NAMES.sub('-', evidence.name)}"
     if isinstance(evidence, Sheet):
         text = io.StringIO()
         writer = csv.writer(text)
         writer.writerow(evidence.columns)
         writer.writerows(evidence.rows)
-        return _write(folder / f"{prefix}-{evidence.name}.csv", text.getvalue().encode())
+        return _write(folder / f"{stem}.csv", text.getvalue().encode(errors="backslashreplace"))
     plain, arrays = _apart({f.name: getattr(evidence, f.name) for f in dataclasses.fields(evidence)})
+    try:
+        meta = json.dumps({"kind": type(evidence).__name__, **plain}, default=_number)
+    except TypeError as error:
+        raise ValueError(f"{stem}: {error}") from error
     buffer = io.BytesIO()
-    meta = json.dumps({"kind": type(evidence).__name__, **plain})
-    np.savez_compressed(buffer, meta=np.array(meta), **arrays)  # type: ignore[arg-type]
-    return _write(folder / f"{prefix}-{evidence.name}{_SUFFIX}", buffer.getvalue())
+    np.savez_compressed(buffer, allow_pickle=False, meta=np.array(meta), **arrays)
+    return _write(folder / f"{stem}{_SUFFIX}", buffer.getvalue())
 
 
 def is_figure(file: str) -> bool:
@@ -106,36 +120,47 @@ def is_figure(file: str) -> bool:
 
 def load(path: Path) -> Figure:
     """Return the figure that `save` wrote; raise OSError or ValueError where there is none."""
-    with np.load(path, allow_pickle=False) as stored:
-        fields = json.loads(str(stored["meta"]))
-        kind = _KINDS[fields.pop("kind")]
-        arrays = {key: stored[key] for key in stored.files if key != "meta"}
-    for key, array in arrays.items():
-        field, _, name = key.partition("/")
-        if name:
-            at, word = name.split("/", 1)
-            del at  # keeps their order in the file
-            fields.setdefault(field, {})[word] = array
-        else:
-            fields[field] = array
-    for key in ("labels", "captions"):
-        if key in fields:
-            fields[key] = tuple(fields[key])
-    return kind(**fields)
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
+            return _together(json.loads(str(stored["meta"])), stored)
+    except (KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise ValueError(f"{path.name} holds no figure: {error}") from error
 
 
 def _apart(fields: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Array]]:
-    """Return the fields that JSON can hold, and the arrays."""
+    """Return the fields that JSON can hold, and the arrays; of those in a mapping, JSON holds the names in order."""
     plain: dict[str, Any] = {}
     arrays: dict[str, Array] = {}
     for key, value in fields.items():
-        if isinstance(value, np.ndarray):
-            arrays[key] = value
-        elif isinstance(value, Mapping) and any(isinstance(v, np.ndarray) for v in value.values()):
-            arrays |= {f"{key}/{i}/{name}": array for i, (name, array) in enumerate(value.items())}
+        if key in _ARRAYS:
+            arrays[key] = np.asarray(value)
+        elif key in _NAMED_ARRAYS:
+            plain[key] = list(value)
+            arrays |= {f"{key}/{i}": np.asarray(array) for i, array in enumerate(value.values())}
         else:
             plain[key] = value
     return plain, arrays
+
+
+def _together(plain: dict[str, Any], arrays: Mapping[str, Array]) -> Figure:
+    """Return the figure of what `_apart` returned."""
+    kind = _KINDS[plain.pop("kind")]
+    fields: dict[str, Any] = {}
+    for key in (field.name for field in dataclasses.fields(kind)):
+        if key in _ARRAYS:
+            fields[key] = arrays[key]
+        elif key in _NAMED_ARRAYS:
+            fields[key] = {name: arrays[f"{key}/{i}"] for i, name in enumerate(plain[key])}
+        else:
+            fields[key] = tuple(plain[key]) if isinstance(plain[key], list) else plain[key]
+    return kind(**fields)
+
+
+def _number(value: Any) -> Any:
+    """Return a number of numpy as one of Python."""
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(f"{type(value).__name__} is no number")
 
 
 def _write(path: Path, content: bytes) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,16 +15,25 @@ FILE = "finding.json"
 
 def to_plain(finding: Finding) -> dict[str, Any]:
     """Return the finding as JSON can hold it."""
-    return dataclasses.asdict(finding)
+    return {
+        **vars(finding),
+        "verdict": str(finding.verdict),
+        "expected": dict(finding.expected),
+        "measured": dict(finding.measured),
+        "evidence": list(finding.evidence),
+    }
 
 
 def from_plain(plain: Mapping[str, Any]) -> Finding:
     """Return the finding of `to_plain`; raise ValueError for anything else."""
     try:
         verdict, evidence = CheckVerdict(plain["verdict"]), tuple(plain["evidence"])
-        return Finding(**{**plain, "verdict": verdict, "evidence": evidence})
-    except (KeyError, TypeError) as error:
+        finding = Finding(**{**plain, "verdict": verdict, "evidence": evidence})
+    except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"not a finding: {str(plain)[:80]}") from error
+    if not _sound(finding):
+        raise ValueError(f"not a finding: {str(plain)[:80]}")
+    return finding
 
 
 def save(finding: Finding, folder: Path) -> None:
@@ -36,3 +44,12 @@ def save(finding: Finding, folder: Path) -> None:
 def load(folder: Path) -> Finding:
     """Return the finding that a folder holds; raise OSError or ValueError where there is none."""
     return from_plain(json.loads((folder / FILE).read_bytes()))
+
+
+def _sound(finding: Finding) -> bool:
+    """Tell whether the fields have the types they say; a file may hold anything."""
+    words = (finding.row, finding.title, finding.sentence, finding.subject, finding.advice, *finding.evidence)
+    numbers = (finding.expected, finding.measured)
+    return all(isinstance(word, str) for word in words) and all(
+        isinstance(of, dict) and all(isinstance(value, int | float) for value in of.values()) for of in numbers
+    )
