@@ -46,6 +46,8 @@ OWNERS = {
     "mlflow": ("search.tracking", "search.post.package", "search.post.served"),
     "torch": ("search.train", "search.checks", "search.trial", "search.post"),
     "optuna": ("search.jobs.calls", "search.space", "search.sweep"),
+    "matplotlib": ("search.reporting.figures",),
+    "PIL": ("search.reporting.figures",),
     "hydra": ("search.config", "search.space.overrides", "search.jobs", "search.apps", "search._plugins"),
 }
 """Third-party packages and the modules, or packages with all that is in them, that may import each."""
@@ -218,6 +220,8 @@ def test_the_lowest_level_needs_the_standard_library_only(sources: Sources, modu
         ("search.space", ("torch", "ray", "mlflow", "optuna")),
         ("search.apps.cli", ("torch", "ray", "mlflow", "optuna")),  # a mistyped key is answered in about a second
         ("search.apps.submit", ("torch", "ray", "mlflow", "optuna")),
+        ("search.reporting.figures", ("torch", "ray", "mlflow", "optuna", "pandas", "matplotlib.pyplot")),
+        ("search.reporting.findings", ("torch", "ray", "mlflow", "optuna", "matplotlib")),
         ("search.cluster", ("torch", "ray", "mlflow", "optuna", "hydra")),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
