@@ -31,7 +31,7 @@ def from_plain(plain: Mapping[str, Any]) -> Finding:
         finding = Finding(**{**plain, "verdict": verdict, "evidence": evidence})
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"not a finding: {str(plain)[:80]}") from error
-    if not _sound(finding):
+    if isinstance(plain["evidence"], str) or not _sound(finding):
         raise ValueError(f"not a finding: {str(plain)[:80]}")
     return finding
 
