@@ -8,7 +8,7 @@ import pytest
 import search
 from tests.kits.commands import HEAVY, environment
 
-NAMES = ["Examples", "Trial", "current_trial", "read_study", "report", "run"]
+NAMES = ["Examples", "Trial", "current_trial", "inspect", "preflight", "read_study", "report", "run"]
 
 
 def python(code: str) -> str:

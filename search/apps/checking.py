@@ -140,8 +140,7 @@ def _spec(session: TrainingSession, stage: str, row: str, subject: Subject, numb
 def _finding(spec: CheckSpec, outcome: Outcome) -> Finding:
     """Return what the worker wrote; where it came to no end, that."""
     if outcome.failure is None:
-        finding = finding_files.load(Path(spec.directory))
-        return finding
+        return finding_files.load(Path(spec.directory))
     # What raises is turned into a finding by the worker, so this is about the process or the machine.
     dies = outcome.failure.kind in (FailureKind.LOST_WORKER, FailureKind.HANG, FailureKind.TIMEOUT)
     return Finding(

@@ -36,8 +36,8 @@ def run(overrides: Sequence[str] = (), *, config_dir: str | Path | None = None, 
     """Do what `search` does with these overrides; return the study that stands on disk then.
 
     `config_dir` is a folder of configurations of the user's own (`--config-dir`); `quiet` leaves out what would be
-    printed. Raises UsageError for what cannot work, UnsoundError where a check of data or setup fails, GaveUpError where
-    the trials failed, KeyboardInterrupt where it was interrupted: the same call goes on.
+    printed. Raises UsageError for what cannot work, UnsoundError where a check of data or setup fails, GaveUpError
+    where the trials failed, KeyboardInterrupt where it was interrupted: the same call goes on.
     """
     return read_study(_run(overrides, config_dir, quiet))
 
@@ -65,13 +65,14 @@ def _findings(
 ) -> tuple[Finding, ...]:
     alone: dict[str, Any] = {"stages": [stage], f"{stage}.on_fail": "warn"}
     if isinstance(cfg, DictConfig):
-        given: Sequence[str] | DictConfig = cfg.copy()
+        own = cfg.copy()
         for key, value in alone.items():
-            OmegaConf.update(given, key, value)
+            OmegaConf.update(own, key, value)
+        folder = _run(own, config_dir, quiet)
     else:
         _check(cfg)
-        given = [*cfg, *(f"{key}={str(value).replace(chr(39), '')}" for key, value in alone.items())]
-    found = StageFindings.load(_run(given, config_dir, quiet), stage)
+        folder = _run([*cfg, f"stages=[{stage}]", f"{stage}.on_fail=warn"], config_dir, quiet)
+    found = StageFindings.load(folder, stage)
     assert found is not None  # the stage has just stored it
     return found.findings
 

@@ -30,7 +30,7 @@ _GROUPS = ("model", "optimizer", "schedule")
 class TrainingSession(Session):
     """The data is loaded here; raises UsageError where it, the objective or the space does not fit."""
 
-    keys = ("model", "optimizer", "schedule", "trainer", "metric")
+    keys: tuple[str, ...] = ("model", "optimizer", "schedule", "trainer", "metric")
     make_run = "search.apps.work:runner"  # which brings torch: not into this process
     metric: Metric
 

@@ -1,6 +1,5 @@
 """The stages inspect and preflight as a user meets them."""
 
-import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,13 +7,15 @@ from pathlib import Path
 import pytest
 from torch import Tensor, nn
 
-from search.apps.checking import suggested_rates
+import search as product
+from search.apps.session import Session
 from search.checks.rows import INSPECT, PREFLIGHT
 from search.checks.stored import StageFindings
 from search.errors import UnsoundError
 from search.records import CheckVerdict, Finding
+from search.sweep.executor import InProcessExecutor
 from tests.kits import in_process
-from tests.kits.commands import mlflow_runs, search
+from tests.kits.commands import events, mlflow_runs, search
 
 BOTH = "stages=[inspect,preflight]"
 FAST = ("model=mlp", "model.width=32", "~model.space.width", "budget.trials=2", "trainer.epochs=2")
@@ -84,3 +85,71 @@ def found_at(study: Path) -> float:
     stored = StageFindings.load(study, "preflight")
     assert stored is not None
     return stored.ended
+
+
+@pytest.fixture(scope="module")
+def refused(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A study whose setup was refused on the command line, with what was printed."""
+    folder = tmp_path_factory.mktemp("refused")
+    printed = search(folder, "name=broken", "stages=[inspect,preflight,search]", *FAST, *OWN, code=3)
+    (folder / "printed.txt").write_text(printed)
+    return folder
+
+
+def test_the_command_says_in_one_line_why_it_starts_nothing_and_exits_with_3(refused: Path) -> None:
+    last = (refused / "printed.txt").read_text().splitlines()[-1]
+    assert last.startswith("search: preflight: R")
+    assert "no trial was started" in last
+    assert not (refused / "outputs" / "broken" / "trials").exists()
+
+
+def test_each_stage_is_a_run_under_the_search_with_a_tag_a_row(refused: Path) -> None:
+    (parent,), runs = mlflow_runs(refused / "outputs" / "broken")
+    stages = {run.info.run_name: run for run in runs}
+    assert stages.keys() == {"inspect", "preflight"}
+    for name, rows in (("inspect", INSPECT), ("preflight", PREFLIGHT)):
+        tags = stages[name].data.tags
+        assert tags["mlflow.parentRunId"] == parent.info.run_id
+        assert {f"search.{row}" for row in rows} <= tags.keys()
+    assert stages["preflight"].data.tags["search.R20"] == "fail"
+    assert stages["preflight"].info.status == "FAILED"
+    assert stages["inspect"].info.status == "FINISHED"
+    assert "R11/loss" in stages["preflight"].data.metrics
+    assert "preflight: " in parent.data.tags["mlflow.note.content"]
+    assert list((refused / "outputs" / "broken" / "artifacts").rglob("R16/*.png"))
+
+
+def test_the_range_tests_bounds_narrow_the_space_where_that_is_asked_for(tmp_path: Path) -> None:
+    wide = ("optimizer.space.lr.low=1e-6", "optimizer.space.lr.high=10", "preflight.lr_bounds=apply")
+    printed = in_process.run(tmp_path, "stages=[preflight,search]", *FAST, *wide)
+    measured = found(tmp_path, "preflight")["R36"].measured
+    assert 1e-6 < measured["lr_low"] < measured["lr_high"] < 10
+    assert "by the range test, was 1e-06 to 10" in printed
+    rates = [event["params"]["optimizer.lr"] for event in events(tmp_path, "started")]
+    assert all(measured["lr_low"] * 0.9 <= rate <= measured["lr_high"] * 1.1 for rate in rates)
+    again = in_process.run(tmp_path, "stages=[preflight,search]", *FAST, *wide, "budget.trials=3")
+    assert "3/3 trials" in again
+
+
+def test_it_is_a_call_in_python_that_gives_the_findings_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    settings = [*FAST, "device=cpu", "tracking=none"]
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Session, "executor", property(lambda self: InProcessExecutor(self.run_here())))
+        looked = product.inspect(settings, quiet=True)
+        proved = product.preflight([*settings, *OWN], quiet=True)
+    assert [f.row for f in looked] == list(INSPECT)
+    assert {f.row: f.verdict for f in proved}["R20"] is CheckVerdict.FAIL
+    assert all(isinstance(f, Finding) for f in proved)
+
+
+def test_of_a_choice_each_option_is_proved(tmp_path: Path) -> None:
+    choice = ("choose.model=[linear,mlp]", "choose.model.mlp.width=32", "~choose.model.mlp.space.width")
+    in_process.run(tmp_path, "stages=[preflight]", *choice)
+    stored = StageFindings.load(tmp_path, "preflight")
+    assert stored is not None
+    about = {
+        subject: [f.row for f in stored.findings if f.subject == subject] for subject in ("model=linear", "model=mlp")
+    }
+    assert about == {subject: list(PREFLIGHT) for subject in about}
+    assert (tmp_path / "checks" / "preflight" / "model=linear" / "R11" / "finding.json").exists()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -135,7 +136,7 @@ class Fading(nn.Module):
     def __init__(self, in_shape: Sequence[int], num_outputs: int, width: int = 48) -> None:
         super().__init__()
         sizes = [math.prod(in_shape), *[width] * 12]
-        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in zip(sizes, sizes[1:], strict=False))
+        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in itertools.pairwise(sizes))
         self.head = nn.Linear(width, num_outputs)
         with torch.no_grad():
             for layer in self.layers:
