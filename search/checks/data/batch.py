@@ -1,0 +1,131 @@
+"""R09: one batch exactly as the network receives it."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
+
+from search.checks.bench import Bench, minibatches
+from search.checks.check import Check, Found
+from search.checks.data.remarks import Remark, failed, found_of, warned
+from search.checks.evidence import Array, Evidence, Pictures, Sheet
+from search.train.data.arrays import Examples
+from search.train.setup import Setup
+
+SHOWN = 32
+_NORMALISING = (_NormBase, nn.LayerNorm, nn.GroupNorm)
+
+
+def look(bench: Bench) -> Found:
+    """Catch what the network is given of a trial's first batch, and what its first layer makes of it."""
+    setup = bench.setup()
+    inputs, targets, _ = next(minibatches(setup, 1))
+    given, first = received(setup, inputs)
+    examples = bench.examples
+    names = [_named(examples, float(target)) for target in targets.tolist()]
+    remarks = _remarks(given, (len(inputs), *examples.inputs.shape[1:]))
+    evidence = [_shown(examples, given, names, "batch", "one batch as the network receives it")]
+    changed = first is not None and first.shape == given.shape and not torch.equal(first, given)
+    if first is not None and changed and not remarks:
+        remarks += _of_first(first)
+        evidence.append(_shown(examples, first, names, "first_layer", "the same batch as the first layer receives it"))
+    array = given.double()
+    fine = (
+        f"a batch of {len(given)} examples {tuple(given.shape[1:])}, {str(given.dtype).removeprefix('torch.')}, with "
+        f"mean {float(array.mean()):.3f} and standard deviation {float(array.std()):.3f}"
+    )
+    return found_of(
+        remarks,
+        f"{fine}; the network changes it before its first layer" if changed else fine,
+        measured={"mean": float(array.mean()), "std": float(array.std()), "examples": len(given)},
+        evidence=tuple(evidence),
+    )
+
+
+def received(setup: Setup, inputs: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Return what the network is given for raw inputs in training, and what its first layer with parameters is given.
+
+    The latter is None where no such layer is called with numbers. Layers that normalise whatever they get are passed
+    over. The setup is not to be trained after it: buffers may have changed.
+    """
+    given: list[Tensor] = []
+    firsts: list[Tensor] = []
+
+    def catch_first(_: nn.Module, arguments: tuple[object, ...]) -> None:
+        if not firsts and arguments and isinstance(arguments[0], Tensor) and arguments[0].is_floating_point():
+            firsts.append(arguments[0].detach().clone())
+
+    network = setup.model.network
+    handles = [network.register_forward_pre_hook(lambda _, arguments: given.append(arguments[0].detach().clone()))]
+    for module in network.modules():
+        is_layer = not any(True for _ in module.children()) and any(True for _ in module.parameters(recurse=False))
+        if is_layer and not isinstance(module, _NORMALISING):
+            handles.append(module.register_forward_pre_hook(catch_first))
+    setup.model.train()
+    try:
+        with torch.no_grad():
+            setup.model(inputs)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return given[0], firsts[0] if firsts else None
+
+
+def _remarks(given: Tensor, shape: tuple[int, ...]) -> list[Remark]:
+    if tuple(given.shape) != shape:
+        words = f"the network receives {tuple(given.shape)} instead of {shape}"
+        return [failed(words, "look at what comes before the network")]
+    if not given.is_floating_point():
+        return [failed(f"the network receives {given.dtype}", "give it floating-point numbers")]
+    strange = int((~torch.isfinite(given)).sum())
+    if strange:
+        words = f"{strange} of {given.numel()} values that the network receives are NaN or infinite"
+        return [failed(words, "remove these values from the data, see R02")]
+    if _identical(given):
+        words = f"all {len(given)} examples of a batch are identical as the network receives them"
+        return [failed(words, "look at how inputs are read: they carry nothing")]
+    return []
+
+
+def _of_first(first: Tensor) -> list[Remark]:
+    """Return remarks on what the network did to its inputs itself; they may be its purpose, so none is a failure."""
+    if not torch.isfinite(first).all():
+        words = "the network makes NaN or infinities of its inputs before its first layer"
+    elif _identical(first):
+        words = f"the network makes all {len(first)} examples of a batch identical before its first layer"
+    else:
+        return []
+    return [warned(words, "look at what the model does to inputs before its first layer")]
+
+
+def _identical(batch: Tensor) -> bool:
+    return len(batch) > 1 and bool((batch == batch[:1]).all())
+
+
+def _named(examples: Examples, target: float) -> str:
+    return examples.classes[int(target)] if examples.task == "classification" else f"{target:.4g}"
+
+
+def _shown(examples: Examples, batch: Tensor, captions: list[str], name: str, title: str) -> Evidence:
+    array: Array = batch[:SHOWN].float().cpu().numpy()
+    if batch.ndim - 1 in (2, 3):
+        return Pictures(name=name, title=title, inputs=array, captions=tuple(captions[:SHOWN]))
+    flat = np.round(array.reshape(len(array), -1).astype(np.float64), 4)
+    columns = feature_names(examples, flat.shape[1])
+    rows = [(caption, *row) for caption, row in zip(captions, flat.tolist(), strict=False)]
+    return Sheet(name=name, columns=("target", *columns), rows=rows)
+
+
+def feature_names(examples: Examples, number: int) -> tuple[str, ...]:
+    """Return the names of a table's features; their indices where they have none."""
+    if examples.table is not None:
+        columns = examples.table["columns"]
+        names = [w for c, words in columns for w in ([c] if words is None else [f"{c}={word}" for word in words])]
+        if len(names) == number:
+            return tuple(names)
+    return tuple(map(str, range(number)))
+
+
+CHECK = Check(row="R09", title="a batch as the network sees it", look=look)
