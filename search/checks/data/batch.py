@@ -27,6 +27,8 @@ def look(bench: Bench) -> Found:
     names = [_named(examples, float(target)) for target in targets.tolist()]
     remarks = _remarks(given, (len(inputs), *examples.inputs.shape[1:]))
     evidence = [_shown(examples, given, names, "batch", "one batch as the network receives it")]
+    if first is not None and first.ndim == 2 and first.numel() == given.numel():  # flattened
+        first = first.reshape(given.shape)
     changed = first is not None and first.shape == given.shape and not torch.equal(first, given)
     if first is not None and changed and not remarks:
         remarks += _of_first(first)

@@ -138,7 +138,7 @@ def _rescaled(parts: dict[str, Array], names: tuple[str, ...]) -> list[Fault]:
         if not found:
             continue
         columns = np.array(found)[np.argsort(-times[found], kind="stable")]
-        told = listed([f"{names[c]} {times[c]:.3g} times" for c in columns])
+        told = listed([f"{names[c]}: {times[c]:.4g} times" for c in columns])
         words = f"columns are on another scale in {part} than in train ({told})"
         made = failed if times[columns].max() >= FAR_SCALE else warned
         faults.append(_fault(made(words, "bring them to one unit"), columns, times, f"times the scale, in {part}"))

@@ -59,7 +59,7 @@ def look(bench: Bench) -> Found:
     else:
         faults += [*_missing(extent), *_constant(bench, extent), *_scales(bench, extent), *turned_faults(bench)]
     parts = _parts_of(bench)
-    rows = [(i, parts[i] if of_examples else "", what, value) for i, of_examples, what, value in _rows(faults)]
+    rows = [(i, parts[i] if of_examples else "column", what, value) for i, of_examples, what, value in _rows(faults)]
     evidence: list[Evidence] = [Sheet(name="offenders", columns=("index", "part", "what", "value"), rows=rows)]
     offenders = [i for i, of_examples, _, _ in _rows(faults) if of_examples][:SHOWN]
     if offenders and examples.inputs.ndim in (3, 4):
@@ -84,7 +84,7 @@ def _fine(bench: Bench, extent: _Extent) -> str:
     inputs = bench.examples.inputs
     share = extent.missing.sum() / max(1, inputs.size)
     missing = f"{share:.2%} of the values missing, which become the training mean" if share else "no value missing"
-    lowest, highest = float(np.nanmin(extent.low)), float(np.nanmax(extent.high))
+    lowest, highest = np.fmin.reduce(extent.low), np.fmax.reduce(extent.high)
     return f"{len(inputs)} inputs, {inputs.dtype}, of {lowest:.4g} to {highest:.4g}, {missing}"
 
 
@@ -174,7 +174,7 @@ def _scales(bench: Bench, extent: _Extent) -> list[Fault]:
     for cut, least in ((middle, GAP), (int(gaps.argmax()), GAP_OF_FEW)):
         below, above = order[: cut + 1], order[cut + 1 :]
         is_below = np.isin(np.arange(len(size)), below)
-        if gaps[cut] >= least and not _explained(bench, is_below) and not _explained(bench, ~is_below):
+        if gaps[cut] >= least and not _explained(bench, is_below):
             return [_two_scales(bench, size, below, above)]
     return []
 
@@ -197,7 +197,9 @@ def _explained(bench: Bench, group: Array) -> bool:
     """Tell whether targets say who is of a group: then it is a property of the data, not of how it was read."""
     known = np.concatenate([bench.split.train, bench.split.validation])
     member, targets = group[known], bench.examples.targets[known]
-    if not member.any() or member.all():
+    if 2 * np.count_nonzero(member) > len(member):  # of most examples every class has many
+        member = ~member
+    if not member.any():
         return False
     if bench.classifies:
         share = np.bincount(targets, weights=member) / np.maximum(np.bincount(targets), 1)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from scipy.stats import rankdata
 from torch import Tensor
 
 from search.checks.bench import Bench
@@ -47,9 +48,9 @@ def look(bench: Bench) -> Found:
     again = steps.epoch_order(bench.split.train, seed, 1, size)
     remarks = _of_orders(orders, again, bench.split.train, size)
     remarks += _of_delivery(bench, orders[0], size)
-    inside = orders[0].numpy()[np.isin(orders[0].numpy(), bench.split.train)]
-    generator = bench.generator("order")
-    mixing = _mixing(bench.examples, inside, size, generator)
+    first = orders[0].numpy()
+    inside = first[np.isin(first, bench.split.train)]
+    mixing = _mixing(bench.examples, inside, size, bench.generator("order"))
     remarks += _of_mixing(mixing)
     sortedness = _sortedness(bench)
     remarks += _of_split(bench, sortedness) + _of_steps(bench)
@@ -121,12 +122,15 @@ def _of_delivery(bench: Bench, order: Tensor, size: int) -> list[Remark]:
 
 def _mixing(examples: Examples, order: Array, size: int, generator: np.random.Generator) -> _Mixing:
     """Compare how alike the targets within a batch are with what random orders give."""
+    if len(order) <= size or size < 2:  # one batch, or none of two examples
+        return _Mixing(excess=0.0, deviations=0.0, per_batch=np.zeros(1))
     targets = _indicators(examples, order)
-    likeness = _likeness(targets, size)
-    overall, total = float(likeness.mean()), float(_spread(targets))
-    chance = [_likeness(targets[generator.permutation(len(targets))], size).mean() for _ in range(PERMUTATIONS)]
+    likeness, weights = _likeness(targets, size)
+    overall, total = float(np.average(likeness, weights=weights)), _spread(targets)
+    shuffled = (_likeness(targets[generator.permutation(len(targets))], size)[0] for _ in range(PERMUTATIONS))
+    chance = [np.average(values, weights=weights) for values in shuffled]
     mean, std = float(np.mean(chance)), float(np.std(chance))
-    if total <= 0 or std < 1e-9 * total:  # one class, one batch: every order is alike
+    if total <= 0 or std < 1e-9 * total:  # of one class every order is alike
         return _Mixing(excess=0.0, deviations=0.0, per_batch=np.zeros(len(likeness)))
     room = total - mean
     return _Mixing(
@@ -139,8 +143,8 @@ def _mixing(examples: Examples, order: Array, size: int, generator: np.random.Ge
 def _indicators(examples: Examples, order: Array) -> Array:
     """Return the targets as points (N, K) in which likeness is a small squared distance."""
     targets = examples.targets[order]
-    if examples.task == "regression":
-        return targets.astype(np.float64)[:, None]
+    if examples.task == "regression":  # ranks: one number far away would decide everything
+        return np.asarray(rankdata(targets) / len(targets))[:, None]
     present, classes = np.unique(targets, return_inverse=True)
     if len(present) > 64:  # a random plane of them keeps distances (Johnson and Lindenstrauss 1984)
         signs = np.random.default_rng(0).choice([-1.0, 1.0], (len(present), 64)) / 8
@@ -148,10 +152,10 @@ def _indicators(examples: Examples, order: Array) -> Array:
     return np.eye(len(present))[classes]
 
 
-def _likeness(points: Array, size: int) -> Array:
-    """Return for each batch the total spread of the points less that within the batch; a lone last example is no batch.
+def _likeness(points: Array, size: int) -> tuple[Array, Array]:
+    """Return for each batch the spread of all points less that within the batch, and how many points that rests on.
 
-    The mean over batches of p_c squared, the Gini index, but for constants, where the points are classes.
+    Of classes the spread is Gini's impurity, one less the sum of their squared shares. A lone last example is left out.
     """
     starts = np.arange(0, len(points), size)
     counts = np.diff(np.append(starts, len(points)))
@@ -159,7 +163,9 @@ def _likeness(points: Array, size: int) -> Array:
     squares = np.add.reduceat((points**2).sum(axis=1), starts)
     within = squares / counts - ((sums / counts[:, None]) ** 2).sum(axis=1)
     # of so few examples the spread is too small by that factor
-    return np.asarray(_spread(points) - (within * counts / np.maximum(counts - 1, 1))[counts > 1])
+    within *= counts / np.maximum(counts - 1, 1)
+    some = counts > 1
+    return np.asarray(_spread(points) - within[some]), counts[some]
 
 
 def _spread(points: Array) -> float:
@@ -215,7 +221,8 @@ def _of_steps(bench: Bench) -> list[Remark]:
 
     chosen = bench.sample("train", NEIGHBOURS)
     inputs = np.nan_to_num(bench.examples.inputs[chosen].reshape(len(chosen), -1).astype(np.float32))
-    inputs = (inputs - inputs.mean(axis=0)) / np.maximum(inputs.std(axis=0), 1e-6)
+    with np.errstate(over="ignore", invalid="ignore"):  # of infinite inputs, which are found below
+        inputs = (inputs - inputs.mean(axis=0)) / np.maximum(inputs.std(axis=0), 1e-6)
     if len(chosen) < 30 or not np.isfinite(inputs).all():
         return []
     found = NearestNeighbors(n_neighbors=2).fit(inputs).kneighbors(inputs, return_distance=False)
