@@ -22,6 +22,8 @@ from search.train.data.arrays import Array, Dataset, Examples, Split
 from search.train.setup import Setup, setup_of
 
 T = TypeVar("T")
+INITIALISATIONS = 8
+INITIAL_EXAMPLES = 256
 InputsOf = Callable[[Tensor], Tensor]
 """Replaces a batch of inputs by others of the same shape."""
 
@@ -111,6 +113,29 @@ class Bench:
         if self.classifies and part != "test":
             order = _in_turn(order, self.examples.targets)
         return next(iter(self.batches(torch.as_tensor(order[:size]), size)))
+
+    def drawn(self, most: int) -> Batch:
+        """Return a batch of so many training examples at most, drawn evenly: its classes have the prior's shares."""
+        indices = self.sample("train", most)
+        return next(iter(self.batches(torch.as_tensor(indices), len(indices))))
+
+    def new_outputs(self) -> tuple[Batch, Tensor]:
+        """Return a drawn batch, and what new networks without regularisation give for it before the first step.
+
+        (D, N, C) or (D, N, 1) of D initialisations, as the loss gets them: a single one says more about its draw than
+        about how the network is initialised.
+        """
+        return self.once("new outputs", self._new_outputs)
+
+    def _new_outputs(self) -> tuple[Batch, Tensor]:
+        batch = self.drawn(INITIAL_EXAMPLES)
+        outputs = []
+        for i in range(INITIALISATIONS):
+            setup = self.bare_setup(key=f"initialisation {i}")
+            setup.model.train()
+            with torch.no_grad():
+                outputs.append(setup.model(batch[0]))
+        return batch, torch.stack(outputs)
 
 
 def without_dropout(model: nn.Module) -> None:

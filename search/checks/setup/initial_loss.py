@@ -9,45 +9,55 @@ import torch
 from torch import Tensor
 
 from search.checks.bench import Bench
-from search.checks.check import Check, Found
-from search.checks.evidence import Bars
+from search.checks.check import Check, Found, skipped
+from search.checks.evidence import Array, Bars
 from search.records import CheckVerdict
 from search.train.batches import Batch
 from search.train.setup import Setup
 
-EXAMPLES = 512
 FAIL = (0.8, 1.5)
 """Times the expected loss, below and above."""
 WARN = (0.95, 1.15)
 """Healthy nets: 0.98 to 1.09 with batch norm; up to 1.35 with a last layer initialised after He et al. 2015."""
+ERRORS = 2.5
+"""Standard errors of the mean over initialisations by which a limit has to be passed."""
 
 
 def look(bench: Bench) -> Found:
-    """Compare the loss of a new network, without and with regularisation, with that of a constant prediction."""
-    batch = bench.batch(EXAMPLES)
-    bare, whole = bench.bare_setup(), bench.setup()
-    low, high, why = _expected(bare, batch)
-    measured, regularised = _loss(bare, batch), _loss(whole, batch)
-    verdict = _verdict(measured, low, high)
+    """Compare the loss of new networks, without and with regularisation, with that of a constant prediction."""
+    batch, outputs = bench.new_outputs()
+    _, targets, indices = batch
+    setup = bench.setup()
+    low, high, why = expected_loss(setup, batch)
+    losses = np.array([float(setup.loss(one, targets, indices)) for one in outputs])
+    measured, regularised = float(losses.mean()), _regularised(setup, batch)
+    if min(low, high) <= 0 and np.isfinite(losses).all():
+        return skipped(f"the loss of a constant prediction is {min(low, high):.4g}: there is no scale to compare with")
+    verdict = _verdict(losses, low, high)
+    grown = "" if regularised is None else f"; {regularised:.4f} with regularisation"
+    names, values = ("measured",), [measured]
+    if regularised is not None:
+        names, values = ("measured", "with regularisation"), [measured, regularised]
     bars = Bars(
         name="loss",
         title="loss before the first step",
         y="loss",
-        labels=("measured", "with dropout"),
-        bars={"loss": np.array([measured, regularised])},
+        labels=names,
+        bars={"loss": np.array(values)},
         levels={"expected": high},
     )
     return Found(
         verdict=verdict,
-        sentence=f"the loss of a new network is {measured:.4f}; expected is {high:.4f}, {why}",
+        sentence=f"the loss of a new network is {measured:.4f}, mean of {len(losses)} initialisations; "
+        f"expected is {high:.4f}, {why}{grown}",
         advice="" if verdict is CheckVerdict.PASS else _advice(measured, low, high),
         expected={"loss": high},
-        measured={"loss": measured, "loss_with_dropout": regularised},
+        measured={"loss": measured} | ({} if regularised is None else {"loss_regularised": regularised}),
         evidence=(bars,),
     )
 
 
-def _expected(setup: Setup, batch: Batch) -> tuple[float, float, str]:
+def expected_loss(setup: Setup, batch: Batch) -> tuple[float, float, str]:
     """Return the loss of the best constant prediction, of the plain one, and what the latter is in words."""
     _, targets, indices = batch
     examples = setup.dataset.examples
@@ -66,26 +76,38 @@ def _expected(setup: Setup, batch: Batch) -> tuple[float, float, str]:
     return low, high, "that of a constant prediction"
 
 
-def _loss(setup: Setup, batch: Batch) -> float:
+def _regularised(setup: Setup, batch: Batch) -> float | None:
+    """Return the loss with dropout and the penalty of weight decay; None where there is neither."""
+    penalty = torch.zeros(())
+    for group in setup.optimizer.param_groups:
+        decay = group.get("weight_decay") or 0.0
+        penalty = penalty + sum(0.5 * decay * p.detach().square().sum().cpu() for p in group["params"])
+    dropout = any(getattr(module, "p", 0.0) and "Dropout" in type(module).__name__ for module in setup.model.modules())
+    if not dropout and float(penalty) == 0:
+        return None
     inputs, targets, indices = batch
     setup.model.train()
     with torch.no_grad():
         outputs: Tensor = setup.model(inputs)
-        return float(setup.loss(outputs, targets, indices))
+        return float(setup.loss(outputs, targets, indices)) + float(penalty)
 
 
-def _verdict(measured: float, low: float, high: float) -> CheckVerdict:
-    if not FAIL[0] * min(low, high) <= measured <= FAIL[1] * high:  # NaN is in no interval
+def _verdict(losses: Array, low: float, high: float) -> CheckVerdict:
+    """Return on which side of the limits the losses lie, on a logarithmic scale: they differ by factors."""
+    if not (np.isfinite(losses).all() and (losses > 0).all()):
         return CheckVerdict.FAIL
-    if not WARN[0] * min(low, high) <= measured <= WARN[1] * high:
-        return CheckVerdict.WARN
+    logs = np.log(losses)
+    mean, slack = logs.mean(), ERRORS * logs.std(ddof=1) / math.sqrt(len(logs))
+    for (least, most), verdict in ((FAIL, CheckVerdict.FAIL), (WARN, CheckVerdict.WARN)):
+        if mean + slack < math.log(least * min(low, high)) or mean - slack > math.log(most * high):
+            return verdict
     return CheckVerdict.PASS
 
 
 def _advice(measured: float, low: float, high: float) -> str:
     if measured < min(low, high):
         return "a loss under that of knowing nothing: look for targets among the inputs, or a loss that fits no logits"
-    return "initialise the last layer with small weights, and its bias with the class prior or the target's mean"
+    return "initialise the last layer with small weights, and its bias with 0: the class prior or the mean is added"
 
 
 CHECK = Check(row="R11", title="loss at initialisation", look=look)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from search.errors import UsageError
+from search.train.models.head import small_head
 
 
 class CNN(nn.Module):
@@ -31,7 +32,7 @@ class CNN(nn.Module):
             width *= 2
         self.body = nn.Sequential(*layers)
         self.dropout = nn.Dropout(dropout)
-        self.head = nn.Linear(size_in, num_outputs)
+        self.head = small_head(size_in, num_outputs)
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Return logits or values."""

@@ -6,6 +6,8 @@ import math
 
 from torch import Tensor, nn
 
+from search.train.models.head import small_head
+
 
 class MLP(nn.Module):
     """`depth` hidden layers of `width` ReLU units over the flattened input: (N, *in_shape) -> (N, num_outputs)."""
@@ -21,7 +23,7 @@ class MLP(nn.Module):
             layers += [linear, nn.ReLU(), nn.Dropout(dropout)]
             size = width
         self.body = nn.Sequential(*layers)
-        self.head = nn.Linear(size, num_outputs)
+        self.head = small_head(size, num_outputs)
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Return logits or values."""
