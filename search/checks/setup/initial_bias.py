@@ -144,7 +144,7 @@ def _signal(layers: list[_Layer]) -> tuple[CheckVerdict, str]:
     last, most = rest[-1].spread / start, max(layer.spread for layer in rest) / start
     changed = last if last < 1 / most else most
     words = f"the signal at the last layer is {last:.3g} times that at the first"
-    if not 1 / LOST <= last or not most <= LOST:
+    if not (last >= 1 / LOST and most <= LOST):
         return CheckVerdict.FAIL, f"{words}, and {most:.3g} times at the most"
     if not 1 / CHANGED <= changed <= CHANGED:
         return CheckVerdict.WARN, f"{words}, and {most:.3g} times at the most"

@@ -35,15 +35,13 @@ def look(bench: Bench) -> Found:
         return skipped(f"the loss of a constant prediction is {min(low, high):.4g}: there is no scale to compare with")
     verdict = _verdict(losses, low, high)
     grown = "" if regularised is None else f"; {regularised:.4f} with regularisation"
-    names, values = ("measured",), [measured]
-    if regularised is not None:
-        names, values = ("measured", "with regularisation"), [measured, regularised]
+    shown = {"measured": measured} | ({} if regularised is None else {"with regularisation": regularised})
     bars = Bars(
         name="loss",
         title="loss before the first step",
         y="loss",
-        labels=names,
-        bars={"loss": np.array(values)},
+        labels=tuple(shown),
+        bars={"loss": np.array(list(shown.values()))},
         levels={"expected": high},
     )
     return Found(
