@@ -20,7 +20,7 @@ from search.checks.stored import StageFindings, folder_of
 from search.errors import UnsoundError
 from search.keyed import keyed_int
 from search.records import CheckSpec, CheckVerdict, FailureKind, Finding, Outcome, Params
-from search.reporting.findings import findings_table, summary_line
+from search.reporting.findings import counts_line, findings_table
 from search.reporting.progress import TrainingsDisplay
 from search.space import Dimension
 from search.sweep.batch import run_all
@@ -64,15 +64,24 @@ def _stage(session: TrainingSession, journal: Journal, stage: str) -> StageFindi
     made_from = _made_from(session, stage)
     stored = StageFindings.load(session.folder, stage)
     if stored is not None and stored.made_from == made_from and not stored.failed and journal.num_trials:
-        session.console.print(summary_line(stage, stored.findings), style="dim", markup=False, highlight=False)
+        _show(session, stored)
         return stored
     began = time.time()
     found = _collapsed(_look(session, stage))
     done = StageFindings(stage=stage, made_from=made_from, began=began, ended=time.time(), findings=tuple(found))
     done.save(session.folder)
-    session.console.print(findings_table(stage, found))
-    session.console.print(summary_line(stage, found), markup=False, highlight=False)
+    _show(session, done)
     return done
+
+
+def _show(session: TrainingSession, done: StageFindings) -> None:
+    """Print all findings where there are to be no trials, else those that ask for something."""
+    alone = set(session.cfg.stages) <= STAGES.keys()
+    shown = [f for f in done.findings if alone or f.verdict in (CheckVerdict.WARN, CheckVerdict.FAIL)]
+    if shown:
+        session.console.print(findings_table(done.stage, shown))
+    where = f"; evidence is in {folder_of(session.folder, done.stage)}" if shown else ""
+    session.console.print(f"{counts_line(done.stage, done.findings)}{where}", markup=False, highlight=False)
 
 
 def _made_from(session: TrainingSession, stage: str) -> str:

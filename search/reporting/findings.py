@@ -25,7 +25,7 @@ _SPECIAL = re.compile(r"[\\`*_|<]")
 
 def findings_table(stage: str, findings: Sequence[Finding]) -> Table:
     """Return what was found, check by check; subjects of which a check says the same share a line."""
-    table = Table(title=Text(_counts(stage, findings)))
+    table = Table(title=stage)
     table.add_column("row", no_wrap=True)
     table.add_column("check", max_width=34)
     table.add_column("verdict", no_wrap=True)
@@ -44,7 +44,7 @@ def findings_table(stage: str, findings: Sequence[Finding]) -> Table:
 
 def findings_markdown(stage: str, findings: Sequence[Finding]) -> str:
     """Return what was found in Markdown."""
-    lines = [f"**{_escaped(_counts(stage, findings))}**"]
+    lines = [f"**{_escaped(counts_line(stage, findings))}**"]
     if findings:
         lines += ["", "| row | check | verdict | what was found | what to do |", "|---|---|---|---|---|"]
     for line in _lines(findings):
@@ -55,9 +55,16 @@ def findings_markdown(stage: str, findings: Sequence[Finding]) -> str:
     return "\n".join(lines)
 
 
+def counts_line(stage: str, findings: Sequence[Finding]) -> str:
+    """Return e.g. `inspect: 8 pass, 1 warn`."""
+    counted = Counter(finding.verdict for finding in findings)
+    words = [f"{counted[verdict]} {verdict}" for verdict in CheckVerdict if counted[verdict]]
+    return f"{stage}: {', '.join(words) or 'no checks'}"
+
+
 def summary_line(stage: str, findings: Sequence[Finding]) -> str:
     """Return the number of findings by verdict, and the worst of them in words where something is wrong."""
-    counts = _counts(stage, findings)
+    counts = counts_line(stage, findings)
     worst = next((verdict for verdict in _BAD if any(finding.verdict is verdict for finding in findings)), None)
     if worst is None:
         return counts
@@ -92,13 +99,6 @@ def _lines(findings: Sequence[Finding]) -> list[_Line]:
         else:
             lines += [_Line(finding=f, named=f"{f.subject}: " if f.subject else "") for f in of_row]
     return lines
-
-
-def _counts(stage: str, findings: Sequence[Finding]) -> str:
-    """Return e.g. `inspect: 8 pass, 1 warn`."""
-    counted = Counter(finding.verdict for finding in findings)
-    words = [f"{counted[verdict]} {verdict}" for verdict in CheckVerdict if counted[verdict]]
-    return f"{stage}: {', '.join(words) or 'no checks'}"
 
 
 def _escaped(text: str) -> str:

@@ -19,7 +19,7 @@ from tests.kits.commands import events, mlflow_runs, search
 
 BOTH = "stages=[inspect,preflight]"
 FAST = ("model=mlp", "model.width=32", "~model.space.width", "budget.trials=2", "trainer.epochs=2")
-OWN = (f"model._target_={__name__}.Softmax", "~model.width", "~model.depth", "~model.dropout", "~model.space")
+OWN = ("model=linear", f"model._target_={__name__}.Softmax", "budget.trials=2", "trainer.epochs=2")
 
 
 class Softmax(nn.Module):
@@ -60,10 +60,10 @@ def test_a_setup_that_cannot_learn_starts_no_trial(tmp_path: Path) -> None:
     with pytest.raises(
         UnsoundError, match=r"^preflight: R\d\d .*; no trial was started; mend it, or preflight.on_fail"
     ):
-        in_process.run(tmp_path, "stages=[preflight,search]", *FAST, *OWN)
+        in_process.run(tmp_path, "stages=[preflight,search]", *OWN)
     assert found(tmp_path, "preflight")["R20"].verdict is CheckVerdict.FAIL
     assert not (tmp_path / "trials").exists()
-    printed = in_process.run(tmp_path, "stages=[preflight,search]", "preflight.on_fail=warn", *FAST, *OWN)
+    printed = in_process.run(tmp_path, "stages=[preflight,search]", "preflight.on_fail=warn", *OWN)
     assert "fail" in printed
     assert len(list((tmp_path / "trials").iterdir())) == 2
 
@@ -91,7 +91,7 @@ def found_at(study: Path) -> float:
 def refused(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A study whose setup was refused on the command line, with what was printed."""
     folder = tmp_path_factory.mktemp("refused")
-    printed = search(folder, "name=broken", "stages=[inspect,preflight,search]", *FAST, *OWN, code=3)
+    printed = search(folder, "name=broken", "stages=[inspect,preflight,search]", *OWN, code=3)
     (folder / "printed.txt").write_text(printed)
     return folder
 
@@ -137,7 +137,7 @@ def test_it_is_a_call_in_python_that_gives_the_findings_back(tmp_path: Path, mon
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(Session, "executor", property(lambda self: InProcessExecutor(self.run_here())))
         looked = product.inspect(settings, quiet=True)
-        proved = product.preflight([*settings, *OWN], quiet=True)
+        proved = product.preflight([*OWN, "device=cpu", "tracking=none"], quiet=True)
     assert [f.row for f in looked] == list(INSPECT)
     assert {f.row: f.verdict for f in proved}["R20"] is CheckVerdict.FAIL
     assert all(isinstance(f, Finding) for f in proved)

@@ -47,7 +47,7 @@ def test_each_check_has_a_line_and_advice_one_of_its_own() -> None:
         "R04 | check R04 | warn | 12 labels are suspect",
         " |  |  | look",
     ]
-    assert written("inspect", GOOD).splitlines()[0].strip() == "inspect: 2 pass, 1 warn"
+    assert written("inspect", GOOD).splitlines()[0].strip() == "inspect"
 
 
 def test_subjects_have_a_line_each_unless_all_have_the_same() -> None:
@@ -94,7 +94,7 @@ def test_long_sentences_are_folded_and_not_cut() -> None:
 
 
 def test_nothing_found_is_an_empty_table() -> None:
-    assert "inspect: no checks" in written("inspect", [])
+    assert cells("inspect", []) == []
 
 
 # ------------------------------------------------------------------------------------------------------- Markdown
