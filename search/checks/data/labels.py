@@ -27,6 +27,8 @@ EVIDENCE = 7.0
 FEWEST_SUSPECTS = 3
 COMPARED_WITH = 10_000
 FITTED_ON = 2000
+LINEAR_ENOUGH = 0.05
+"""By how much neighbours may be right more often than a linear model whose margins are believed."""
 LISTED = 500
 PICTURES = 24
 ROBUST_DEVIATIONS = 10.0
@@ -143,8 +145,10 @@ def _floor(bench: Bench, opinions: _Opinions) -> tuple[float, float]:
     Only examples of which both models say the same class count: elsewhere a linear margin means nothing.
     """
     logs = np.log(np.clip(opinions.probabilities.astype(np.float64), 1e-300, 1.0))
-    said = logs.argmax(axis=1)
-    among = np.flatnonzero(said == opinions.votes.argmax(axis=1))
+    said, voted = logs.argmax(axis=1), opinions.votes.argmax(axis=1)
+    if np.mean(said == opinions.labels) < np.mean(voted == opinions.labels) - LINEAR_ENOUGH:
+        return 0.0, 0.0  # classes that no hyperplane divides
+    among = np.flatnonzero(said == voted)
     if len(among) > FITTED_ON:
         among = bench.generator("labels", "floor").choice(among, FITTED_ON, replace=False)
     ranked = np.sort(logs[among], axis=1)

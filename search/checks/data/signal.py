@@ -182,28 +182,29 @@ def _score(name: str, make: Callable[[], Any], inputs: Array, targets: Array, gi
 def _area(predicted: Array, targets: Array) -> tuple[float, float]:
     """Return the area under the ROC curve of each class against the others, averaged by their shares, and its error.
 
-    The error is that of the sum of each example's part in the areas: DeLong et al., "Comparing the areas under two or
-    more correlated ROC curves", Biometrics 1988. It is at least that of no association: few
+    The error is that of the sum of each example's part in the areas (DeLong et al., "Comparing the areas under two or
+    more correlated ROC curves", Biometrics 1988), and at least that under permuted targets (Hoeffding 1951): few
     examples that happen to be told apart vary too little.
     """
     from scipy.stats import rankdata
 
     total, parts = 0.0, np.zeros(len(targets))
-    null = np.zeros(len(targets))
-    for c, share in enumerate(np.bincount(targets) / len(targets)):
-        its, score = targets == c, predicted[:, c]
-        ranks = rankdata(score)
-        own = np.empty(len(targets))
+    counts = np.bincount(targets)
+    weighted = np.empty(predicted.shape)
+    for c, ones in enumerate(counts):
+        its, score, others = targets == c, predicted[:, c], len(targets) - ones
+        ranks, own = rankdata(score), np.empty(len(targets))
         own[its], own[~its] = rankdata(score[its]), rankdata(score[~its])
-        ones, others = np.count_nonzero(its), np.count_nonzero(~its)
         beaten = (ranks - own) / np.where(its, others, ones)  # of the other kind, the share below it
         part = np.where(its, beaten, 1 - beaten)
-        area = float(part[its].mean())
+        area, share = float(part[its].mean()), ones / len(targets)
         total += share * area
         parts += share * (part - area) / np.where(its, ones, others)
-        uniform = (ranks - 0.5) / len(ranks) - 0.5
-        null += share * np.where(its, uniform / ones, -uniform / others)
-    return total, float(np.sqrt(max(np.sum(parts**2), np.sum(null**2))))
+        weighted[:, c] = ranks / (len(targets) * others)
+    centred = weighted - weighted.mean(axis=0)
+    centred -= (centred @ counts / len(targets))[:, None]
+    permuted = float(np.sum(counts * np.square(centred).sum(axis=0)) / (len(targets) - 1))
+    return total, float(np.sqrt(max(np.sum(parts**2), permuted)))
 
 
 def _distinct(bench: Bench, indices: Array) -> Array:

@@ -1,0 +1,111 @@
+"""R08: inputs that say nothing of the targets, and such as only some models can read."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from search.checks.data.signal import CHECK
+from search.checks.evidence import Bars, Sheet
+from search.records import CheckVerdict
+from search.train.data.arrays import Dataset, Examples
+from tests.checks.data.looks import found
+from tests.kits.zoo import digits, divided, some_of, table
+
+
+def made(inputs: np.ndarray, targets: np.ndarray) -> Examples:
+    return Examples(
+        name="made",
+        inputs=inputs.astype(np.float32),
+        targets=targets.astype(np.int64),
+        task="classification",
+        classes=tuple(map(str, np.unique(targets))),
+    )
+
+
+def exclusive_or(seed: int) -> Examples:
+    inputs = np.random.default_rng(seed).normal(size=(300, 4))
+    return made(inputs, (inputs[:, 0] > 0) ^ (inputs[:, 1] > 0))
+
+
+def tones(seed: int) -> Examples:
+    """Return series of three frequencies whose phase says nothing."""
+    generator = np.random.default_rng(seed)
+    targets = np.arange(300) % 3
+    phase, time = generator.uniform(0, 2 * np.pi, (300, 1)), np.linspace(0, 1, 64)
+    series = np.sin(2 * np.pi * (6 + 3 * targets[:, None]) * time + phase) + generator.normal(size=(300, 64))
+    return made(series[:, None], targets)
+
+
+def shuffled(dataset: Dataset, seed: int = 0) -> Dataset:
+    targets = np.random.default_rng(seed).permutation(dataset.examples.targets)
+    return Dataset(examples=dataclasses.replace(dataset.examples, targets=targets), split=dataset.split)
+
+
+@pytest.mark.parametrize(
+    ("name", "number"),
+    [("iris", 60), ("wine", 60), ("breast_cancer", 60), ("iris", 500), ("wine", 500), ("diabetes", 500)],
+)
+def test_real_tables_pass_also_when_they_are_small(name, number):
+    dataset = divided(some_of(table(name, 0), 0, number), 0)
+    look = found(CHECK, dataset)
+    assert look.verdict is CheckVerdict.PASS
+    assert look.measured["low"] > look.expected["score"]
+
+
+@pytest.mark.parametrize("examples", [exclusive_or, tones])
+def test_what_a_linear_model_cannot_read_passes(examples):
+    look = found(CHECK, divided(examples(0), 0))
+    assert look.verdict is CheckVerdict.PASS
+    assert "linear" not in look.sentence
+
+
+@pytest.mark.parametrize("name", ["breast_cancer", "diabetes"])
+def test_shuffled_targets_fail(name):
+    dataset = divided(table(name, 0), 0)
+    look = found(CHECK, shuffled(dataset))
+    assert look.verdict is CheckVerdict.FAIL
+    assert look.measured["low"] < look.expected["score"] < look.measured["score"] + 0.2
+    assert "cannot be told from chance" in look.sentence
+
+
+def test_too_few_examples_to_tell_are_a_warning():
+    look = found(CHECK, shuffled(divided(some_of(table("breast_cancer", 0), 0, 60), 0)))
+    assert look.verdict is CheckVerdict.WARN
+    assert "too few examples to tell" in look.advice
+
+
+def test_copies_are_no_signal():
+    dataset = divided(table("breast_cancer", 0), 0)
+    known = np.concatenate([dataset.split.train, dataset.split.validation])
+    inputs, targets = dataset.examples.inputs.copy(), np.random.default_rng(0).permutation(dataset.examples.targets)
+    half = len(known) // 2
+    inputs[known[half : 2 * half]], targets[known[half : 2 * half]] = inputs[known[:half]], targets[known[:half]]
+    copies = Dataset(
+        examples=dataclasses.replace(dataset.examples, inputs=inputs, targets=targets), split=dataset.split
+    )
+    assert found(CHECK, copies).verdict is not CheckVerdict.PASS
+
+
+def test_rare_classes_are_told_from_chance():
+    generator = np.random.default_rng(0)
+    targets = generator.random(500) < 0.06
+    inputs = generator.normal(size=(500, 5))
+    inputs[:, 0] += 2.5 * targets
+    assert found(CHECK, divided(made(inputs, targets), 0)).verdict is CheckVerdict.PASS
+
+
+def test_the_scores_are_shown_with_their_intervals():
+    bars, sheet = found(CHECK, shuffled(divided(digits(0, 150), 0))).evidence
+    assert isinstance(bars, Bars)
+    assert isinstance(sheet, Sheet)
+    assert (
+        [row[0] for row in sheet.rows] == ["linear", "neighbours", "trees", "trees of the spectrum"] == [*bars.labels]
+    )
+    assert np.all(bars.bars["low"] < bars.bars["high"])
+
+
+def test_one_class_alone_is_skipped():
+    examples = digits(0)
+    alone = dataclasses.replace(examples, targets=np.zeros_like(examples.targets))
+    assert found(CHECK, divided(alone, 0)).verdict is CheckVerdict.SKIP
