@@ -22,8 +22,8 @@ FIRST_LOOK = 1000
 """Examples at first; all that may be compared with each other only where these show nothing."""
 FOLDS = 5
 DEVIATIONS = 3.9
-"""Half the interval's width in standard errors. Of 350 shuffled data sets 3 passed at 3.6: folds share examples, so that
-their scores vary more than independent ones do."""
+"""Half the interval's width in standard errors. Of 350 shuffled data sets 3 passed at 3.6: folds share examples, so
+that their scores vary more than independent ones do."""
 WEAK = {True: 0.7, False: 0.35}
 """An area under the curve (classes) or rank correlation (numbers) that a big enough sample rules out or shows.
 
