@@ -10,7 +10,7 @@ from search.checks.data.scale import look
 from search.checks.evidence import Sheet
 from search.records import CheckVerdict
 from search.train import estimator
-from search.train.data.arrays import Dataset
+from search.train.data.arrays import Dataset, Examples
 from search.train.estimator import Estimator
 from tests.kits import zoo
 
@@ -148,3 +148,18 @@ def test_a_first_layer_far_from_unit_scale_is_a_warning(factor, normalises, verd
 
     assert found.verdict == verdict
     assert ("first layer receives" in found.sentence) is (verdict == "warn")
+
+
+def test_a_sample_of_many_examples_with_heavy_tails_is_no_fault():
+    random = np.random.default_rng(0)
+    examples = Examples(
+        name="heavy",
+        inputs=random.standard_cauchy(size=(70_000, 3)),
+        targets=random.normal(size=70_000).astype(np.float32),
+        task="regression",
+    )
+
+    found = look(bench_of(examples))
+
+    assert found.verdict is CheckVerdict.PASS, found.sentence
+    assert found.measured["statistics_off"] < 1e-4
