@@ -61,6 +61,12 @@ class _Parameter:
             return 0.0
         return float((self.gradient.flatten(1).amax(dim=1) == 0).float().mean())
 
+    @property
+    def would_move(self) -> bool:
+        """Tell whether a plain step would be seen in float32."""
+        step = self.rate * float(self.gradient.max()) if self.gradient is not None else 0.0
+        return step > 1e-6 * float(self.value.detach().abs().max())
+
 
 def look(bench: Bench) -> Found:
     """Take a few steps and look at each parameter, then hold the gradients against differences of the loss."""
@@ -253,11 +259,12 @@ def _without(parameters: list[_Parameter]) -> list[Problem]:
 def _still(parameters: list[_Parameter]) -> list[Problem]:
     """Name parameters that stay where they are although they have a gradient and a learning rate."""
     due = [p for p in parameters if p.held and p.rate > 0 and p.gradient is not None and bool(p.gradient.any())]
-    still = [p.name for p in due if not p.moved]
+    still = [p for p in due if not p.moved]
     if not still:
         return []
-    text = f"{len(still)} parameters with a gradient do not move in a step: {_some(still)}"
-    verdict = CheckVerdict.WARN if len(still) == len(due) else CheckVerdict.FAIL  # all: the learning rate (R36)
+    text = f"{len(still)} parameters with a gradient do not move in a step: {_some([p.name for p in still])}"
+    # where the learning rate is too low for float32, others say so (R36)
+    verdict = CheckVerdict.FAIL if any(p.would_move for p in still) else CheckVerdict.WARN
     return [(verdict, text, "look at the optimiser's parameter groups, and whether steps vanish in float32")]
 
 

@@ -14,6 +14,7 @@ from search.checks.evidence import Bars, Sheet
 from search.checks.setup.initial_loss import expected_loss
 from search.records import CheckVerdict
 from search.train.batches import Batch
+from search.train.setup import Setup
 
 FAIL, WARN = 0.5, 0.15
 """Loss that the mean output alone costs over the plain constant's: R11's limits of 1.5 and 1.15."""
@@ -68,9 +69,9 @@ def _bias(bench: Bench, batch: Batch, outputs: Tensor) -> tuple[CheckVerdict, fl
     setup = bench.setup()
     low, high, _ = expected_loss(setup, batch)
     prior = setup.model.target_mean.expand_as(outputs[0])
-    at_prior = float(setup.loss(prior, targets, indices))
     means = outputs.mean(dim=1, keepdim=True).expand_as(outputs)
-    excess = float(np.median([float(setup.loss(mean, targets, indices)) for mean in means])) - at_prior
+    at_prior, *at_means = (_loss(setup, one, targets, indices) for one in (prior, *means))
+    excess = float(np.median(at_means)) - at_prior
     relative = excess / max(abs(high), abs(low), 1e-12)
     shift = float((outputs - prior).mean(dim=(1, 2)).median()) if bench.classifies else 0.0
     what = "the class prior" if bench.classifies else "the target's mean"
@@ -82,6 +83,12 @@ def _bias(bench: Bench, batch: Batch, outputs: Tensor) -> tuple[CheckVerdict, fl
     if abs(shift) > SHIFT:
         return CheckVerdict.WARN, excess, relative, f"{sentence}, and all its logits lie around {shift:.3g}"
     return CheckVerdict.PASS, excess, relative, sentence
+
+
+def _loss(setup: Setup, outputs: Tensor, targets: Tensor, indices: Tensor) -> float:
+    """Return the loss of logits as log-probabilities, which a loss of either takes, or of values."""
+    given = outputs.log_softmax(dim=1) if setup.dataset.examples.task == "classification" else outputs
+    return float(setup.loss(given, targets, indices))
 
 
 @dataclass

@@ -29,7 +29,9 @@ FAR = 5.0
 DOUBLED, MIXED = 1.7, 0.05
 """A batch's loss over that of the batch taken once (2: a sum); what examples of a batch may do to each other's."""
 SHIFT = 5.0
-SHIFTED = 1e-3
+SHIFTED = 0.25
+"""Of the loss of knowing nothing; a small penalty on logits changes it by less."""
+HUGE = 100.0
 BEST = 0.8
 """Times the loss of knowing nothing that right predictions have to get under (0.55 with label smoothing of 0.3)."""
 SQUASHED = 0.3
@@ -81,8 +83,10 @@ def look(bench: Bench) -> Found:
     problems += _repetition(repeated) + found.problems
     if not bool(torch.isfinite(probe.gradient(own)).all()):
         problems.append((_FAIL, "the gradient at a new network's outputs is not finite", "mend the loss"))
-    parts = _parts(setup, batch, own)
-    problems += _scales(parts)
+    off = own[torch.arange(len(own)).roll(1)] + setup.model.target_std * torch.linspace(-2, 2, own.numel()).to(
+        own
+    ).reshape(own.shape)
+    problems += _scales([_parts(setup, batch, outputs) for outputs in (own, off)])
     verdict = worst(*(problem[0] for problem in problems))
     problems.sort(key=lambda problem: list(CheckVerdict).index(problem[0]), reverse=True)
     good = (
@@ -129,9 +133,9 @@ def _ending(bench: Bench, setup: Setup) -> tuple[list[Problem], bool]:
     outputs = (whole - setup.model.target_mean) / setup.model.target_std
     least, most = float(outputs.min()), float(outputs.max())
     if not bench.classifies:
-        if least < 0 or float(outputs.std()) == 0:
+        words = _squashed_by(outputs)
+        if words is None:
             return [], False
-        words = "a sigmoid" if most <= 1 else "a ReLU"
         text = f"the network gives {least:.3g} to {most:.3g} and never less than 0, as after {words}"
         return [(_FAIL, f"{text}: no target under the mean can be reached", "end in a linear layer")], False
     sums = outputs.exp().sum(dim=2)
@@ -140,13 +144,22 @@ def _ending(bench: Bench, setup: Setup) -> tuple[list[Problem], bool]:
             return [], True
         text = "the network gives log-probabilities, which cross-entropy normalises again"
         return [(_WARN, text, "leave out the log-softmax: it does no harm, and no good")], True
-    if least < -1e-6 or float(outputs.std(dim=1).max()) == 0:
-        return [], False
-    if most <= 1 + 1e-6 and bool(((outputs.sum(dim=2) - 1).abs() < 1e-3).all()):
+    if least >= -1e-6 and bool(((outputs.sum(dim=2) - 1).abs() < 1e-3).all()):
         text = "the network gives probabilities, as after a softmax, and the loss is given them as logits"
         return [(_FAIL, text, "leave out the softmax at the network's end")], False
-    words = "a sigmoid" if most <= 1 else "a ReLU"
+    words = _squashed_by(outputs)
+    if words is None:
+        return [], False
     return [(_FAIL, f"no output of the network is negative, as after {words}", "end in a linear layer")], False
+
+
+def _squashed_by(outputs: Tensor) -> str | None:
+    """Return what the outputs of several networks look like; a bias can make them positive, but neither 0 nor < 1."""
+    if float(outputs.min()) < -1e-6 or float(outputs.std(dim=1).max()) == 0:
+        return None
+    if bool((outputs.abs() < 1e-6).any()):
+        return "a ReLU"
+    return "a sigmoid" if float(outputs.max()) <= 1 else None
 
 
 # ---------------------------------------------------------------------------------- made-up outputs
@@ -173,13 +186,17 @@ def _of_classes(bench: Bench, probe: _Probe) -> _Seen:
     bottom = min(probe(300 * right), probe(300 * right - 300))
     if bottom < -10 * max(1.0, abs(nothing)):
         problems.append((_FAIL, f"the loss has no lower bound: {bottom:.3g} for logits of 300", LOGITS))
-    elif falling[-1] > SQUASHED * nothing > 0 and abs(rising[-1] - rising[-2]) < 1e-2 * nothing:
+    elif rising[-1] > falling[-1] > SQUASHED * nothing > 0 and abs(rising[-1] - rising[-2]) < 1e-2 * nothing:
         text = f"the loss goes from {falling[-1]:.3g} to {rising[-1]:.3g} only: logits are squashed before it"
         problems.append((_FAIL, text, LOGITS))
     moved = abs(probe(right + SHIFT) - probe(right))
     if moved > SHIFTED * max(1.0, abs(nothing)):
         text = f"adding {SHIFT:g} to all logits changes the loss by {moved:.3g}"
         problems.append((_WARN, text, f"{LOGITS}; predictions are the softmax of the outputs"))
+    extreme = probe.gradient(HUGE * wrong)
+    if not (math.isfinite(probe(HUGE * wrong)) and bool(torch.isfinite(extreme).all())):
+        text = f"the loss or its gradient is not finite for logits of {HUGE:g}"
+        problems.append((_WARN, text, "use the stable form: cross_entropy of logits, log_softmax, logsigmoid"))
     matrix, mixed = _by_class(probe, number)
     problems += mixed
     curves = _curves(falling, rising, "margin of one logit over the others", "right class", "another class")
@@ -294,12 +311,16 @@ def _parts(setup: Setup, batch: Batch, outputs: Tensor) -> list[tuple[float, flo
     return found
 
 
-def _scales(parts: list[tuple[float, float]]) -> list[Problem]:
-    norms = sorted(norm for _, norm in parts if norm > 0)
-    if len(norms) < 2 or norms[-1] <= SCALES * norms[0]:
+def _scales(probes: list[list[tuple[float, float]]]) -> list[Problem]:
+    """Judge parts whose gradients differ everywhere; at a new network's outputs alone, a penalty on them is tiny."""
+    ratios = []
+    for parts in probes:
+        norms = [norm for _, norm in parts if norm > 0]
+        ratios.append(max(norms) / min(norms) if len(norms) > 1 else 1.0)
+    if min(ratios) <= SCALES:
         return []
-    values = " and ".join(f"{value:.3g}" for value, _ in parts)
-    text = f"the loss is a sum of {values}, whose gradients differ by a factor of {norms[-1] / norms[0]:.3g}"
+    values = " and ".join(f"{value:.3g}" for value, _ in probes[0])
+    text = f"the loss is a sum of {values}, whose gradients differ by a factor of {min(ratios):.3g}"
     return [(_WARN, text, "bring the parts of the loss to one scale, else one of them decides alone")]
 
 

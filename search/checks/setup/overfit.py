@@ -218,7 +218,8 @@ def _stale(bench: Bench, batch: Batch) -> str:
     gradients = []
     for half in halves:
         twin.model.load_state_dict(setup.model.state_dict())
-        twin.optimizer.zero_grad(set_to_none=True)
+        for parameter in twin.model.parameters():  # not by the optimiser: it may be what clears nothing
+            parameter.grad = None
         steps.seed_everything(keyed_int(setup.seed, "stale"))
         twin.model.train()
         twin.loss(twin.model(half[0]), half[1], half[2]).backward()  # type: ignore[no-untyped-call]
