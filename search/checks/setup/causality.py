@@ -20,7 +20,7 @@ STEPS = 8
 """Steps from which it is differentiated, spread evenly over the series."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class _Called:
     """A module as it was called: its output, and the tensor that it got first."""
 
@@ -84,28 +84,50 @@ def _calls(model: Estimator, inputs: Tensor) -> tuple[Tensor, list[_Called]]:
 def _part(name: str, calls: list[_Called], leaf: Tensor, length: int) -> tuple[Part, Array | None]:
     """Return what was found of one flagged module, and how its outputs depend on the inputs' steps."""
     what = f"the future in {listed([name])}"
-    whole = name == ""
-    inside = [c for c in calls if whole or c.name == name or c.name.startswith(f"{name}.")]
-    within = [c for c in inside if _axes(c.output, length)]
-    own = [c for c in within if c.name == name]
-    called = (own or within)[-1] if within else None
-    if called is None or not called.output.requires_grad:
-        why = "gives nothing for each step" if called is None else "cannot be differentiated"
-        return Part(what=what, verdict=SKIP, words=f"{listed([name])} calls itself causal, but {why}"), None
-    values, seen = _least(called.output, leaf, length)
+    called = _standing_for(name, calls, length)
+    if called is None:
+        words = f"{listed([name])} calls itself causal, but gives nothing for each step"
+        return Part(what=what, verdict=SKIP, words=words), None
+    depending = list(_depending(called, calls, leaf, length))
+    if not depending:
+        words = f"{listed([name])} calls itself causal, but cannot be differentiated"
+        return Part(what=what, verdict=SKIP, words=words), None
+    values, seen = depending[0]
     ahead = _ahead(values, seen)
     if ahead is None:
         words = f"{listed([name])}, which calls itself causal, depends on no later step"
         return Part(what=what, verdict=PASS, words=words), values
-    itself = whole or called.given is None or not called.given.requires_grad
-    if not itself and called.given is not None and _axes(called.given, length):
-        itself = _ahead(*_least(called.output, called.given, length)) is not None
+    itself = name == "" or _ahead(*depending[-1]) is not None
     words = (
         f"{listed([name])} calls itself causal, but at step {ahead[0]} of {length} it depends on step {ahead[1]}"
         + ("" if itself else ", through the layers before it")
     )
     advice = "mask the later steps, pad convolutions on the left alone, and normalise over no later step"
     return Part(what=what, verdict=FAIL if itself else WARN, words=words, advice=advice), values
+
+
+def _standing_for(name: str, calls: list[_Called], length: int) -> _Called | None:
+    """Return the module's last call, or that of the last layer within it, whose output has the steps."""
+    inside = [c for c in calls if name == "" or c.name == name or c.name.startswith(f"{name}.")]
+    within = [c for c in inside if _axes(c.output, length)]
+    own = [c for c in within if c.name == name]
+    return (own or within)[-1] if within else None
+
+
+def _depending(called: _Called, calls: list[_Called], leaf: Tensor, length: int) -> Iterator[tuple[Array, Array]]:
+    """Yield how an output depends on the steps of the network's inputs, and then of what the module itself is given.
+
+    Of tokens, which have no gradient, what the first layer gives stands for the inputs.
+    """
+    if not called.output.requires_grad:
+        return
+    before = [call.output for call in calls[: calls.index(called)]]
+    for sources in ([leaf, *before], [called.given]):
+        usable = (s for s in sources if s is not None and s.requires_grad and _axes(s, length))
+        found = (_least(called.output, source, length) for source in usable)
+        first = next(((values, seen) for values, seen in found if values.any()), None)
+        if first is not None:
+            yield first
 
 
 def _axes(tensor: Tensor, length: int) -> list[int]:

@@ -25,8 +25,6 @@ from search.train.estimator import Estimator, build
 from search.train.setup import Setup
 
 BATCHES = (7, 13)
-EXAMPLES = 64
-"""Of data of another shape."""
 
 
 def look(bench: Bench) -> Found:
@@ -90,7 +88,7 @@ def _shape(bench: Bench, model: Estimator) -> Part:
             model = _built(bench, dataset)
         except Exception as error:  # noqa: BLE001 - the user's model may do anything
             return Part(what=what, verdict=SKIP, words=f"no model of inputs {odd} can be made: {told(error)}")
-    inputs = torch.tensor(dataset.examples.inputs[: BATCHES[1]]).to(bench.device)
+    inputs = torch.tensor(dataset.examples.inputs).to(bench.device)
     fault = _fault(lambda: _finite(model.eval(), inputs))
     if fault is None:
         return Part(what=what, verdict=PASS, words=f"inputs {odd} pass")
@@ -114,7 +112,7 @@ def _outputs(bench: Bench) -> Part:
         model = _built(bench, dataset)
     except Exception as error:  # noqa: BLE001 - the user's model may do anything
         return Part(what=what, verdict=SKIP, words=f"no model of {odd} outputs can be made: {told(error)}")
-    inputs = torch.tensor(dataset.examples.inputs[: BATCHES[1]]).to(bench.device)
+    inputs = torch.tensor(dataset.examples.inputs).to(bench.device)
     fault = _fault(lambda: _finite(model.eval(), inputs))
     if fault is None:
         return Part(what=what, verdict=PASS, words=f"{odd} outputs come out as asked for")
@@ -144,7 +142,7 @@ def _built(bench: Bench, dataset: Dataset) -> Estimator:
 
 def _dataset(bench: Bench, shape: tuple[int, ...], num_classes: int | None = None) -> Dataset:
     """Return training examples repeated up to another shape, or with more classes; real values, for embeddings say."""
-    indices = bench.sample("train", EXAMPLES)
+    indices = bench.sample("train", bench.config["trainer"]["batch_size"])
     inputs = bench.examples.inputs[indices]
     pad = [(0, 0), *((0, new - old) for new, old in zip(shape, inputs.shape[1:], strict=True))]
     classes = bench.examples.classes

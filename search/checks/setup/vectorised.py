@@ -12,6 +12,7 @@ from search.checks.bench import Bench
 from search.checks.check import Check, Found, skipped
 from search.checks.evidence import Sheet
 from search.checks.setup.parts import FAIL, PASS, SKIP, WARN, Part, awaken, distance, found_of, outputs_of, precise
+from search.traces import told
 from search.train import steps
 from search.train.batches import Batch, Batches, LoaderBatches
 from search.train.data.arrays import Array
@@ -48,6 +49,8 @@ def look(bench: Bench) -> Found:
 
 
 def _passed(measured: Mapping[str, float], number: int) -> str:
+    if not measured:
+        return "batches are the arrays' rows bit for bit"
     found = ", ".join(f"{name.replace('_', ' ')} to {value:.1g}" for name, value in measured.items())
     return (
         f"a batch of {number} gives what its examples give one by one ({found}; {TOLERANCE} is allowed), and batches "
@@ -60,7 +63,11 @@ def _passes(setup: Setup, batch: Batch, outputs: Tensor) -> tuple[list[Part], di
     inputs, targets, indices = batch
     rows = [slice(i, i + 1) for i in range(len(targets))]
     singles = [(inputs[row], targets[row], indices[row]) for row in rows]
-    one_by_one = torch.cat([outputs_of(setup.model, single[0]) for single in singles])
+    try:
+        one_by_one = torch.cat([outputs_of(setup.model, single[0]) for single in singles])
+    except Exception as error:  # noqa: BLE001 - the user's model may do anything; R22 judges it
+        words = f"a single example cannot be evaluated ({told(error)})"
+        return [Part(what="outputs", verdict=SKIP, words=words)], {}
     measured = {"outputs": distance(outputs, one_by_one)}
     parts = [_compared("outputs", measured["outputs"], "those of single examples")]
     loss, mean = _loss(setup, outputs, batch), _mean_loss(setup, outputs, batch)
