@@ -31,7 +31,7 @@ def look(bench: Bench) -> Found:
     run = short_run(bench)
     blind = {"zeroed": trained(bench, inputs_of=_zeroed(run), times=TIMES)}
     blind["shuffled"] = trained(bench, inputs_of=_shuffled, times=TIMES)
-    if not _is_better(run, blind) and run.finite:
+    if not _is_better(run, blind) and run.moves:
         run = longer_run(bench)
     if not _is_better(run, blind):
         if len(run.targets) < LEAST:

@@ -38,7 +38,7 @@ def look(bench: Bench) -> Found:
     dumb = _majority(bench, len(targets))
     word = "majority" if bench.classifies else "mean"
     predictions = {word: dumb, **_simple(bench, run.setup)}
-    if not _is_clear(run, dumb) and run.finite:
+    if not _is_clear(run, dumb) and run.moves:
         run = longer_run(bench)
     measured = {name: metric(p, targets) for name, p in predictions.items()}
     measured["short_run"] = metric(run.predictions, targets) if run.finite else np.nan

@@ -1,0 +1,224 @@
+"""R13 to R17: the dumb, blind and human baselines, and whether training gets anywhere."""
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from search.checks.baselines.learning import larger_model
+from search.checks.bench import Bench
+from search.checks.evidence import Evidence
+from search.checks.rows import check_of
+from search.checks.run import finding_of
+from search.keyed import keyed_int
+from search.records import CheckVerdict, Finding
+from search.train.data.arrays import Dataset
+from tests.kits.zoo import ADAMW, LINEAR, MLP, PREFLIGHT_SETTINGS, config, digits, divided, table
+
+PASS, SKIP, WARN, FAIL = CheckVerdict.PASS, CheckVerdict.SKIP, CheckVerdict.WARN, CheckVerdict.FAIL
+
+
+class Blind(nn.Module):
+    """Ignores its input."""
+
+    def __init__(self, in_shape: tuple[int, ...], num_outputs: int) -> None:
+        super().__init__()
+        self.head = nn.Linear(math.prod(in_shape), num_outputs)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        outputs: Tensor = self.head(0 * inputs.flatten(1))
+        return outputs
+
+
+class WorseWhenLarger(nn.Module):
+    """Is dead from a width of 16 on."""
+
+    def __init__(self, in_shape: tuple[int, ...], num_outputs: int, width: int, size: int = 0) -> None:
+        super().__init__()
+        if size > 16:
+            raise ValueError("too large")
+        self.head, self.dead = nn.Linear(math.prod(in_shape), num_outputs), width >= 16
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        outputs: Tensor = self.head(inputs.flatten(1) * (0.0 if self.dead else 1.0))
+        return outputs
+
+
+def bench(dataset: Dataset, whole: Mapping[str, Any] | None = None, **settings: Any) -> Bench:
+    return Bench(
+        dataset=dataset,
+        config=whole or config(),
+        settings={**PREFLIGHT_SETTINGS, **settings},
+        device=torch.device("cpu"),
+        seed=keyed_int(0, "zoo"),
+    )
+
+
+def looked(row: str, subject: Bench) -> tuple[Finding, tuple[Evidence, ...]]:
+    return finding_of(check_of(row), subject)
+
+
+def found(row: str, subject: Bench) -> Finding:
+    return looked(row, subject)[0]
+
+
+def own(model: type[nn.Module], **options: Any) -> dict[str, Any]:
+    return config({"_target_": f"{model.__module__}.{model.__name__}", **options})
+
+
+def at_rate(lr: float) -> dict[str, Any]:
+    return config(optimizer={**ADAMW, "lr": lr})
+
+
+def shuffled(dataset: Dataset) -> Dataset:
+    """Return the data set with its targets in another order."""
+    targets = np.random.default_rng(0).permutation(dataset.examples.targets)
+    return dataclasses.replace(dataset, examples=dataclasses.replace(dataset.examples, targets=targets))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Any:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def healthy() -> Bench:
+    return bench(divided(digits(0), 0))
+
+
+@pytest.fixture(scope="module")
+def random_labels() -> Bench:
+    return bench(shuffled(divided(digits(0), 0)), config(LINEAR))
+
+
+@pytest.fixture(scope="module")
+def blind() -> Bench:
+    return bench(divided(digits(0), 0), own(Blind))
+
+
+@pytest.fixture(scope="module")
+def too_low() -> Bench:
+    return bench(divided(digits(0), 0), at_rate(1e-7))
+
+
+@pytest.fixture(scope="module")
+def too_high() -> Bench:
+    return bench(divided(digits(0), 0), at_rate(10.0))
+
+
+@pytest.mark.parametrize("row", ["R13", "R14", "R17"])
+def test_a_healthy_setup_passes(healthy: Bench, row: str) -> None:
+    finding, evidence = looked(row, healthy)
+    assert finding.verdict is PASS, finding.sentence
+    assert not finding.advice
+    assert evidence
+
+
+@pytest.mark.parametrize("name", ["iris", "diabetes"])
+@pytest.mark.parametrize("row", ["R13", "R14", "R17"])
+def test_a_slow_learning_rate_on_a_small_table_passes(name: str, row: str) -> None:
+    subject = bench(divided(table(name, 1), 1), config(LINEAR, optimizer={"_target_": "torch.optim.Adam", "lr": 3e-4}))
+    finding = found(row, subject)
+    assert finding.verdict is PASS, finding.sentence
+
+
+def test_dumb_baselines_are_recorded_in_the_metric(healthy: Bench) -> None:
+    finding = found("R13", healthy)
+    assert set(finding.measured) == {"majority", "linear", "nearest", "short_run"}
+    assert finding.measured["majority"] < 0.2 < 0.8 < finding.measured["linear"]
+    assert finding.measured["nearest"] > 0.8
+    numbers = found("R13", bench(divided(table("diabetes", 0), 0), config(LINEAR, optimizer={**ADAMW, "lr": 0.03})))
+    assert set(numbers.measured) == {"mean", "linear", "nearest", "short_run"}
+    assert numbers.measured["linear"] < numbers.measured["mean"]
+
+
+@pytest.mark.parametrize("row", ["R13", "R14"])
+def test_labels_that_say_nothing_fail(random_labels: Bench, row: str) -> None:
+    finding = found(row, random_labels)
+    assert finding.verdict is FAIL, finding.sentence
+    assert finding.advice
+
+
+@pytest.mark.parametrize("row", ["R13", "R14"])
+def test_a_model_that_ignores_its_inputs_fails(blind: Bench, row: str) -> None:
+    assert found(row, blind).verdict is FAIL
+
+
+@pytest.mark.parametrize(("subject", "word"), [("too_low", "too low"), ("too_high", "too high")])
+def test_a_learning_rate_far_off_fails_and_is_named(subject: str, word: str, request: pytest.FixtureRequest) -> None:
+    finding = found("R17", request.getfixturevalue(subject))
+    assert finding.verdict is FAIL
+    assert word in finding.advice
+
+
+@pytest.mark.parametrize("subject", ["too_low", "too_high"])
+def test_other_rows_leave_the_learning_rate_to_r17(subject: str, request: pytest.FixtureRequest) -> None:
+    of = request.getfixturevalue(subject)
+    assert found("R14", of).verdict is SKIP
+    assert found("R13", of).verdict is WARN
+    assert found("R36", of).verdict is WARN
+
+
+def test_a_loss_that_becomes_nan_fails() -> None:
+    whole = config(optimizer={"_target_": "torch.optim.SGD", "lr": 10.0})
+    finding = found("R17", bench(divided(table("diabetes", 0), 0), whole))
+    assert finding.verdict is FAIL
+    assert "too high" in finding.advice
+    assert "nan" in finding.sentence or "inf" in finding.sentence
+
+
+def test_the_human_baseline_is_shown() -> None:
+    dataset = divided(table("iris", 0), 0)
+    finding = found("R15", bench(dataset, human=0.97))
+    assert (finding.verdict, finding.measured) == (PASS, {"human": 0.97})
+    assert "accuracy" in finding.sentence
+    assert found("R15", bench(dataset)).verdict is SKIP
+    assert "preflight.human" in found("R15", bench(dataset)).sentence
+
+
+@pytest.mark.parametrize(
+    ("model", "size", "key"),
+    [
+        (MLP, None, "width"),
+        ({**MLP, "extra": 3}, "model.extra", "extra"),
+        ({**MLP, "extra": 3}, "extra", "extra"),
+        ({"_target_": "x", "hidden": [3, 4], "dim": 5}, None, "dim"),
+        (LINEAR, None, None),
+        (MLP, "model.dropout", None),
+    ],
+)
+def test_the_key_that_makes_a_model_larger(model: Mapping[str, Any], size: str | None, key: str | None) -> None:
+    made = larger_model(bench(divided(table("iris", 0), 0), config(model), size=size))
+    if key is None:
+        assert made is None
+    else:
+        assert made is not None
+        assert made[0] == {"model": {key: 2 * model[key]}}
+
+
+def test_a_nested_key_keeps_what_stands_beside_it() -> None:
+    model = {"_target_": "x", "net": {"width": 4, "depth": 2}}
+    made = larger_model(bench(divided(table("iris", 0), 0), config(model), size="model.net.width"))
+    assert made is not None
+    assert made[0] == {"model": {"net": {"width": 8, "depth": 2}}}
+
+
+def test_a_larger_model_that_is_worse_warns() -> None:
+    dataset = divided(digits(0), 0)
+    finding = found("R17", bench(dataset, own(WorseWhenLarger, width=8)))
+    assert finding.verdict is WARN
+    assert "model.width=16" in finding.sentence
+
+
+def test_a_larger_model_that_cannot_be_made_is_named() -> None:
+    finding = found("R17", bench(divided(digits(0), 0), own(WorseWhenLarger, width=15, size=15), size="model.size"))
+    assert finding.verdict is PASS
+    assert "cannot be trained" in finding.sentence

@@ -1,0 +1,59 @@
+"""R36: the range test held against the composed learning rate and the space."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from search.checks.bench import Bench
+from search.checks.evidence import Curves
+from search.checks.rows import check_of
+from search.checks.run import finding_of
+from search.keyed import keyed_int
+from search.records import CheckVerdict
+from tests.kits.zoo import ADAMW, PREFLIGHT_SETTINGS, config, digits, divided
+
+
+def bench(optimizer: dict[str, Any] = ADAMW, **settings: Any) -> Bench:
+    return Bench(
+        dataset=divided(digits(0), 0),
+        config=config(optimizer=optimizer),
+        settings={**PREFLIGHT_SETTINGS, **settings},
+        device=torch.device("cpu"),
+        seed=keyed_int(0, "zoo"),
+    )
+
+
+def test_the_composed_rate_lies_in_the_range() -> None:
+    finding, (curves,) = finding_of(check_of("R36"), bench(lr_space=[3e-4, 1e-2]))
+    assert finding.verdict is CheckVerdict.PASS
+    assert finding.measured["lr_low"] < finding.measured["lr_steepest"] < finding.measured["lr_high"]
+    assert finding.measured["lr_high"] < finding.measured["lr_diverged"]
+    assert "searched are 0.0003 to 0.01" in finding.sentence
+    assert isinstance(curves, Curves)
+    assert curves.name == "range-test"
+    assert curves.log_x
+    assert {"steepest", "diverges", "composed", "space from"} <= set(curves.marks)
+    assert all(np.isfinite(line).all() for line in curves.lines.values())
+
+
+@pytest.mark.parametrize(("lr", "advice"), [(1e-7, "raise"), (10.0, "lower")])
+def test_a_composed_rate_outside_warns(lr: float, advice: str) -> None:
+    finding, _ = finding_of(check_of("R36"), bench({**ADAMW, "lr": lr}))
+    assert finding.verdict is CheckVerdict.WARN
+    assert advice in finding.advice
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "settings", "reason"),
+    [
+        (ADAMW, {"lr_bounds": "off"}, "off"),
+        (ADAMW, {"lr_bounds": False}, "off"),
+        ({"_target_": "torch.optim.AdamW"}, {}, "no learning rate"),
+    ],
+)
+def test_it_is_skipped_with_its_reason(optimizer: dict[str, Any], settings: dict[str, Any], reason: str) -> None:
+    finding, _ = finding_of(check_of("R36"), bench(optimizer, **settings))
+    assert finding.verdict is CheckVerdict.SKIP
+    assert reason in finding.sentence
