@@ -11,6 +11,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 
 from search.apps.composed import Composed
+from search.checks.stored import StageFindings
 from search.config.arguments import CHOOSABLE
 from search.config.schema import Cluster, SearchConfig
 from search.layout import WEIGHTS
@@ -23,6 +24,8 @@ from search.sweep.journal import holds_study, read_events, trial_folder
 from search.sweep.pruners import rung_steps
 
 _SHOWN_TRIALS = 5
+_PACE = {"seconds_per_epoch", "parameters"}
+_BYTES_OF_A_WEIGHT = 4
 
 
 def preview(composed: Composed) -> int:
@@ -65,6 +68,8 @@ def _notes(space: Space, cfg: SearchConfig) -> Iterator[str]:
     yield from space.defaults_moved()
     if cfg.sampler.kind in samplers.NEED_HISTORY:
         yield f"{cfg.sampler.kind} depends on the results; these are random draws"
+    if cfg.objective is None and cfg.preflight.lr_bounds == "apply":
+        yield "preflight.lr_bounds=apply: learning rates will be drawn from what the range test leaves of their space"
     if cfg.objective is not None and _most_epochs(space, cfg) is None:
         yield "without objective.epochs, the reports of a whole trial, no trial is stopped early"
     for group, options in space.base.choose.items():
@@ -161,10 +166,10 @@ def _outcomes(folder: Path) -> list[Outcome]:
 
 
 def _pace(folder: Path, outcomes: Sequence[Outcome]) -> Pace | None:
-    """Return what training took so far; None while no trial trained to an end."""
+    """Return what training took so far, in the preflight where no trial trained to an end; None before that."""
     trained = [outcome for outcome in outcomes if outcome.steps and outcome.failure is None]
     if not trained:
-        return None
+        return _pace_of_preflight(folder)
     epochs = sum(outcome.steps for outcome in trained)
     sizes = [_size(trial_folder(folder, outcome.number)) for outcome in trained]
     with_weights = [size for size in sizes if size]
@@ -172,6 +177,18 @@ def _pace(folder: Path, outcomes: Sequence[Outcome]) -> Pace | None:
         seconds_per_epoch=sum(outcome.seconds for outcome in trained) / epochs,
         bytes_per_trial=sum(with_weights) / max(1, len(with_weights)),
         epochs_per_trial=epochs / len(trained),
+    )
+
+
+def _pace_of_preflight(folder: Path) -> Pace | None:
+    """Return the mean pace of the short runs of all subjects."""
+    stored = StageFindings.load(folder, "preflight")
+    runs = [f.measured for f in stored.findings if _PACE <= f.measured.keys()] if stored else []
+    if not runs:
+        return None
+    return Pace(
+        seconds_per_epoch=sum(run["seconds_per_epoch"] for run in runs) / len(runs),
+        bytes_per_trial=_BYTES_OF_A_WEIGHT * sum(run["parameters"] for run in runs) / len(runs),
     )
 
 

@@ -84,7 +84,7 @@ def samples_table(samples: Sequence[Sample]) -> Table:
 def cost_line(pace: Pace | None, plan: Plan) -> str:
     """Return what is still to be trained may take, in time and on disk."""
     if pace is None:
-        return "cost: known after the first trials; ask again then"
+        return "cost: known after stages=[preflight], or the first trials; ask again then"
     disk = f"{in_bytes(plan.kept * pace.bytes_per_trial)} on disk for {_counted(plan.kept, 'trial')} with weights"
     if not plan.trials:
         return f"cost: nothing is left to train; {disk}"

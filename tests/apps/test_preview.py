@@ -42,7 +42,7 @@ def test_a_preview_shows_space_grid_trials_and_budget(tmp_path: Path) -> None:
     assert "note: model=cnn is for picture data" in said
     assert "budget: 32 trials of 27 epochs, sampler random; asha stops all but the best 1/3 at epoch 3 and 9" in said
     assert "up to 1 at a time" in said
-    assert "cost: known after the first trials" in said
+    assert "cost: known after stages=[preflight]" in said
 
 
 def test_a_preview_of_a_grid_counts_its_points(tmp_path: Path) -> None:

@@ -45,7 +45,7 @@ def test_the_grid_is_counted(spec: dict[str, object], line: str) -> None:
 DISK = "about 16.0 MB on disk for 8 trials with weights"
 PLAN = Plan(trials=10, epochs=27, workers=2, kept=8)
 COSTS = {
-    "nothing is known": (None, PLAN, "cost: known after the first trials; ask again then"),
+    "nothing is known": (None, PLAN, "cost: known after stages=[preflight], or the first trials; ask again then"),
     "a step was measured": (
         Pace(seconds_per_epoch=60.0, bytes_per_trial=2e6),
         PLAN,

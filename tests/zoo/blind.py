@@ -208,7 +208,7 @@ _LABELS = (
     _of(
         "harvest",
         "targets shifted by a row",
-        "R08 R13 R14",
+        "R05 R08 R13 R14",
         fatal=True,
         related=DATA,
         dataset=data.split(data.shifted(data.harvest)),
@@ -216,7 +216,7 @@ _LABELS = (
     _of(
         "beats",
         "labels shifted by a series",
-        "R08 R13 R14",
+        "R05 R08 R13 R14",
         fatal=True,
         related=DATA,
         dataset=data.split(data.shifted(data.beats)),
@@ -433,6 +433,7 @@ _TRAINING = (
         "digits",
         "an order that nothing seeds",
         "R10",
+        related="R05",
         planted=lambda: patch.object(steps, "epoch_order", _unseeded_order),
     ),
     _of("digits, noise", "noise that nothing seeds", "R10", model=_part("UnseededNet")),

@@ -34,6 +34,8 @@ def look(bench: Bench) -> Found:
     verdict, says, advice = _fall(bench, run)
     before, after = float(run.before.mean()), float(run.after.mean())
     measured = {"loss_before": before, "loss_after": after, "mini_batches": len(run.losses)}
+    measured["parameters"] = sum(parameter.numel() for parameter in run.setup.model.parameters())
+    measured["seconds_per_epoch"] = run.seconds_per_epoch
     lines = {"composed": _line(run)}
     if verdict is CheckVerdict.PASS:
         larger, note = _larger(bench)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -43,7 +44,7 @@ class Run:
     `losses` (M,) are those of the mini-batches, up to one that is not finite. `before` and `after` (K,) are the losses
     of the same chunks of training examples, with the same dropout, at the first and the last weights; `predictions`
     are those on `validation`, the indices of a sample of that split. `constant` is the loss of the best constant
-    prediction on the chunks.
+    prediction on the chunks; `seconds` are what the mini-batches took.
     """
 
     setup: Setup
@@ -51,6 +52,7 @@ class Run:
     before: Array
     after: Array
     constant: float
+    seconds: float
     validation: Array
     predictions: Array
 
@@ -58,6 +60,12 @@ class Run:
     def finite(self) -> bool:
         """Tell whether all losses and predictions are."""
         return all(bool(np.isfinite(a).all()) for a in (self.losses, self.after, self.predictions))
+
+    @property
+    def seconds_per_epoch(self) -> float:
+        """Return what an epoch over the training split takes at that pace."""
+        batches = math.ceil(len(self.setup.dataset.split.train) / self.setup.plan.batch_size)
+        return self.seconds / max(1, len(self.losses)) * batches
 
     @property
     def fall(self) -> float:
@@ -137,7 +145,9 @@ def trained(
             group["lr"] = group["lr"] * rate
     before, constant = _chunk_losses(bench, setup)
     number = max(1, round(int(bench.settings["steps"]) * times))
+    began = time.perf_counter()
     losses = train(setup, minibatches(setup, number))
+    seconds = time.perf_counter() - began
     validation = bench.sample("validation", VALIDATION_EXAMPLES)
     return Run(
         setup=setup,
@@ -145,6 +155,7 @@ def trained(
         before=before,
         after=_chunk_losses(bench, setup)[0],
         constant=constant,
+        seconds=seconds,
         validation=validation,
         predictions=predict(setup.model, setup.batches, validation, setup.dataset.examples.task),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ import numpy as np
 
 from search.checks.bench import Bench
 from search.checks.check import Check, Found, skipped
+from search.checks.data.leaks import leaks
 from search.checks.data.vectors import learnable, spectra, vectors
 from search.checks.evidence import Bars, Sheet
 from search.records import CheckVerdict
@@ -62,7 +64,22 @@ def look(bench: Bench) -> Found:
         if score.low > chance:
             break
     best = max(scores, key=lambda score: score.low)
-    return _found(bench, scores, best, chance)
+    found = _found(bench, scores, best, chance)
+    return _with_leaks(found, leaks(bench, indices)) if found.verdict is CheckVerdict.PASS else found
+
+
+def _with_leaks(found: Found, alone: dict[str, float]) -> Found:
+    """Return what was found, with inputs that tell too much."""
+    if not alone:
+        return found
+    strongest = max(alone, key=alone.__getitem__)
+    return dataclasses.replace(
+        found,
+        verdict=CheckVerdict.WARN,
+        sentence=f"{strongest} alone tells the target ({alone[strongest]:.4f}; 1 is without error); {found.sentence}",
+        advice="look whether it was made from the target, or is known only afterwards; if so, leave it out",
+        measured={**found.measured, "inputs_that_tell_all": len(alone)},
+    )
 
 
 def _found(bench: Bench, scores: list[_Score], best: _Score, chance: float) -> Found:

@@ -109,3 +109,23 @@ def test_one_class_alone_is_skipped():
     examples = digits(0)
     alone = dataclasses.replace(examples, targets=np.zeros_like(examples.targets))
     assert found(CHECK, divided(alone, 0)).verdict is CheckVerdict.SKIP
+
+
+def with_column(examples: Examples, column: np.ndarray) -> Examples:
+    inputs = np.column_stack([examples.inputs, column]).astype(np.float32)
+    return dataclasses.replace(examples, inputs=inputs)
+
+
+@pytest.mark.parametrize("name", ["diabetes", "breast_cancer"])
+def test_a_column_that_was_made_from_the_target_is_named(name):
+    examples = table(name, 0)
+    noise = np.random.default_rng(0).normal(0, 0.01, len(examples))
+    look = found(CHECK, divided(with_column(examples, 3 * examples.targets + noise), 0))
+    assert look.verdict is CheckVerdict.WARN
+    assert look.sentence.startswith(f"feature {examples.inputs.shape[1]} alone tells the target")
+
+
+def test_a_constant_column_tells_nothing():
+    examples = table("breast_cancer", 0)
+    look = found(CHECK, divided(with_column(examples, np.ones(len(examples))), 0))
+    assert look.verdict is CheckVerdict.PASS
