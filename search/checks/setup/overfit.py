@@ -58,7 +58,9 @@ def look(bench: Bench) -> Found:
     small, large = _sizes(bench, len(pool[1]))
     if large < 2:
         return skipped("there are no two training examples with different inputs and targets")
-    attempts = [_overfitted(bench, _first(pool, size)) for size in sorted({small, large})]
+    attempts = [_overfitted(bench, _first(pool, small))]
+    if attempts[0].reached and large > small:
+        attempts.append(_overfitted(bench, _first(pool, large)))
     own = _own(bench, _first(pool, large))
     unreached = next((attempt for attempt in attempts if not attempt.reached), None)
     told = unreached or attempts[-1]
@@ -185,7 +187,6 @@ class _Own:
 
 def _own(bench: Bench, batch: Batch) -> _Own:
     """Return whether the trial's own optimiser lowers the trial's own loss of a batch, at any learning rate."""
-    stale = _stale(bench, batch)
     first: Array | None = None
     for rate in OWN_RATES:
         setup = bench.bare_setup(key="overfit")
@@ -193,13 +194,11 @@ def _own(bench: Bench, batch: Batch) -> _Own:
             group["lr"] = group["lr"] if rate is None else rate
         losses = train(setup, itertools.repeat(batch, OWN_STEPS))
         first = losses if first is None else first
-        if stale:
-            break
         if np.nanmin(losses) < losses[0] - FALLEN * abs(losses[0]):
-            return _Own(losses=first)
+            stale = _stale(bench, batch)
+            advice = "clear the gradients before each step: optimizer.zero_grad()" if stale else ""
+            return _Own(losses=first, problem=stale, advice=advice)
     assert first is not None
-    if stale:
-        return _Own(losses=first, problem=stale, advice="clear the gradients before each step: optimizer.zero_grad()")
     return _Own(
         losses=first,
         problem=f"the setup's own optimiser does not lower its own loss of {len(batch[1])} examples: from "

@@ -54,7 +54,7 @@ def vanishing(in_shape: Shape, num_outputs: int, std: float) -> nn.Sequential:
 
 def dead(in_shape: Shape, num_outputs: int) -> nn.Sequential:
     network = net(in_shape, num_outputs)
-    nn.init.constant_(network[1].bias, -30.0)
+    nn.init.constant_(network.get_parameter("1.bias"), -30.0)
     return network
 
 
@@ -88,6 +88,22 @@ def frozen(in_shape: Shape, num_outputs: int) -> nn.Sequential:
     network = net(in_shape, num_outputs, depth=2)
     network[3].requires_grad_(False)
     return network
+
+
+def rectified(in_shape: Shape, num_outputs: int) -> nn.Sequential:
+    return nn.Sequential(net(in_shape, num_outputs), nn.ReLU())
+
+
+class Single(nn.Module):
+    """Computes in float32 whatever it is given."""
+
+    def __init__(self, in_shape: Shape, num_outputs: int) -> None:
+        super().__init__()
+        self.body = net(in_shape, num_outputs)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        outputs: Tensor = self.body(inputs.float())
+        return outputs
 
 
 class Recurrent(nn.Module):
@@ -186,7 +202,8 @@ class _Wrong(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
         (x,) = ctx.saved_tensors
-        return gradients[0] * (1 - x.tanh())  # the square is missing
+        slope: Tensor = 1 - x.tanh()  # the square is missing
+        return gradients[0] * slope
 
 
 class _Straight(torch.autograd.Function):
@@ -263,6 +280,37 @@ def clipped_square(outputs: Tensor, targets: Tensor) -> Tensor:
 
 def huber(outputs: Tensor, targets: Tensor) -> Tensor:
     return functional.smooth_l1_loss(outputs, targets)
+
+
+def unbalanced(outputs: Tensor, targets: Tensor) -> Tensor:
+    hard = functional.one_hot(targets, outputs.shape[1]).float()
+    return functional.cross_entropy(outputs, targets) + 1e-5 * functional.mse_loss(outputs.softmax(dim=1), hard)
+
+
+def per_class(outputs: Tensor, targets: Tensor) -> Tensor:
+    return functional.binary_cross_entropy_with_logits(outputs, functional.one_hot(targets, outputs.shape[1]).float())
+
+
+class Tempered(nn.Module):
+    """Has a temperature that it means to learn."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.temperature = nn.Parameter(torch.ones(()))
+
+    def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return functional.cross_entropy(outputs * self.temperature, targets)
+
+
+class Stuck(torch.optim.SGD):
+    """Forgets to step the first parameter."""
+
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        first = self.param_groups[0]["params"][0]
+        kept = first.detach().clone()
+        super().step(closure)
+        with torch.no_grad():
+            first.copy_(kept)
 
 
 class HeadOnly(torch.optim.SGD):

@@ -1,0 +1,74 @@
+"""R16: a handful of examples is learned by heart, or the reason stands there."""
+
+import numpy as np
+import pytest
+
+from search.checks.bench import Bench
+from search.checks.evidence import Curves, Pictures
+from search.records import CheckVerdict
+from search.train.data.arrays import Dataset, Examples, Split
+from tests.checks.setup.parts import part
+from tests.checks.setup.setups import HEALTHY_NETS, SGD, bench_of, found_by
+from tests.kits.zoo import MLP, config
+
+
+@pytest.mark.parametrize("model", [*HEALTHY_NETS, part("Recurrent")])
+def test_healthy_networks_learn_a_batch_by_heart(model) -> None:
+    found = found_by("R16", bench_of(model, optimizer=SGD))
+    assert found.verdict is CheckVerdict.PASS, found.sentence
+    assert found.measured["accuracy"] == 1
+    assert found.measured["loss"] < found.expected["loss"]
+    assert isinstance(found.evidence[0], Curves)
+
+
+@pytest.mark.parametrize("data", ["iris", "diabetes"])
+def test_a_linear_model_is_judged_by_what_it_can_do(data: str) -> None:
+    assert found_by("R16", bench_of(HEALTHY_NETS[0], data)).verdict is CheckVerdict.PASS
+
+
+def test_the_first_layer_of_pictures_is_shown() -> None:
+    shapes = []
+    for model in HEALTHY_NETS:
+        *_, pictures = found_by("R16", bench_of(model)).evidence
+        assert isinstance(pictures, Pictures)
+        shapes.append(pictures.inputs.shape)
+    assert shapes == [(10, 1, 8, 8), (32, 1, 8, 8), (4, 1, 3, 3)]
+
+
+@pytest.mark.parametrize(
+    ("model", "nodes", "word"),
+    [
+        ({**MLP, "width": 1}, {}, "not under"),
+        (part("softmax"), {}, "not under"),
+        (part("Constant"), {}, "not under"),
+        (MLP, {"loss": part("clipped")}, "own optimiser"),
+        (MLP, {"optimizer": part("Copies", lr=0.1)}, "own optimiser"),
+        (MLP, {"optimizer": part("Hoarder", lr=0.05)}, "step before"),
+    ],
+)
+def test_faults_are_found(model, nodes, word: str) -> None:
+    found = found_by("R16", bench_of(model, **nodes))
+    assert found.verdict is CheckVerdict.FAIL
+    assert word in found.sentence
+    assert found.advice
+
+
+def test_a_bad_learning_rate_is_not_said_here() -> None:
+    assert found_by("R16", bench_of(optimizer={**SGD, "lr": 1e-9})).verdict is CheckVerdict.PASS
+    assert found_by("R16", bench_of(optimizer={**SGD, "lr": 1e4})).verdict is CheckVerdict.PASS
+
+
+def test_one_distinct_example_cannot_be_overfitted() -> None:
+    examples = Examples(
+        name="same",
+        inputs=np.ones((12, 3), np.float32),
+        targets=np.arange(12) % 2,
+        task="classification",
+        classes=("a", "b"),
+    )
+    split = Split(train=np.arange(8), validation=np.arange(8, 10), test=np.arange(10, 12))
+    bench = bench_of()
+    same = Bench(
+        dataset=Dataset(examples=examples, split=split), config=config(MLP), settings={}, device=bench.device, seed=0
+    )
+    assert found_by("R16", same).verdict is CheckVerdict.SKIP
