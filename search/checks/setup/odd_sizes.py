@@ -37,7 +37,9 @@ def look(bench: Bench) -> Found:
         return skipped("the outputs of a new network are not finite, whatever their size")
     sizes = [size for size in BATCHES if size <= len(bench.split.train)]
     parts = [_batches(bench, sizes)]
-    parts += [_single(setup, usual[0][:1]), _shape(bench, setup.model), _outputs(bench)]
+    parts += [_single(setup, usual[0][:1]), _shape(bench, setup.model)]
+    if bench.classifies:
+        parts.append(_outputs(bench))
     passed = "; ".join(part.words for part in parts if part.verdict is PASS)
     return found_of(parts, passed=passed, measured={"usual_batch": len(usual[1])})
 
@@ -102,8 +104,6 @@ def _shape(bench: Bench, model: Estimator) -> Part:
 def _outputs(bench: Bench) -> Part:
     """Build the network for a prime number of classes."""
     what, number = "outputs", bench.examples.num_outputs
-    if not bench.classifies:
-        return Part(what=what, verdict=SKIP, words="a regression has one output")
     if "num_outputs" not in accepted(bench.config["model"], {"num_outputs": number}):
         return Part(what=what, verdict=SKIP, words="the model's number of outputs is its own")
     odd = _prime(number + 1)

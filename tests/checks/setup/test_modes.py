@@ -54,6 +54,22 @@ class Net(nn.Module):
         return self.head(x if self.fault in ("no dropout", "functional") else self.drop(x))
 
 
+class Frozen(nn.Module):
+    """A frozen body that stays in evaluation, its dropout too."""
+
+    def __init__(self, in_shape, num_outputs):
+        super().__init__()
+        self.body, self.head = Net(in_shape, 8).requires_grad_(False), nn.Linear(8, num_outputs)
+
+    def train(self, mode=True):
+        super().train(mode)
+        self.body.eval()
+        return self
+
+    def forward(self, x):
+        return self.head(self.body(x))
+
+
 @contextlib.contextmanager
 def planted(predict):
     kept = loop.predict
@@ -74,12 +90,14 @@ def net(fault="none", **arguments):
     return {"_target_": f"{__name__}.Net", "fault": fault, **arguments}
 
 
-@pytest.mark.parametrize("model", [LINEAR, DROPOUT, CNN, net()])
+@pytest.mark.parametrize("model", [LINEAR, DROPOUT, CNN, net(), {"_target_": f"{__name__}.Frozen"}])
 def test_healthy_networks_pass(model):
     finding = look(model, optimizer=SGD)
     assert finding.verdict is CheckVerdict.PASS, finding.sentence
     assert finding.measured["difference_in_evaluation"] == 0
-    assert (finding.measured["difference_in_training"] > 0) == (model is not LINEAR)
+    assert (finding.measured["difference_in_training"] > 0) == (
+        "Linear" not in model["_target_"] and "Frozen" not in model["_target_"]
+    )
 
 
 def test_a_regression_passes():
