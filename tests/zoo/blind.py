@@ -433,7 +433,7 @@ _TRAINING = (
         "digits",
         "an order that nothing seeds",
         "R10",
-        related="R05",
+        related=("R05",),
         planted=lambda: patch.object(steps, "epoch_order", _unseeded_order),
     ),
     _of("digits, noise", "noise that nothing seeds", "R10", model=_part("UnseededNet")),

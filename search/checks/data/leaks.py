@@ -50,7 +50,7 @@ def _correlation(columns: Array, targets: Array) -> Array:
     ranks, wanted = rankdata(columns, axis=0), rankdata(targets)
     ranks, wanted = ranks - ranks.mean(axis=0), wanted - wanted.mean()
     scale = np.sqrt((ranks**2).sum(axis=0) * (wanted**2).sum())
-    return np.abs(np.divide(wanted @ ranks, scale, out=np.zeros(len(scale)), where=scale > 0))
+    return np.asarray(np.abs(np.divide(wanted @ ranks, scale, out=np.zeros(len(scale)), where=scale > 0)))
 
 
 def _name(shape: tuple[int, ...], column: int) -> str:
