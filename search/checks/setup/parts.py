@@ -114,6 +114,11 @@ def batch_norms(model: nn.Module) -> dict[str, nn.Module]:
     }
 
 
+def tracked_norms(model: nn.Module) -> dict[str, _BatchNorm]:
+    """Return the batch norms that keep running statistics."""
+    return {name: m for name, m in model.named_modules() if isinstance(m, _BatchNorm) and m.running_mean is not None}
+
+
 def listed(names: Sequence[str]) -> str:
     """Return names of layers as words: the first three, and how many more."""
     short = [name.removeprefix("network.") or "the network" for name in names]
