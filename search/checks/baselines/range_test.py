@@ -15,6 +15,8 @@ FAR = 100.0
 """Times under the rate where the loss begins to fall in the ramp: a training of ten times the steps stays there too."""
 SOME = 10.0
 """The same, where a short run hardly moves."""
+ABOVE = 3.0
+"""Times the rate of divergence: between the two a net that came there slowly may still learn."""
 HARDLY = 0.04
 """Fall of the training loss over a short run, of itself."""
 
@@ -68,7 +70,8 @@ def _verdict(bench: Bench, test: RangeTest, rate: float) -> tuple[CheckVerdict, 
     A ramp of few steps passes each rate quickly: rates near its borders are judged by a short run at them.
     """
     assert test.low is not None
-    if test.diverged is not None and rate > test.diverged and short_run(bench).stuck:
+    far = test.diverged is not None and rate > ABOVE * test.diverged
+    if far or (test.diverged is not None and rate > test.diverged and short_run(bench).stuck):
         return CheckVerdict.WARN, f"lower optimizer.lr: the loss diverges from {test.diverged:.3g}"
     low = f"raise optimizer.lr: under {test.low:.3g} the loss hardly moves"
     if rate < test.low / FAR:

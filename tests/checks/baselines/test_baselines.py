@@ -123,11 +123,11 @@ def test_a_healthy_setup_passes(healthy: Bench, row: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["iris", "diabetes"])
-@pytest.mark.parametrize("row", ["R13", "R14", "R17"])
-def test_a_slow_learning_rate_on_a_small_table_passes(name: str, row: str) -> None:
+def test_a_slow_learning_rate_on_a_small_table_passes(name: str) -> None:
     subject = bench(divided(table(name, 1), 1), config(LINEAR, optimizer={"_target_": "torch.optim.Adam", "lr": 3e-4}))
-    finding = found(row, subject)
-    assert finding.verdict is PASS, finding.sentence
+    for row in ("R13", "R14", "R17", "R36"):
+        finding = found(row, subject)
+        assert finding.verdict is PASS, finding.sentence
 
 
 def test_dumb_baselines_are_recorded_in_the_metric(healthy: Bench) -> None:
