@@ -37,7 +37,7 @@ LAG = 0.5
 """Loss in evaluation mode above that in training mode, over that of a new network: far worse."""
 PROGRESS, KEPT = 0.1, 0.5
 """A gain over the loss of a new network that can be judged, and the share of it that evaluation mode has to see.
-Healthy nets with momentum 0.1: 0.97 and more; with 0.001 in 90 steps -0.4 to 0.4."""
+Healthy nets with momentum 0.1: 0.9 and more; with 0.001 in 90 steps -0.4 to 0.4."""
 
 
 def look(bench: Bench) -> Iterator[Part]:

@@ -22,9 +22,10 @@ SGD = {"_target_": "torch.optim.SGD", "lr": 0.1, "momentum": 0.9}
 class Net(nn.Module):
     """Dropout and batch norm, with one thing broken."""
 
-    def __init__(self, in_shape, num_outputs, fault="none", momentum=0.1):
+    def __init__(self, in_shape, num_outputs, fault="none", momentum=0.1, shift=0.0):
         super().__init__()
         self.first, self.head, self.fault = nn.Linear(int(np.prod(in_shape)), 32), nn.Linear(32, num_outputs), fault
+        self.shift = shift
         self.norm = nn.BatchNorm1d(32, momentum=momentum, track_running_stats=fault != "untracked")
         self.drop, self.unused = nn.Dropout(0.3), nn.BatchNorm1d(32) if fault == "unused" else nn.Identity()
         if fault == "frozen":
@@ -44,7 +45,7 @@ class Net(nn.Module):
         return self
 
     def forward(self, x):
-        x = self.norm(3 * self.first(x.flatten(1)) - 5).relu()
+        x = self.norm(self.first(x.flatten(1)) - self.shift).relu()
         if self.fault == "functional":
             x = functional.dropout(x, 0.3)
         if self.fault == "evaluates itself":
@@ -131,7 +132,7 @@ def test_faults_of_the_modes_are_found(fault):
 
 @pytest.mark.parametrize(("momentum", "verdict"), [(0.0, "warn"), (0.001, "warn"), (0.1, "pass"), (1.0, "pass")])
 def test_running_statistics_that_lag_are_found(momentum, verdict):
-    finding = look(net(momentum=momentum), optimizer={**ADAMW, "lr": 5e-3})
+    finding = look(net(momentum=momentum, shift=2.0), optimizer={**ADAMW, "lr": 5e-3})
     assert finding.verdict == verdict, finding.sentence
 
 
