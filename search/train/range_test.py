@@ -178,7 +178,8 @@ def _level(losses: Array, first: Array, start: float) -> Array:
 
     Batches differ more than a low rate changes their losses: each is taken relative to its own first loss.
     """
-    alike = losses / first * start if first.min() > 0.01 * start > 0 else losses - first + start
+    with np.errstate(over="ignore", invalid="ignore"):
+        alike = losses / first * start if first.min() > 0.01 * start > 0 else losses - first + start
     return np.minimum(np.nan_to_num(alike, nan=math.inf, posinf=math.inf), start + abs(start))
 
 

@@ -30,6 +30,9 @@ EXAMPLES = 2000
 LEAST = 20
 """Validation examples without which no difference is clear."""
 
+FARTHEST = 1e3
+"""Standard deviations off the mean: a linear model overflows where a network may only learn poorly."""
+
 
 def look(bench: Bench) -> Found:
     """Score the dumb baselines and a short run on the validation split."""
@@ -163,7 +166,7 @@ def _inputs(setup: Setup, indices: Array) -> Array:
             setup.model.standardised(inputs).flatten(1).cpu().numpy()
             for inputs, _, _ in setup.batches(torch.as_tensor(indices), 1024)
         ]
-    return np.concatenate(parts)
+    return np.asarray(np.clip(np.concatenate(parts), -FARTHEST, FARTHEST))
 
 
 CHECK = Check(row="R13", title="dumb baselines", look=look)

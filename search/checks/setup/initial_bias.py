@@ -149,7 +149,7 @@ def _signal(layers: list[_Layer]) -> tuple[CheckVerdict, str]:
         return verdict, f"{dead.dead:.0%} of what {dead.name} is given is 0 for every input"
     start = max(first.spread, 1e-12)
     last, most = rest[-1].spread / start, max(layer.spread for layer in rest) / start
-    changed = last if last < 1 / most else most
+    changed = last if last * most < 1 else most
     words = f"the signal at the last layer is {last:.3g} times that at the first"
     if not (last >= 1 / LOST and most <= LOST):
         return CheckVerdict.FAIL, f"{words}, and {most:.3g} times at the most"

@@ -297,29 +297,48 @@ class _Sums(TorchFunctionMode):
         return self.addends.get(id(original), [part])
 
 
-def _parts(setup: Setup, batch: Batch, outputs: Tensor) -> list[tuple[float, float]]:
-    """Return value and gradient norm, with regard to the outputs, of the numbers that the loss is the sum of."""
+@dataclass(frozen=True, kw_only=True)
+class _Addend:
+    """A number that a loss is the sum of, with the norm of its gradient with regard to the outputs."""
+
+    value: float
+    norm: float
+    about_targets: bool
+    """A penalty is not, and may be small."""
+
+
+def _parts(setup: Setup, batch: Batch, outputs: Tensor) -> list[_Addend]:
+    """Return the numbers that the loss is the sum of; none where it is no sum."""
     leaf = outputs.clone().requires_grad_(True)
-    with _Sums() as sums:
-        value = setup.loss(leaf, batch[1], batch[2])
-    parts = sums.addends.get(id(value), [])
+    parts, others = (_addends(setup, leaf, targets, batch[2]) for targets in (batch[1], batch[1].roll(1)))
     found = []
-    for part in parts if len(parts) > 1 else []:
+    for part, other in zip(parts, others, strict=False) if len(parts) > 1 else ():
         if part.requires_grad:
             (gradient,) = torch.autograd.grad(part, leaf, retain_graph=True, allow_unused=True)
-            found.append((float(part.detach()), 0.0 if gradient is None else float(gradient.norm())))
+            norm = 0.0 if gradient is None else float(gradient.norm())
+            value, moved = float(part.detach()), float(other.detach())
+            found.append(_Addend(value=value, norm=norm, about_targets=abs(value - moved) > 1e-6 * abs(value)))
     return found
 
 
-def _scales(probes: list[list[tuple[float, float]]]) -> list[Problem]:
+def _addends(setup: Setup, outputs: Tensor, targets: Tensor, indices: Tensor) -> list[Tensor]:
+    with _Sums() as sums:
+        value = setup.loss(outputs, targets, indices)
+    addends: list[Tensor] = sums.addends.get(id(value), [])
+    return addends
+
+
+def _scales(probes: list[list[_Addend]]) -> list[Problem]:
     """Judge parts whose gradients differ everywhere; at a new network's outputs alone, a penalty on them is tiny."""
     ratios = []
     for parts in probes:
-        norms = [norm for _, norm in parts if norm > 0]
+        strongest = max(parts, key=lambda part: part.norm, default=None)
+        learns = strongest is not None and strongest.about_targets
+        norms = [part.norm for part in parts if part.norm > 0 and (part.about_targets or not learns)]
         ratios.append(max(norms) / min(norms) if len(norms) > 1 else 1.0)
     if min(ratios) <= SCALES:
         return []
-    values = " and ".join(f"{value:.3g}" for value, _ in probes[0])
+    values = " and ".join(f"{part.value:.3g}" for part in probes[0])
     text = f"the loss is a sum of {values}, whose gradients differ by a factor of {min(ratios):.3g}"
     return [(_WARN, text, "bring the parts of the loss to one scale, else one of them decides alone")]
 

@@ -136,6 +136,7 @@ def _step_gradient(setup: Setup, batch: Batch, number: int) -> Tensor:
     """Return the gradient (P,) that a training step in so many micro-batches takes, in evaluation mode."""
     weights = [w for w in setup.model.parameters() if w.requires_grad]
     still = torch.optim.SGD(weights, lr=0.0)
+    still.zero_grad()
     steps.train_step(setup.model, still, setup.loss, batch, micro_batches=number)
     return _flat(weights, [w.grad for w in weights])
 
