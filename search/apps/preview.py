@@ -183,7 +183,7 @@ def _pace(folder: Path, outcomes: Sequence[Outcome]) -> Pace | None:
 def _pace_of_preflight(folder: Path) -> Pace | None:
     """Return the mean pace of the short runs of all subjects."""
     stored = StageFindings.load(folder, "preflight")
-    runs = [f.measured for f in stored.findings if _PACE <= f.measured.keys()] if stored else []
+    runs = [f.measured for f in stored.findings if f.measured.keys() >= _PACE] if stored else []
     if not runs:
         return None
     return Pace(

@@ -56,11 +56,15 @@ class Estimator(nn.Module):
         outputs: Tensor = self.network(self.standardised(inputs))
         if not isinstance(outputs, Tensor):
             raise UsageError(f"model: gives {type(outputs).__name__}; it must give a tensor (N, num_outputs)")
-        # Of another shape a loss may take them, and something else is learned. An export would fix the batch by it.
-        wanted = (len(inputs), self.target_mean.numel())
-        if not torch.compiler.is_exporting() and tuple(outputs.shape) != wanted:
-            raise UsageError(f"model: gives {tuple(outputs.shape)} for {len(inputs)} inputs; it must give {wanted}")
+        if not torch.compiler.is_exporting():  # an exported program would take batches of one size alone
+            self._require_shape(outputs, len(inputs))
         return outputs * self.target_std + self.target_mean
+
+    def _require_shape(self, outputs: Tensor, num: int) -> None:
+        """Raise UsageError for outputs of another shape: a loss may take them, and something else is learned."""
+        wanted = (num, self.target_mean.numel())
+        if tuple(outputs.shape) != wanted:
+            raise UsageError(f"model: gives {tuple(outputs.shape)} for {num} inputs; it must give {wanted}")
 
 
 def build(config: Mapping[str, Any], dataset: Dataset, key: str = "model") -> Estimator:

@@ -108,6 +108,8 @@ def judged(rates: Array, losses: Array, first: Array, steps: int) -> RangeTest:
     `first` (M,) are the losses of the same mini-batches at the first weights.
     """
     start = float(first.mean())
+    if not math.isfinite(start):
+        return RangeTest(rates=rates, losses=losses, smoothed=losses)
     level = _level(losses, first, start)
     smoothed = _smoothed(level, steps)
     plain = RangeTest(rates=rates, losses=losses, smoothed=smoothed)
