@@ -31,7 +31,7 @@ _SMOOTHING = 30
 """The loss is averaged over about one part in so many of the ramp, on either side."""
 _BEGINS = 0.15
 """Part of the way down to the best loss at which it has begun to fall: about four times the noise of a batch of 32."""
-_ARRIVED = 0.95
+_ARRIVED = 0.85
 """Part of the way at which it has come down: the very lowest point of a flat valley is chance."""
 _DIVERGED = 4.0
 """Times the best smoothed loss, as in fastai's finder."""

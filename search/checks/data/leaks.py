@@ -9,7 +9,8 @@ from search.train.data.arrays import Array
 
 MOST_EXAMPLES = 2000
 MOST_COLUMNS = 5000
-FEWEST = 30
+FEWEST = {True: 200, False: 30}
+"""Of classes, and of numbers: few examples of few classes may lie apart along an honest column."""
 ALONE = 0.995
 """Rank correlation, or share of neighbours by the input's value that are of one class, at which it is no measurement.
 
@@ -23,7 +24,7 @@ def leaks(bench: Bench, indices: Array) -> dict[str, float]:
     Of series where the target is a number, too: one step may well be enough to tell two kinds of series apart.
     """
     kinds = ("table",) if bench.classifies else ("table", "series")
-    if len(indices) < FEWEST or bench.examples.kind not in kinds:
+    if len(indices) < FEWEST[bench.classifies] or bench.examples.kind not in kinds:
         return {}
     if len(indices) > MOST_EXAMPLES:
         indices = bench.generator("leaks").choice(indices, MOST_EXAMPLES, replace=False)
