@@ -168,3 +168,9 @@ def caught(case: Case, found: list[Finding]) -> bool:
     enough = (CheckVerdict.FAIL,) if case.fatal else (CheckVerdict.WARN, CheckVerdict.FAIL)
     unrelated = said(found, CheckVerdict.FAIL) - {*case.rows, *case.related}
     return bool(said(found, *enough) & set(case.rows)) and not unrelated
+
+
+def told(found: list[Finding]) -> str:
+    """Return what is worse than pass, a line each."""
+    worse = (CheckVerdict.WARN, CheckVerdict.FAIL)
+    return "\n".join(f"{f.row} {f.verdict.value}: {f.sentence}" for f in found if f.verdict in worse) or "nothing"
