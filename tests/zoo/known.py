@@ -244,7 +244,7 @@ FAULTS = (
         twin="digits, mlp",
     ),
     Case(
-        name="all inputs alike",
+        name="one picture for all",
         dataset=all_alike,
         rows=("R02", "R09"),
         fatal=True,
