@@ -1,6 +1,7 @@
 """The stages inspect and preflight as a user meets them."""
 
 import math
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -121,13 +122,15 @@ def test_each_stage_is_a_run_under_the_search_with_a_tag_a_row(refused: Path) ->
 
 def test_the_range_tests_bounds_narrow_the_space_where_that_is_asked_for(tmp_path: Path) -> None:
     wide = ("optimizer.space.lr.low=1e-6", "optimizer.space.lr.high=10", "preflight.lr_bounds=apply")
-    printed = in_process.run(tmp_path, "stages=[preflight,search]", *FAST, *wide)
+    printed = in_process.run(tmp_path, "stages=[preflight,search,report]", "preflight.human=0.99", *FAST, *wide)
+    assert re.search(r"beside the best trial's 0\.\d+: the largest class 0\.1\d+, a linear model 0\.9\d+, ", printed)
+    assert "people 0.9900" in printed
     measured = found(tmp_path, "preflight")["R36"].measured
     assert 1e-6 < measured["lr_low"] < measured["lr_high"] < 10
     assert "by the range test, was 1e-06 to 10" in printed
     rates = [event["params"]["optimizer.lr"] for event in events(tmp_path, "started")]
     assert all(measured["lr_low"] * 0.9 <= rate <= measured["lr_high"] * 1.1 for rate in rates)
-    again = in_process.run(tmp_path, "stages=[preflight,search]", *FAST, *wide, "budget.trials=3")
+    again = in_process.run(tmp_path, "stages=[search]", *FAST, *wide, "budget.trials=3")
     assert "3/3 trials" in again
 
 

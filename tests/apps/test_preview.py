@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from search.checks.stored import StageFindings
+from search.records import CheckVerdict, Finding
 from tests.kits.commands import SMALL, events, probed, search
 
 PREVIEW = "stages=[preview]"
@@ -43,6 +45,16 @@ def test_a_preview_shows_space_grid_trials_and_budget(tmp_path: Path) -> None:
     assert "budget: 32 trials of 27 epochs, sampler random; asha stops all but the best 1/3 at epoch 3 and 9" in said
     assert "up to 1 at a time" in said
     assert "cost: known after stages=[preflight]" in said
+
+
+def test_the_preflights_short_runs_tell_the_pace_before_there_is_a_trial(tmp_path: Path) -> None:
+    study = tmp_path / "outputs" / "digits"
+    (study / "checks").mkdir(parents=True)
+    pace = {"seconds_per_epoch": 0.5, "parameters": 1_000_000.0}
+    finding = Finding(row="R17", title="", verdict=CheckVerdict.PASS, sentence="", measured=pace)
+    StageFindings(stage="preflight", made_from="", began=0.0, ended=1.0, findings=(finding,)).save(study)
+    said = search(tmp_path, PREVIEW, *ALONE, "budget.trials=2", "trainer.epochs=4")
+    assert "cost: at most 4 s for 2 trials on 1 worker (0.5 s an epoch); about 8.0 MB on disk for 2 trials" in said
 
 
 def test_a_preview_of_a_grid_counts_its_points(tmp_path: Path) -> None:

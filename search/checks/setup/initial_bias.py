@@ -91,6 +91,10 @@ def _loss(setup: Setup, outputs: Tensor, targets: Tensor, indices: Tensor) -> fl
     return float(setup.loss(given, targets, indices))
 
 
+NO_SIGNAL = 1e-6
+"""Standard deviation of standardised inputs over examples."""
+
+
 @dataclass
 class _Layer:
     """What a layer with weights is given: its spread over examples, and the share of units that are always 0."""
@@ -143,11 +147,13 @@ def _signal(layers: list[_Layer]) -> tuple[CheckVerdict, str]:
     if len(layers) < 2:
         return CheckVerdict.PASS, "there are no hidden layers to look at"
     first, *rest = layers
+    if first.spread < NO_SIGNAL:
+        return CheckVerdict.PASS, "there is no signal to follow through the layers: all inputs are alike (see R09)"
     dead = max(rest, key=lambda layer: layer.dead)
     if dead.dead > MANY_DEAD:
         verdict = CheckVerdict.FAIL if dead.dead > DEAD else CheckVerdict.WARN
         return verdict, f"{dead.dead:.0%} of what {dead.name} is given is 0 for every input"
-    start = max(first.spread, 1e-12)
+    start = first.spread
     last, most = rest[-1].spread / start, max(layer.spread for layer in rest) / start
     changed = last if last * most < 1 else most
     words = f"the signal at the last layer is {last:.3g} times that at the first"
