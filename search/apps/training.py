@@ -119,6 +119,7 @@ class TrainingSession(Session):
             **self.named,
             "trainer.epochs": self.cfg.trainer.epochs,
             "split.fractions": list(self.cfg.split.fractions),
+            **({} if self.cfg.preflight.human is None else {"preflight.human": self.cfg.preflight.human}),
         }
 
 
