@@ -529,7 +529,7 @@ _MODELS = (
         "R14 R16 R19",
         fatal=True,
         model=_part("ForgetfulMemory"),
-        related=("R18", *LEARNING),
+        related=("R12", "R18", *LEARNING),  # what the last layer is given is 0
     ),
     _of(
         "digits, a net of one's own",
