@@ -50,7 +50,8 @@ from search.train.setup import Setup, setup_of
 _NO_MEMORY = "can't allocate memory"  # torch raises a RuntimeError for it on a CPU
 
 
-MakeChecker = Callable[[Dataset, torch.device], Callable[[CheckSpec], None]]
+BatchesOf = Callable[[Mapping[str, Any]], Batches]
+MakeChecker = Callable[[Dataset, torch.device, BatchesOf], Callable[[CheckSpec], None]]
 
 
 class Runner:
@@ -63,7 +64,8 @@ class Runner:
         self._dataset = equipment.dataset
         self._device = torch.device(_device(equipment.device))
         self._resident: Batches | None = None
-        self._check = None if make_checker is None else make_checker(self._dataset, self._device)
+        self._make_checker = make_checker
+        self._check: Callable[[CheckSpec], None] | None = None
         torch.set_num_threads(equipment.threads)
         if self._device.type == "cuda" and equipment.gpu_share < 1:
             torch.cuda.set_per_process_memory_fraction(equipment.gpu_share, self._device)
@@ -71,6 +73,8 @@ class Runner:
     def __call__(self, work: Work, report: Callable[[Report], Decision]) -> Paused | Outcome:
         """Do the work; failures become the Outcome's, with their kind."""
         started = time.time()
+        if not isinstance(work, CheckSpec):
+            self._check = None  # it holds on to networks
         self._begin_memory()
         last: Paused | Outcome
         try:
@@ -150,7 +154,9 @@ class Runner:
 
     def _look(self, spec: CheckSpec) -> Outcome:
         started = time.time()
-        assert self._check is not None
+        if self._check is None:
+            assert self._make_checker is not None
+            self._check = self._make_checker(self._dataset, self._device, self._batches)
         self._check(spec)
         return _done(spec.number, started)
 

@@ -66,8 +66,10 @@ def _findings(
     alone: dict[str, Any] = {"stages": [stage], f"{stage}.on_fail": "warn"}
     if isinstance(cfg, DictConfig):
         own = cfg.copy()
-        for key, value in alone.items():
-            OmegaConf.update(own, key, value)
+        OmegaConf.set_readonly(own, False)
+        with _in_one_line():
+            for key, value in alone.items():
+                OmegaConf.update(own, key, value)
         folder = _run(own, config_dir, quiet)
     else:
         _check(cfg)

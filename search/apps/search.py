@@ -13,6 +13,7 @@ from search.apps.checking import check
 from search.apps.clusters import Clusters
 from search.apps.composed import Composed
 from search.apps.driving import drive
+from search.apps.rates import narrow_as_recorded
 from search.apps.report import report
 from search.apps.session import Place, Session
 from search.apps.training import TrainingSession
@@ -25,8 +26,9 @@ from search.sweep import pruners, samplers
 from search.sweep.disk import Disk
 from search.sweep.driver import Budget, Driver
 from search.sweep.history import History
+from search.sweep.identity import require_same
 from search.sweep.journal import Journal, holds_study
-from search.sweep.study import Study
+from search.sweep.study import IDENTITY, Study
 
 _AFTER_CHECKS = {"search", "squeeze", "ablate", "report", "sync"}
 
@@ -42,8 +44,8 @@ def run(composed: Composed, place: Place) -> int:
     journal = Journal(session.folder, maximize=session.metric.maximize)
     status = "KILLED"
     try:
-        if isinstance(session, TrainingSession) and "sync" not in session.cfg.stages:
-            check(session, journal)
+        if isinstance(session, TrainingSession):
+            _prove(session, journal)
         if not _AFTER_CHECKS & set(session.cfg.stages):
             status = "FINISHED"
             return 0
@@ -70,6 +72,16 @@ def run(composed: Composed, place: Place) -> int:
         session.close(status)
         journal.close()
     return 0
+
+
+def _prove(session: TrainingSession, journal: Journal) -> None:
+    """Run the checks; raise UsageError first for a study of something else, whose findings they would replace."""
+    if journal.num_trials:
+        narrow_as_recorded(session, journal.attributes)
+        if session.cfg.resume != "extend":
+            require_same(journal.attributes.get(IDENTITY), session.identity, session.folder)
+    if "sync" not in session.cfg.stages:
+        check(session, journal)
 
 
 def place_of(clusters: Clusters) -> Place:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,6 +20,9 @@ from search.reporting.tables import ablation_markdown, contenders_markdown
 from search.sweep.journal import Journal
 from search.tracking.outbox import delivered, summary_digest
 from search.tracking.tracker import StageRun, Summary
+
+_NOT_IN_KEYS = re.compile(r"[^\w\-./]")
+"""What MLflow takes in no name of a metric."""
 
 
 def tell(session: Session, journal: Journal) -> None:
@@ -68,7 +72,7 @@ def _run_of(folder: Path, stage: StageFindings) -> StageRun:
     verdicts: dict[str, CheckVerdict] = {}
     for finding in stage.findings:
         verdicts[finding.row] = worst(verdicts.get(finding.row, CheckVerdict.PASS), finding.verdict)
-        about = "/".join(word.rpartition("=")[2] for word in finding.subject.split())
+        about = _NOT_IN_KEYS.sub("_", "/".join(word.rpartition("=")[2] for word in finding.subject.split()))
         prefix = f"{finding.row}/{about}" if about else finding.row
         metrics |= {f"{prefix}/{name}": value for name, value in finding.measured.items()}
         metrics |= {f"{prefix}/{name}_expected": value for name, value in finding.expected.items()}

@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import time
 
+from search.apps.rates import narrow_as_recorded
 from search.apps.session import Session
+from search.apps.training import TrainingSession
 from search.errors import UsageError
 from search.records import Decision, Outcome, Report, TrialState, Verdict
 from search.sweep.identity import require_same
@@ -25,6 +27,8 @@ def train_again(session: Session) -> int:
         there = f"it has trials 0 to {len(trials) - 1}" if trials else "it holds no study"
         raise UsageError(f"trial={number}: not in {session.folder}; {there}")
     attributes, params = read_attributes(session.folder), trials[number].params
+    if isinstance(session, TrainingSession):
+        narrow_as_recorded(session, attributes)
     require_same(attributes.get(IDENTITY), session.identity, session.folder)
     spec = session.spec(number, params, session.trained(number, params, int(attributes.get(COMPOSED, 0))))
     spec = dataclasses.replace(spec, directory=str(session.folder / "again" / f"{number:05d}-{time.time():.0f}"))

@@ -11,9 +11,10 @@ from omegaconf import OmegaConf
 from search.apps.composed import Composed
 from search.apps.session import Place, Session
 from search.apps.trained import WITHOUT_EFFECT
+from search.config.build import named
 from search.errors import StrandedError
 from search.records import Params, TrialState
-from search.space import Settings
+from search.space import Settings, Space
 from search.sweep.executor import Run
 from search.sweep.identity import Identity, flatten
 from search.sweep.study import Study
@@ -42,6 +43,7 @@ class TrainingSession(Session):
         self.metric = objective(self.cfg.metric.name, self.cfg.metric.mode, task)
         self.selection_metric = objective(self.cfg.squeeze.metric or "loss", None, task, key="squeeze.metric")
         self.space, self.left_out = composed.space.fitting(self.dataset.examples.kind)
+        self._composed_space = self.space
         if self.cfg.loss is not None:
             self.keys = (*self.keys, "loss")
 
@@ -64,10 +66,23 @@ class TrainingSession(Session):
     def _digest(self) -> str:
         return self.dataset.examples.digest()
 
+    def require_importable(self) -> None:
+        """Raise UsageError where the loss cannot be made; what trials build otherwise depends on them."""
+        if self.cfg.loss is not None:
+            named(str(self.cfg.loss["_target_"]), "loss")
+
     @property
     def identity(self) -> Identity:
         """Data, split, seeds, metric, components and their spaces."""
-        tree = OmegaConf.to_container(self.space.base, resolve=False)
+        return self._identity_of(self.space)
+
+    @property
+    def composed_identity(self) -> Identity:
+        """The same, before the space was narrowed."""
+        return self._identity_of(self._composed_space)
+
+    def _identity_of(self, space: Space) -> Identity:
+        tree = OmegaConf.to_container(space.base, resolve=False)
         assert isinstance(tree, dict)
         trainer = {k: v for k, v in tree["trainer"].items() if k not in WITHOUT_EFFECT}
         nodes = {str(group): tree[group] for group in (*_GROUPS, "loss", "choose") if tree[group]}
@@ -79,6 +94,7 @@ class TrainingSession(Session):
                 "split.seed": self.cfg.split.seed,
                 "seed": self.cfg.seed,
                 "metric": self.metric.name,
+                **({"prior": True} if self.dataset.examples.task == "classification" and self.cfg.loss is None else {}),
                 "data": self.dataset.examples.name,
                 "data.digest": self._digest,
             }

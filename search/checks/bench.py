@@ -32,7 +32,8 @@ InputsOf = Callable[[Tensor], Tensor]
 class Bench:
     """One subject under examination. Everything random is keyed by `seed` and the name of the experiment.
 
-    `config` is a trial's, with its defaults; `settings` are those of the stage (`inspect` or `preflight`).
+    `config` is a trial's, with its defaults; `settings` are those of the stage (`inspect` or `preflight`). `shared` are
+    batches that others have of this data already. Training steps take a batch in `micro_batches` parts.
     """
 
     dataset: Dataset
@@ -40,6 +41,8 @@ class Bench:
     settings: Mapping[str, Any]
     device: torch.device
     seed: int
+    shared: Batches | None = None
+    micro_batches: int = 1
     _memory: dict[str, Any] = field(default_factory=dict, repr=False)
 
     @property
@@ -78,6 +81,8 @@ class Bench:
     @cached_property
     def batches(self) -> Batches:
         """All data on the device, or through the loader, as trials get it."""
+        if self.shared is not None:
+            return self.shared
         trainer = self.config["trainer"]
         if trainer["loading"] == "loader":
             return LoaderBatches(self.examples, self.device, trainer["loader_workers"])
@@ -92,7 +97,14 @@ class Bench:
         for node, values in (changes or {}).items():
             config[node] = {**config[node], **values}
         seed = keyed_int(self.seed, "setup", key)
-        return setup_of(config, self.dataset, self.device, seed=seed, batches=self.batches)
+        return setup_of(
+            config,
+            self.dataset,
+            self.device,
+            seed=seed,
+            batches=self.batches,
+            micro_batches=self.micro_batches,
+        )
 
     def bare_setup(self, changes: Mapping[str, Mapping[str, Any]] | None = None, *, key: str = "") -> Setup:
         """Return a new setup without regularisation: no dropout, no weight decay."""
@@ -167,6 +179,7 @@ def train(setup: Setup, batches: Iterator[Batch], *, inputs_of: InputsOf | None 
             setup.optimizer,
             setup.loss,
             (given, targets, indices),
+            micro_batches=setup.plan.micro_batches,
         )
         losses.append(float(total) / len(targets))
         if not np.isfinite(losses[-1]):

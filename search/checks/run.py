@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 import math
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -17,15 +18,21 @@ from search.checks.rows import PREFLIGHT, check_of
 from search.files import no_room
 from search.records import CheckSpec, CheckVerdict, Finding
 from search.traces import told
+from search.train.batches import Batches
 from search.train.data.arrays import Dataset
+
+BatchesOf = Callable[[Mapping[str, Any]], Batches]
+"""Gives the batches of the data as a `trainer` node asks for them."""
 
 
 class Checker:
     """Runs checks one after the other; those of one subject share what the bench made once."""
 
-    def __init__(self, dataset: Dataset, device: torch.device, draw: Callable[[Path], Path]) -> None:
+    def __init__(
+        self, dataset: Dataset, device: torch.device, batches_of: BatchesOf, draw: Callable[[Path], Path]
+    ) -> None:
         """`draw` makes a picture of a file with a figure, beside it."""
-        self._dataset, self._device, self._draw = dataset, device, draw
+        self._dataset, self._device, self._batches_of, self._draw = dataset, device, batches_of, draw
         self._bench: Bench | None = None
 
     def __call__(self, spec: CheckSpec) -> None:
@@ -33,24 +40,34 @@ class Checker:
         folder = Path(spec.directory)
         folder.mkdir(parents=True, exist_ok=True)
         finding, pieces = finding_of(check_of(spec.row), self._bench_of(spec), spec.subject)
-        names = [evidence.save(piece, folder, spec.row) for piece in pieces]
-        names += [self._draw(folder / name).name for name in names if evidence.is_figure(name)]
+        findings.save(finding, folder)  # the verdict first: no picture is worth it
+        names = [name for piece in pieces for name in self._kept(piece, folder, spec.row)]
         findings.save(dataclasses.replace(finding, evidence=tuple(names)), folder)
+
+    def _kept(self, piece: evidence.Evidence, folder: Path, row: str) -> Iterator[str]:
+        """Write a piece of evidence and its picture; yield their files, as far as they could be made."""
+        try:
+            name = evidence.save(piece, folder, row)
+            yield name
+            if evidence.is_figure(name):
+                yield self._draw(folder / name).name
+        except Exception as error:
+            if no_room(error):
+                raise
+            traceback.print_exc()
 
     def _bench_of(self, spec: CheckSpec) -> Bench:
         bench = self._bench
-        same = bench is not None and (bench.config, bench.settings, bench.seed) == (
-            spec.config,
-            spec.settings,
-            spec.seed,
-        )
-        if bench is None or not same:
+        wanted = (spec.config, spec.settings, spec.seed, spec.micro_batches)
+        if bench is None or wanted != (bench.config, bench.settings, bench.seed, bench.micro_batches):
             bench = self._bench = Bench(
                 dataset=self._dataset,
                 config=spec.config,
                 settings=spec.settings,
                 device=self._device,
                 seed=spec.seed,
+                shared=self._batches_of(spec.config["trainer"]),
+                micro_batches=spec.micro_batches,
             )
         return bench
 
@@ -77,7 +94,7 @@ def _look(check: Check, bench: Bench) -> Found:
         return check.look(bench)
     except (MemoryError, torch.OutOfMemoryError):
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         if no_room(error):
             raise
         traceback.print_exc()
@@ -96,11 +113,13 @@ def _broken(bench: Bench) -> str | None:
     try:
         setup = bench.setup()
         train(setup, minibatches(setup, 1))
-    except Exception as error:  # noqa: BLE001 - see above
+    except (MemoryError, torch.OutOfMemoryError):
+        raise
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - see above
         return told(error)
     return None
 
 
 def _finite(numbers: Mapping[str, float]) -> dict[str, float]:
-    """Return plain floats, without NaN: MLflow and JSON readers take none."""
-    return {name: float(value) for name, value in numbers.items() if not math.isnan(float(value))}
+    """Return plain floats without NaN and infinities: JSON knows none."""
+    return {name: float(value) for name, value in numbers.items() if math.isfinite(float(value))}

@@ -34,6 +34,11 @@ class StageFindings:
         plain = {**vars(self), "findings": [to_plain(finding) for finding in self.findings]}
         write_atomically(_file(study, self.stage), json.dumps(plain, indent=1).encode())
 
+    @staticmethod
+    def remove(study: Path, stage: str) -> None:
+        """Take away what the study holds of a stage."""
+        _file(study, stage).unlink(missing_ok=True)
+
     @classmethod
     def load(cls, study: Path, stage: str) -> Self | None:
         """Return what the study holds of a stage; None where there is nothing, or nothing that can be read."""

@@ -122,6 +122,8 @@ def check(cfg: SearchConfig) -> None:
     _check_pruner(node)
     _check_components(node)
     _check_objective(node)
+    _check_loss(node)
+    _check_preflight(node)
     _check_student(node)
     _check_cluster(cfg)
     _check_tracking(node)
@@ -255,6 +257,23 @@ def _check_objective(cfg: DictConfig) -> None:
         raise UsageError(f"ablate={list(cfg.ablate)}: is for networks, not for an objective of your own")
     elif not {"search", "report", "sync", "train", "preview"} & set(cfg.stages):
         raise UsageError(f"stages={list(cfg.stages)}: is for networks, not for an objective of your own")
+
+
+def _check_loss(cfg: DictConfig) -> None:
+    loss = cfg.loss
+    if loss is not None and not (isinstance(loss, DictConfig) and loss.get("_target_")):
+        raise UsageError(f"loss={loss}: must be a node with _target_, e.g. +loss._target_=torch.nn.HuberLoss, or null")
+
+
+def _check_preflight(cfg: DictConfig) -> None:
+    """Refuse a key of the model that no model has."""
+    size = cfg.preflight.size
+    if size is None:
+        return
+    nodes = [cfg.model, *(cfg.choose.get("model") or {}).values()]
+    key = str(size).removeprefix("model.")
+    if not any(OmegaConf.select(node, key) is not None for node in nodes if isinstance(node, DictConfig)):
+        raise UsageError(f"preflight.size={size}: no such key of the model, e.g. preflight.size=model.width")
 
 
 def _check_student(cfg: DictConfig) -> None:

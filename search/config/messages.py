@@ -29,6 +29,10 @@ _NO_OPTION = re.compile(
 _NOISE = ("full_key:", "object_type=", "reference_type=", "See https", "^", "Config search path", "provider=")
 
 
+_ONES_OWN = ("loss", "objective")
+"""They have no options to choose from: their keys are added."""
+
+
 def one_line(error: BaseException, conf: Path, config_name: str, arguments: Sequence[str] = ()) -> str:
     """Return what went wrong in one line; composes the options that were chosen to say which keys exist."""
     if isinstance(error, MarkedYAMLError) and error.problem_mark is not None:
@@ -76,7 +80,8 @@ def _unknown_key(key: str, known: DictConfig | None, options: Sequence[str] = ()
         chosen = next((f" with {option}" for option in options if option.partition("=")[0] == parent), "")
         return f"{key}: no such key{chosen}; {suggestion(name, allowed)}"
     if known is not None and parent in known:
-        return f"{key}: {parent} is {node}; name an option first, e.g. {parent}=..."
+        advice = f"add it: +{key}=..." if parent in _ONES_OWN else f"name an option first, e.g. {parent}=..."
+        return f"{key}: {parent} is {node}; {advice}"
     return _unknown_key(parent, known, options) if parent else f"{key}: no such key"
 
 

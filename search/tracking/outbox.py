@@ -135,7 +135,7 @@ class MlflowTracker:
                 note(self._folder, state)
                 self._failing_since = None  # not before: a store may open and take nothing
             if self._summary is not None and (digest := summary_digest(self._summary)) != state.told:
-                projection.summarize(self._summary)
+                self._tell_results(projection, self._summary)
                 state = replace(state, told=digest)
                 note(self._folder, state)
             if ending is not None and not batch:
@@ -144,6 +144,15 @@ class MlflowTracker:
                 return
             if not self._ending:  # half of the time at most: the driver runs in the same interpreter
                 self._wake.wait(max(_BATCH_SECONDS, time.monotonic() - began))
+
+    def _tell_results(self, projection: Projection, summary: Summary) -> None:
+        """Write the results; what MLflow refuses of them must not keep it from the trials."""
+        try:
+            projection.summarize(summary)
+        except Exception as error:
+            if not is_refusal(error):
+                raise
+            self._problems.append(f"MLflow refused some of the results: {_one_line(error)}")
 
     def _apply(self, projection: Projection, events: Sequence[Event]) -> None:
         """Write a batch; where MLflow refuses something in it, find that by halving and go on without it."""

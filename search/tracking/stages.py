@@ -30,21 +30,21 @@ def write_stage(client: Any, experiment: str, uid: str, parent: str, stage: Stag
     from mlflow.entities import Metric, RunTag
 
     found = _find(client, experiment, uid, stage.name)
-    digest = stage_digest(stage)
-    if found is not None and found.data.tags.get(_DIGEST) == digest:
-        return
+    if found is not None:
+        if not list(_differences(found, stage)):
+            return
+        client.delete_run(found.info.run_id)  # of an earlier look: what it found cannot be taken out of a run
     tags = {UID: stage_uid(uid, stage.name), "mlflow.parentRunId": parent, STAGE: stage.name}
-    if found is None:
-        run = str(client.create_run(experiment, milliseconds(stage.began), tags, stage.name).info.run_id)
-    else:
-        run = str(found.info.run_id)
+    run = str(client.create_run(experiment, milliseconds(stage.began), tags, stage.name).info.run_id)
     time = milliseconds(stage.ended)
-    client.log_batch(run, metrics=[Metric(key, value, time, 0) for key, value in stage.metrics.items()])
+    client.log_batch(
+        run,
+        metrics=[Metric(key, value, time, 0) for key, value in stage.metrics.items()],
+        tags=[RunTag(key, value) for key, value in {**stage.tags, "mlflow.note.content": stage.note}.items()],
+    )
     client.log_artifacts(run, str(stage.folder))
-    # The digest last: what was cut short is told again.
-    words = {**stage.tags, "mlflow.note.content": stage.note, _DIGEST: digest}
-    client.log_batch(run, tags=[RunTag(key, value) for key, value in words.items()])
-    client.set_terminated(run, "FINISHED" if stage.well else "FAILED", end_time=time)
+    client.set_terminated(run, _status(stage), end_time=time)
+    client.set_tag(run, _DIGEST, stage_digest(stage))  # the last: what was cut short is told again
 
 
 def different_stages(client: Any, experiment: str, uid: str, stages: Sequence[StageRun]) -> Iterator[str]:
@@ -54,9 +54,23 @@ def different_stages(client: Any, experiment: str, uid: str, stages: Sequence[St
         if found is None:
             yield f"the stage {stage.name} has no run"
             continue
-        for key, value in {**stage.tags, _DIGEST: stage_digest(stage)}.items():
-            if found.data.tags.get(key) != value:
-                yield f"the stage {stage.name}: tag {key} is {found.data.tags.get(key, 'missing')}, not {value}"
+        for difference in _differences(found, stage):
+            yield f"the stage {stage.name}: {difference}"
+
+
+def _differences(found: Any, stage: StageRun) -> Iterator[str]:
+    for key, value in {**stage.tags, "mlflow.note.content": stage.note, _DIGEST: stage_digest(stage)}.items():
+        if found.data.tags.get(key) != value:
+            yield f"tag {key} is {found.data.tags.get(key, 'missing')}, not {value}"
+    for key, figure in stage.metrics.items():
+        if found.data.metrics.get(key) != figure:
+            yield f"{key} is {found.data.metrics.get(key, 'missing')}, not {figure}"
+    if found.info.status != _status(stage):
+        yield f"status is {found.info.status}, not {_status(stage)}"
+
+
+def _status(stage: StageRun) -> str:
+    return "FINISHED" if stage.well else "FAILED"
 
 
 def _find(client: Any, experiment: str, uid: str, name: str) -> Any:

@@ -21,9 +21,9 @@ class Estimator(nn.Module):
     """Standardises inputs, calls the network, and puts its outputs where the targets are.
 
     A regression's get the targets' mean and unit, a classification's the classes' log-odds: a network that knows
-    nothing yet gives the prior, whatever its last layer. All statistics are those of the training split alone; of the
-    inputs per channel for pictures and series (C, ...), per feature for tables (F,). Missing inputs (NaN) become the
-    training mean.
+    nothing yet gives the prior, whatever its last layer (unless the loss is of the user's own). All statistics are
+    those of the training split alone; of the inputs per channel for pictures and series (C, ...), per feature for
+    tables (F,). Missing inputs (NaN) become the training mean.
     """
 
     mean: Tensor
@@ -67,9 +67,10 @@ class Estimator(nn.Module):
             raise UsageError(f"model: gives {tuple(outputs.shape)} for {num} inputs; it must give {wanted}")
 
 
-def build(config: Mapping[str, Any], dataset: Dataset, key: str = "model") -> Estimator:
+def build(config: Mapping[str, Any], dataset: Dataset, key: str = "model", *, prior: bool = True) -> Estimator:
     """Build the network that `config` (a model node) describes for the data at hand.
 
+    Without `prior` logits come out as the network gives them, e.g. for a loss that is meant for log-probabilities.
     A target that takes `in_shape` (shape of one input) or `num_outputs` (classes, or 1) is given them. Raises
     UsageError where it cannot be built or is no nn.Module.
     """
@@ -80,7 +81,8 @@ def build(config: Mapping[str, Any], dataset: Dataset, key: str = "model") -> Es
         raise UsageError(f"{key}._target_={config['_target_']}: gives {type(network).__name__}, not an nn.Module")
     mean, std = _statistics(examples.inputs, dataset.split.train)
     if examples.task == "classification":
-        return Estimator(network, mean, std, _log_odds(examples.targets[dataset.split.train], examples.num_outputs))
+        odds = _log_odds(examples.targets[dataset.split.train], examples.num_outputs)
+        return Estimator(network, mean, std, odds if prior else torch.zeros_like(odds))
     targets = examples.targets[dataset.split.train].astype(np.float64)
     return Estimator(network, mean, std, float(targets.mean()), float(targets.std()) or 1.0)
 

@@ -66,7 +66,7 @@ def setup_of(
     """
     metric = objective(config["metric"]["name"], config["metric"]["mode"], dataset.examples.task)
     seed_everything(keyed_int(seed, "init"))
-    model = build(config["model"], dataset).to(device)
+    model = build(config["model"], dataset, prior=config.get("loss") is None).to(device)
     return Setup(
         model=model,
         optimizer=factory(config["optimizer"], "optimizer")(model.parameters()),

@@ -27,6 +27,7 @@ PREFLIGHT_SETTINGS: dict[str, Any] = {
     "steps": 100,
     "size": None,
     "human": None,
+    "lr_space": [1e-4, 1e-1],
 }
 MLP: dict[str, Any] = {"_target_": "search.train.models.mlp.MLP", "width": 64, "depth": 2, "dropout": 0.0}
 CNN: dict[str, Any] = {
