@@ -20,6 +20,7 @@ from search.records import CheckSpec, CheckVerdict, Finding
 from search.traces import told
 from search.train.batches import Batches
 from search.train.data.arrays import Dataset
+from search.train.loop import predict
 
 BatchesOf = Callable[[Mapping[str, Any]], Batches]
 """Gives the batches of the data as a `trainer` node asks for them."""
@@ -109,10 +110,12 @@ def _look(check: Check, bench: Bench) -> Found:
 
 
 def _broken(bench: Bench) -> str | None:
-    """Return why a single training step raises, if it does."""
+    """Return why a training step raises, or an evaluation after it, if one does."""
     try:
         setup = bench.setup()
         train(setup, minibatches(setup, 1))
+        few = bench.sample("validation", setup.plan.batch_size)
+        predict(setup.model, setup.batches, few, bench.examples.task)
     except (MemoryError, torch.OutOfMemoryError):
         raise
     except (Exception, SystemExit) as error:  # noqa: BLE001 - see above
