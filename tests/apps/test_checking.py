@@ -12,7 +12,7 @@ import search as product
 from search.apps.session import Session
 from search.checks.rows import INSPECT, PREFLIGHT
 from search.checks.stored import StageFindings
-from search.errors import UnsoundError
+from search.errors import UnsoundError, UsageError
 from search.records import CheckVerdict, Finding
 from search.sweep.executor import InProcessExecutor
 from tests.kits import in_process
@@ -64,9 +64,12 @@ def test_a_setup_that_cannot_learn_starts_no_trial(tmp_path: Path) -> None:
         in_process.run(tmp_path, "stages=[preflight,search]", *OWN)
     assert found(tmp_path, "preflight")["R20"].verdict is CheckVerdict.FAIL
     assert not (tmp_path / "trials").exists()
-    printed = in_process.run(tmp_path, "stages=[preflight,search]", "preflight.on_fail=warn", *OWN)
-    assert "fail" in printed
+    going_on = ("stages=[preflight,search]", "preflight.on_fail=warn", *OWN)
+    assert "fail" in in_process.run(tmp_path, *going_on)
     assert len(list((tmp_path / "trials").iterdir())) == 2
+    stored = found_at(tmp_path)
+    in_process.run(tmp_path, *going_on)
+    assert found_at(tmp_path) == stored, "what was found before trials began stays"
 
 
 def test_once_trials_have_begun_what_was_found_is_not_looked_for_again(tmp_path: Path) -> None:
@@ -120,18 +123,52 @@ def test_each_stage_is_a_run_under_the_search_with_a_tag_a_row(refused: Path) ->
     assert list((refused / "outputs" / "broken" / "artifacts").rglob("R16/*.png"))
 
 
-def test_the_range_tests_bounds_narrow_the_space_where_that_is_asked_for(tmp_path: Path) -> None:
-    wide = ("optimizer.space.lr.low=1e-6", "optimizer.space.lr.high=10", "preflight.lr_bounds=apply")
-    printed = in_process.run(tmp_path, "stages=[preflight,search,report]", "preflight.human=0.99", *FAST, *wide)
-    assert re.search(r"beside the best trial's 0\.\d+: the largest class 0\.1\d+, a linear model 0\.9\d+, ", printed)
-    assert "people 0.9900" in printed
-    measured = found(tmp_path, "preflight")["R36"].measured
+@pytest.fixture(scope="module")
+def narrowed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A study whose learning rates were narrowed by the range test, and what was printed."""
+    folder = tmp_path_factory.mktemp("narrowed")
+    return folder, in_process.run(folder, "stages=[preflight,search,report]", "preflight.human=0.99", *FAST, *APPLIED)
+
+
+APPLIED = ("optimizer.space.lr.low=1e-6", "optimizer.space.lr.high=10", "preflight.lr_bounds=apply")
+
+
+def test_the_range_tests_bounds_narrow_the_space_where_that_is_asked_for(narrowed: tuple[Path, str]) -> None:
+    folder, printed = narrowed
+    measured = found(folder, "preflight")["R36"].measured
     assert 1e-6 < measured["lr_low"] < measured["lr_high"] < 10
     assert "by the range test, was 1e-06 to 10" in printed
-    rates = [event["params"]["optimizer.lr"] for event in events(tmp_path, "started")]
+    rates = [event["params"]["optimizer.lr"] for event in events(folder, "started")]
     assert all(measured["lr_low"] * 0.9 <= rate <= measured["lr_high"] * 1.1 for rate in rates)
-    again = in_process.run(tmp_path, "stages=[search]", *FAST, *wide, "budget.trials=3")
-    assert "3/3 trials" in again
+
+
+def test_baselines_and_people_stand_beside_the_results(narrowed: tuple[Path, str]) -> None:
+    _, printed = narrowed
+    assert re.search(r"beside the best trial's 0\.\d+: the largest class 0\.1\d+, a linear model 0\.9\d+, ", printed)
+    assert "people 0.9900" in printed
+
+
+@pytest.mark.parametrize("more", ["stages=[report]", "stages=[search]", "stages=[train]"], ids=str)
+def test_later_commands_go_on_with_the_bounds_that_the_study_has(narrowed: tuple[Path, str], more: str) -> None:
+    folder, _ = narrowed
+    (folder / "checks" / "preflight.json").unlink(missing_ok=True)  # the study holds them
+    settings = {"stages=[search]": ["budget.trials=3"], "stages=[train]": ["trial=1"]}.get(more, [])
+    printed = in_process.run(folder, more, *FAST, *APPLIED, *settings)
+    assert "range test" not in printed
+
+
+def test_bounds_that_nobody_measured_cannot_be_applied(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="lr_bounds=apply: there is no range test of this setup; add preflight"):
+        in_process.run(tmp_path, "stages=[search]", *FAST, *APPLIED)
+
+
+def test_a_study_of_something_else_is_refused_before_its_findings_are_touched(narrowed: tuple[Path, str]) -> None:
+    folder, _ = narrowed
+    before = {path: path.stat().st_mtime_ns for path in (folder / "checks").rglob("*")}
+    for stages in ("stages=[inspect]", "stages=[inspect,preflight,search]"):
+        with pytest.raises(UsageError, match="seed: was 0, now 7"):
+            in_process.run(folder, stages, *FAST, *APPLIED, "seed=7")
+    assert {path: path.stat().st_mtime_ns for path in (folder / "checks").rglob("*")} == before
 
 
 def test_it_is_a_call_in_python_that_gives_the_findings_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
