@@ -26,6 +26,9 @@ from search.reporting.progress import TrainingsDisplay
 from search.sweep.batch import run_all
 from search.sweep.journal import Journal
 
+_CAUSES = ("R10", "R19", "R20", "R18", "R23", "R22", "R21", "R12", "R11", "R16", "R17", "R14", "R13")
+"""Rows of the preflight, those that say what is wrong before those that say what comes of it."""
+
 
 def check(session: TrainingSession, journal: Journal) -> None:
     """Run those of the two stages that the configuration names, then narrow the space where that is asked for.
@@ -81,8 +84,9 @@ def _show(session: TrainingSession, done: StageFindings) -> None:
     shown = [f for f in done.findings if alone or f.verdict in (CheckVerdict.WARN, CheckVerdict.FAIL)]
     if shown:
         session.console.print(findings_table(done.stage, shown))
-    where = f"; evidence is in {folder_of(session.folder, done.stage)}" if shown else ""
-    session.console.print(f"{counts_line(done.stage, done.findings)}{where}", markup=False, highlight=False)
+    where = folder_of(session.folder, done.stage)
+    line = f"{counts_line(done.stage, done.findings)}; evidence is in {where}"
+    session.console.print(line, markup=False, highlight=False)
 
 
 def _made_from(session: TrainingSession, stage: str) -> str:
@@ -157,10 +161,12 @@ def _collapsed(specs: Sequence[CheckSpec], found: Sequence[Finding]) -> list[Fin
 
 
 def _refusal(stage: StageFindings) -> str:
-    first = stage.failed[0]
+    first = min(stage.failed, key=lambda f: _CAUSES.index(f.row) if f.row in _CAUSES else -1)
     where = f" ({first.subject})" if first.subject else ""
-    more = f"; {len(stage.failed) - 1} more fail" if len(stage.failed) > 1 else ""
+    advice = f" ({first.advice})" if first.advice else ""
+    others = ", ".join(dict.fromkeys(f.row for f in stage.failed if f.row != first.row))
+    more = f"; {others} fail, too" if others else ""
     return (
-        f"{stage.stage}: {first.row} {first.title}{where}: {first.sentence}{more}; no trial was started; mend it, or "
-        f"{stage.stage}.on_fail=warn to go on"
+        f"{stage.stage}: {first.row} {first.title}{where}: {first.sentence}{advice}{more}; no trial was started; mend "
+        f"it, or {stage.stage}.on_fail=warn to go on"
     )

@@ -39,7 +39,9 @@ def narrow(session: TrainingSession, journal: Journal, findings: Sequence[Findin
             recorded[dimension.name] = {"low": kept[0], "high": kept[1], "was": [dimension.low, dimension.high]}
             note = f"{kept[0]:g} to {kept[1]:g} by the range test, was {was}"
         else:
-            note = f"the range test's {low:g} to {high:g} do not meet {was}, which stays"
+            place = dimension.name.rpartition(".")
+            asked = f"{place[0]}.space.{place[2]}.low={low:g} {place[0]}.space.{place[2]}.high={high:g}"
+            note = f"the range test's {low:g} to {high:g} lie outside {was}, which stays; to search them: {asked}"
         session.console.print(f"note: {dimension.name}: {note}", style="dim", markup=False, highlight=False)
     if not suggested:
         session.console.print("note: the range test suggests no learning rates; the space stays", style="dim")

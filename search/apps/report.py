@@ -70,7 +70,9 @@ def _beside(session: Session, best: Outcome) -> None:
     sign = 1 if session.metric.maximize else -1
     equal = [name for name, value in figures.items() if name != "people" and sign * value >= sign * best.value]
     if equal:
-        text = f"the best trial is no better than {' and '.join(equal)}: this data may not need a network"
+        nothing = {_BASELINES["majority"], _BASELINES["mean"]} & set(equal)
+        says = "the inputs may not tell the target" if nothing else "this data may not need a network"
+        text = f"the best trial is no better than {' and '.join(equal)}: {says}"
         session.console.print(text, style="yellow", highlight=False)
 
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rich.table import Table
 from rich.text import Text
 
-from search.records import CheckVerdict, Finding
+from search.records import CheckVerdict, Finding, worst
 
 _STYLES = {
     CheckVerdict.PASS: "green",
@@ -56,19 +55,25 @@ def findings_markdown(stage: str, findings: Sequence[Finding]) -> str:
 
 
 def counts_line(stage: str, findings: Sequence[Finding]) -> str:
-    """Return e.g. `inspect: 8 pass, 1 warn`."""
-    counted = Counter(finding.verdict for finding in findings)
-    words = [f"{counted[verdict]} {verdict}" for verdict in CheckVerdict if counted[verdict]]
+    """Return e.g. `preflight: 13 pass, 1 skip (R15), 1 warn`: each row once, by the worst of its subjects."""
+    rows: dict[str, CheckVerdict] = {}
+    for finding in findings:
+        rows[finding.row] = worst(rows.get(finding.row, finding.verdict), finding.verdict)
+    words = []
+    for verdict in CheckVerdict:
+        those = [row for row, said in rows.items() if said is verdict]
+        named = f" ({', '.join(those)})" if verdict is CheckVerdict.SKIP else ""  # the bad ones are told in full
+        words += [f"{len(those)} {verdict}{named}"] if those else []
     return f"{stage}: {', '.join(words) or 'no checks'}"
 
 
 def summary_line(stage: str, findings: Sequence[Finding]) -> str:
     """Return the number of findings by verdict, and the worst of them in words where something is wrong."""
     counts = counts_line(stage, findings)
-    worst = next((verdict for verdict in _BAD if any(finding.verdict is verdict for finding in findings)), None)
-    if worst is None:
+    worse = next((verdict for verdict in _BAD if any(finding.verdict is verdict for finding in findings)), None)
+    if worse is None:
         return counts
-    bad = [line for line in _lines(findings) if line.finding.verdict is worst]
+    bad = [line for line in _lines(findings) if line.finding.verdict is worse]
     words = [f"{line.finding.row} {line.finding.title}: {line.named}{line.finding.sentence}" for line in bad]
     if len(words) > _MOST_NAMED:
         words[_MOST_NAMED:] = [f"and {len(words) - _MOST_NAMED} more"]

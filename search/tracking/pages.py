@@ -49,6 +49,8 @@ class Standing:
     """What the pages of later events depend on: the best value, and how often trials were begun again."""
 
     best: float | None = None
+    ended: int = 0
+    """Trials that ended with a value."""
     retried: Mapping[int, int] = field(default_factory=dict)
 
 
@@ -66,7 +68,7 @@ def pages_of(events: Iterable[Event], *, maximize: bool, before: Standing | None
     before = before or Standing()
     trials: dict[int, Page] = {}
     curve: list[Point] = []
-    best, retried = before.best, dict(before.retried)
+    best, ended, retried = before.best, before.ended, dict(before.retried)
     for event in events:
         number = event.number
         page = trials.get(number)
@@ -85,8 +87,10 @@ def pages_of(events: Iterable[Event], *, maximize: bool, before: Standing | None
             _end(page, event)
             if event.value is not None:
                 best = event.value if best is None else (max if maximize else min)(best, event.value)
-                curve.append(Point(BEST, number, milliseconds(event.time), best))
-    return Pages(trials, curve, Standing(best=best, retried=retried))
+                # In the order in which they ended, because what MLflow shows is the value at the last step.
+                curve.append(Point(BEST, ended, milliseconds(event.time), best))
+                ended += 1
+    return Pages(trials, curve, Standing(best=best, ended=ended, retried=retried))
 
 
 def milliseconds(seconds: float) -> int:

@@ -84,7 +84,7 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
         "pruner.kind=hyperband: needs pruner.min_resource; write pruner=hyperband instead",
     ),
     # stages and resuming
-    "no stage": (["stages=[]"], "stages=[]: must name at least one of search, "),
+    "no stage": (["stages=[]"], "stages=[]: must name at least one of inspect, "),
     "sync beside others": (["stages=[sync,report]"], "stages=[sync]: runs alone and needs tracking"),
     "sync without tracking": (["stages=[sync]", "tracking=none"], "stages=[sync]: runs alone and needs tracking"),
     "bogus resume": (["resume=bogus"], "resume=bogus: must be one of auto, must, never, extend"),

@@ -16,7 +16,7 @@ from search.errors import UnsoundError, UsageError
 from search.records import CheckVerdict, Finding
 from search.sweep.executor import InProcessExecutor
 from tests.kits import in_process
-from tests.kits.commands import events, mlflow_runs, search
+from tests.kits.commands import events, mlflow_runs, search, stage_runs
 
 BOTH = "stages=[inspect,preflight]"
 FAST = ("model=mlp", "model.width=32", "~model.space.width", "budget.trials=2", "trainer.epochs=2")
@@ -102,14 +102,16 @@ def refused(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_command_says_in_one_line_why_it_starts_nothing_and_exits_with_3(refused: Path) -> None:
     last = (refused / "printed.txt").read_text().splitlines()[-1]
-    assert last.startswith("search: preflight: R")
+    assert last.startswith("search: preflight: R20 the loss fits its input: "), "the cause, not what comes of it"
     assert "no trial was started" in last
     assert not (refused / "outputs" / "broken" / "trials").exists()
 
 
 def test_each_stage_is_a_run_under_the_search_with_a_tag_a_row(refused: Path) -> None:
-    (parent,), runs = mlflow_runs(refused / "outputs" / "broken")
-    stages = {run.info.run_name: run for run in runs}
+    study = refused / "outputs" / "broken"
+    (parent,), trials = mlflow_runs(study)
+    assert trials == []
+    stages = stage_runs(study)
     assert stages.keys() == {"inspect", "preflight"}
     for name, rows in (("inspect", INSPECT), ("preflight", PREFLIGHT)):
         tags = stages[name].data.tags

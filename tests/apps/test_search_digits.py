@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.kits.commands import SMALL, WITH_CHECKS, events, mlflow_runs, one_after_another, results, search
+from tests.kits.commands import SMALL, WITH_CHECKS, events, mlflow_runs, one_after_another, results, search, stage_runs
 
 CONTENDERS = ["single best", "uniform top 6", "greedy ensemble", "student", "student alone"]
 
@@ -75,7 +75,9 @@ def test_only_contenders_were_shown_the_test_split(study: Path) -> None:
 def test_mlflow_has_the_search_and_its_trials(study: Path) -> None:
     (parent,), trials = mlflow_runs(study)
     assert len(trials) == 6
-    assert {t.data.tags["mlflow.parentRunId"] for t in trials} == {parent.info.run_id}
+    stages = stage_runs(study)
+    assert stages.keys() == {"inspect", "preflight"}
+    assert {r.data.tags["mlflow.parentRunId"] for r in (*trials, *stages.values())} == {parent.info.run_id}
     outcomes = {e["number"]: e for e in events(study, "outcome")}
     for trial in trials:
         outcome = outcomes[int(trial.data.tags["search.number"])]

@@ -157,7 +157,16 @@ def results(study: Path) -> dict[str, Any]:
 
 def mlflow_runs(study: Path) -> tuple[list[Run], list[Run]]:
     """Return MLflow's (parents, trials) of the store in a folder."""
+    found = _runs(study)
+    parents = [r for r in found if "mlflow.parentRunId" not in r.data.tags]
+    return parents, [r for r in found if "search.number" in r.data.tags]
+
+
+def stage_runs(study: Path) -> dict[str, Run]:
+    """Return MLflow's runs of stages by name."""
+    return {r.data.tags["search.stage"]: r for r in _runs(study) if "search.stage" in r.data.tags}
+
+
+def _runs(study: Path) -> list[Run]:
     client = MlflowClient(tracking_uri=f"sqlite:///{study / 'mlflow.db'}")
-    found = client.search_runs([e.experiment_id for e in client.search_experiments()])
-    trials = [r for r in found if "mlflow.parentRunId" in r.data.tags]
-    return [r for r in found if r not in trials], trials
+    return list(client.search_runs([e.experiment_id for e in client.search_experiments()]))

@@ -102,7 +102,7 @@ def test_nothing_found_is_an_empty_table() -> None:
 
 def test_markdown_has_the_same_lines() -> None:
     assert findings_markdown("preflight", BOTH).splitlines() == [
-        "**preflight: 3 pass, 1 fail**",
+        "**preflight: 1 pass, 1 fail**",
         "",
         "| row | check | verdict | what was found | what to do |",
         "|---|---|---|---|---|",
@@ -127,15 +127,15 @@ def test_markdown_of_nothing_is_a_line() -> None:
 LINES = {
     "nothing": ([], "inspect: no checks"),
     "all good": (GOOD[:2], "inspect: 2 pass"),
-    "skipped": ([*GOOD[:1], finding("R03", "skip", "no classes")], "inspect: 1 pass, 1 skip"),
+    "skipped": ([*GOOD[:1], finding("R03", "skip", "no classes")], "inspect: 1 pass, 1 skip (R03)"),
     "a warning": (GOOD, "inspect: 2 pass, 1 warn (R04 check R04: 12 labels are suspect)"),
     "a failure is named alone": (
         [*BOTH, *GOOD],
-        "inspect: 5 pass, 1 warn, 1 fail (R11 loss at initialisation: model=cnn: it is 9.2)",
+        "inspect: 3 pass, 1 warn, 1 fail (R11 loss at initialisation: model=cnn: it is 9.2)",
     ),
     "of all subjects": (
         [finding("R11", "fail", "it\nis 9", subject=name) for name in "abcde"],
-        "inspect: 5 fail (R11 loss at initialisation: it is 9)",
+        "inspect: 1 fail (R11 loss at initialisation: it is 9)",
     ),
     "many": (
         [finding(f"R0{i}", "warn", "w") for i in range(1, 6)],
