@@ -91,7 +91,9 @@ def export(champion: Champion, folder: Path) -> Exported:
     raw = examples.inputs[np.resize(train, _EXAMPLES)]
     inputs = raw.astype(np.float32)
     batch = torch.export.Dim("batch", min=1)
-    program = torch.export.export(ensemble, (torch.from_numpy(inputs),), dynamic_shapes=({0: batch},))
+    with warnings.catch_warnings():  # of recurrent layers, whose flat weights it finds no buffers
+        warnings.filterwarnings("ignore", message="The tensor attributes")
+        program = torch.export.export(ensemble, (torch.from_numpy(inputs),), dynamic_shapes=({0: batch},))
     folder.mkdir(parents=True, exist_ok=True)
     buffer = io.BytesIO()
     torch.export.save(program, buffer)

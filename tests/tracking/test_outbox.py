@@ -229,6 +229,23 @@ def test_a_summary_is_told_once(store: str, tmp_path: Path, journal: Journal) ->
     assert state.told == outbox.summary_digest(SUMMARY)
 
 
+def test_results_that_mlflow_refuses_do_not_keep_it_from_the_trials(
+    store: str, tmp_path: Path, journal: Journal
+) -> None:
+    tracker = MlflowTracker(Server(store, tmp_path), journal.events, store, tmp_path)
+    tracker.summarize(replace(SUMMARY, metrics={"a name with @": 1.0}))
+    write(journal, range(3))
+    problem = tracker.finish("FINISHED")
+    assert problem is not None
+    assert problem.startswith("MLflow refused some of the results: ")
+    state = delivered(tmp_path, store)
+    assert state is not None
+    client = MlflowClient(tracking_uri=store)
+    trials = client.search_runs([state.experiment], f"tags.`mlflow.parentRunId` = '{state.run}'")
+    assert [trial.info.status for trial in trials] == ["FINISHED"] * 3
+    assert client.get_run(state.run).info.status == "FINISHED"
+
+
 def test_no_address_stands_in_the_note(store: str, tmp_path: Path, journal: Journal) -> None:
     deliver(Server(store, tmp_path), tmp_path, journal)
     assert store not in (tmp_path / "tracking.json").read_text()
