@@ -99,10 +99,9 @@ def test_the_scores_are_shown_with_their_intervals():
     bars, sheet = found(CHECK, shuffled(divided(digits(0, 150), 0))).evidence
     assert isinstance(bars, Bars)
     assert isinstance(sheet, Sheet)
-    assert (
-        [row[0] for row in sheet.rows] == ["linear", "neighbours", "trees", "trees of the spectrum"] == [*bars.labels]
-    )
-    assert np.all(bars.bars["low"] < bars.bars["high"])
+    assert [row[0] for row in sheet.rows] == ["linear", "neighbours", "trees", "trees of the spectrum"]
+    assert bars.labels[0].startswith("linear, ")
+    assert np.all(bars.bars["interval from"] < bars.bars["interval to"])
 
 
 def test_one_class_alone_is_skipped():
@@ -122,10 +121,66 @@ def test_a_column_that_was_made_from_the_target_is_named(name):
     noise = np.random.default_rng(0).normal(0, 0.01, len(examples))
     look = found(CHECK, divided(with_column(examples, 3 * examples.targets + noise), 0))
     assert look.verdict is CheckVerdict.WARN
-    assert look.sentence.startswith(f"feature {examples.inputs.shape[1]} alone tells the target")
+    assert look.sentence.startswith(f"column {examples.inputs.shape[1]} alone predicts the target")
 
 
 def test_a_constant_column_tells_nothing():
     examples = table("breast_cancer", 0)
     look = found(CHECK, divided(with_column(examples, np.ones(len(examples))), 0))
     assert look.verdict is CheckVerdict.PASS
+
+
+@pytest.mark.parametrize(("classes", "number"), [(50, 500), (100, 1000)])
+def test_noise_of_many_classes_is_no_signal(classes, number):
+    generator = np.random.default_rng(0)
+    examples = made(generator.normal(size=(number, 10)), generator.permutation(np.arange(number) % classes))
+    assert found(CHECK, divided(examples, 0)).verdict is not CheckVerdict.PASS
+
+
+def test_a_weak_signal_of_many_examples_passes_by_the_linear_model_on_all_of_them():
+    generator = np.random.default_rng(0)
+    targets = generator.integers(0, 2, 30_000)
+    inputs = generator.normal(size=(30_000, 5))
+    inputs[:, 0] += 0.12 * targets
+    look = found(CHECK, divided(made(inputs, targets), 0), examples=1500)
+    assert look.verdict is CheckVerdict.PASS
+    assert "the linear model" in look.sentence
+    assert "24000 examples" in look.sentence
+
+
+def test_noise_that_is_too_much_to_be_scored_by_all_models_is_a_warning():
+    generator = np.random.default_rng(1)
+    examples = made(generator.normal(size=(4000, 5)), generator.integers(0, 2, 4000))
+    assert found(CHECK, divided(examples, 0), examples=1000).verdict is CheckVerdict.WARN
+
+
+def test_scores_under_chance_are_structure():
+    pairs = np.stack(np.meshgrid(np.arange(23), np.arange(23)), axis=-1).reshape(-1, 2)
+    inputs = np.concatenate([np.eye(23)[pairs[:, 0]], np.eye(23)[pairs[:, 1]]], axis=1)
+    look = found(CHECK, divided(made(inputs, pairs.sum(axis=1) % 23), 0))
+    assert look.verdict is CheckVerdict.WARN
+    assert "worse than chance" in look.sentence
+
+
+def test_one_of_many_independent_columns_is_seen():
+    generator = np.random.default_rng(0)
+    inputs = generator.normal(size=(1200, 200))
+    targets = inputs[:, 7] + 1.5 * generator.normal(size=1200) > 0
+    assert found(CHECK, divided(made(inputs, targets), 0)).verdict is CheckVerdict.PASS
+
+
+def test_an_ordinary_column_of_a_rare_class_is_no_leak():
+    generator = np.random.default_rng(0)
+    targets = np.arange(6000) % 100 == 0
+    inputs = generator.normal(size=(6000, 3)) + 0.7 * targets[:, None]
+    examples = made(inputs, targets)
+    assert found(CHECK, divided(examples, 0)).verdict is CheckVerdict.PASS
+    look = found(CHECK, divided(with_column(examples, targets + generator.normal(0, 0.01, 6000)), 0))
+    assert look.verdict is CheckVerdict.WARN
+
+
+def test_a_leak_has_the_name_of_its_column():
+    examples = with_column(table("breast_cancer", 0), table("breast_cancer", 0).targets * 2.0)
+    names = [[f"c{i}", None] for i in range(30)] + [["leaked", None]]
+    look = found(CHECK, divided(dataclasses.replace(examples, table={"columns": names}), 0))
+    assert look.sentence.startswith("column 'leaked' alone predicts the target (score 1.0000)")
