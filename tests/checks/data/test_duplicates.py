@@ -111,3 +111,54 @@ def test_a_sample_is_compared_where_all_are_too_many():
     assert look.measured["compared"] < 1797
     assert "among a sample of" in look.sentence
     assert look.verdict is CheckVerdict.FAIL
+
+
+def of(inputs: np.ndarray) -> Dataset:
+    targets = np.arange(len(inputs)) % 2
+    return divided(dataclasses.replace(coarse(0, 2, 2, len(inputs)), inputs=inputs, targets=targets), 0)
+
+
+def words(generator: np.random.Generator, number: int, *sizes: int) -> np.ndarray:
+    return np.concatenate([np.eye(k, dtype=np.float32)[generator.integers(0, k, number)] for k in sizes], axis=1)
+
+
+@pytest.mark.parametrize("sizes", [(15, 15, 15), (4,) * 6])
+def test_rows_of_the_same_words_are_not_near_copies(sizes):
+    generator = np.random.default_rng(0)
+    inputs = np.concatenate([words(generator, 2000, *sizes), generator.normal(size=(2000, 1))], axis=1)
+    assert found(CHECK, of(inputs.astype(np.float32))).verdict is CheckVerdict.PASS
+
+
+def demand(generator: np.random.Generator) -> np.ndarray:
+    return ((generator.random((2000, 1, 12)) < 0.15) * generator.poisson(1.5, (2000, 1, 12))).astype(np.float32)
+
+
+def bases(generator: np.random.Generator) -> np.ndarray:
+    return np.eye(4, dtype=np.float32)[generator.integers(0, 4, (2000, 5))].swapaxes(1, 2)
+
+
+def flags(generator: np.random.Generator) -> np.ndarray:
+    return (generator.random((2000, 60)) < 0.02).astype(np.float32)
+
+
+def sparse(generator: np.random.Generator) -> np.ndarray:
+    return (generator.random((2000, 1, 8, 8)) < 0.02).astype(np.uint8)
+
+
+@pytest.mark.parametrize("make", [demand, bases, flags, sparse, lambda g: words(g, 2000, 15, 15, 15)])
+def test_inputs_of_few_values_that_repeat_in_every_split_do_not_fail(make):
+    for seed in range(2):
+        assert found(CHECK, of(make(np.random.default_rng(seed)))).verdict is not CheckVerdict.FAIL
+
+
+def test_inputs_of_few_values_that_repeat_across_splits_alone_fail():
+    generator = np.random.default_rng(0)
+    dataset = of((generator.random((500, 1, 8, 8)) < 0.3).astype(np.uint8))
+    assert found(CHECK, copied(dataset, 15)).verdict is CheckVerdict.FAIL
+
+
+def test_empty_inputs_are_left_to_another_row():
+    inputs = digits(0).inputs.copy()
+    inputs[::4] = 0
+    look = found(CHECK, of(inputs))
+    assert (look.verdict, look.measured["exact"]) == (CheckVerdict.PASS, 0)
