@@ -30,12 +30,31 @@ def column_faults(bench: Bench) -> list[Fault]:
     names = feature_names(bench.examples, bench.examples.inputs.shape[1])
     return [
         *_empty_rows(bench),
-        *_missing(parts, names),
+        *_missing({p: np.isnan(v).mean(axis=0) for p, v in parts.items()}, _sizes(parts), names, "columns"),
         *_constant(bench, names),
         *_odd_rows(bench),
-        *_rescaled(parts, names),
+        *_rescaled(parts, names, _in_order(bench)),
         *_markers(parts["train"], names),
     ]
+
+
+def channel_faults(bench: Bench) -> list[Fault]:
+    """Return the faults of missing values in series, which training replaces by the channel's mean."""
+    if bench.examples.inputs.dtype.kind != "f":
+        return []
+    parts = {p: bench.examples.inputs[bench.sample(p, COMPARED)] for p in ("train", "validation", "test")}
+    shares = {p: np.isnan(v).mean(axis=(0, *range(2, v.ndim))) for p, v in parts.items()}
+    names = tuple(map(str, range(bench.examples.inputs.shape[1])))
+    return [*_empty_rows(bench), *_missing(shares, _sizes(parts), names, "channels")]
+
+
+def _sizes(parts: dict[str, Array]) -> dict[str, int]:
+    return {part: len(values) for part, values in parts.items()}
+
+
+def _in_order(bench: Bench) -> bool:
+    """Tell whether all of train comes before all of validation, as in a split by time: columns may grow over it."""
+    return bool(bench.split.train.max() < bench.split.validation.min())
 
 
 def _values(bench: Bench, part: str) -> Array:
@@ -47,40 +66,40 @@ def _fault(remark: Remark, columns: Array, values: Array, what: str) -> Fault:
     return Fault(remark=remark, indices=columns, values=values[columns], what=what, of_examples=False)
 
 
-def _named(names: tuple[str, ...], columns: Array) -> str:
-    return f"{len(columns)} of {len(names)} columns ({listed([names[c] for c in columns])})"
+def _named(names: tuple[str, ...], columns: Array, noun: str = "columns") -> str:
+    return f"{len(columns)} of {len(names)} {noun} ({listed([names[c] for c in columns])})"
 
 
 def _empty_rows(bench: Bench) -> list[Fault]:
     inputs = bench.examples.inputs
     if inputs.dtype.kind != "f":
         return []
-    which = np.flatnonzero(np.isnan(inputs).all(axis=1))
+    which = np.flatnonzero(np.isnan(inputs).reshape(len(inputs), -1).all(axis=1))
     if not len(which):
         return []
-    made = failed if len(which) > 0.1 * len(inputs) else warned
-    remark = made(f"{len(which)} of {len(inputs)} rows have no value at all", "leave these rows out")
+    made, noun = failed if len(which) > 0.1 * len(inputs) else warned, "rows" if inputs.ndim == 2 else "examples"
+    remark = made(f"{len(which)} of {len(inputs)} {noun} have no value at all", f"leave these {noun} out")
     return [Fault(remark=remark, indices=which, values=np.full(len(which), np.nan), what="no value")]
 
 
-def _missing(parts: dict[str, Array], names: tuple[str, ...]) -> list[Fault]:
+def _missing(shares: dict[str, Array], sizes: dict[str, int], names: tuple[str, ...], noun: str) -> list[Fault]:
     """Return faults of columns that are mostly missing, or much more so in one part than in train."""
-    shares = {part: np.isnan(values).mean(axis=0) for part, values in parts.items()}
     train = shares["train"]
     faults = []
     mostly = np.flatnonzero(train > MOSTLY)
     if len(mostly):
-        words = f"{_named(names, mostly)} are missing in more than {MOSTLY:.0%} of the training rows"
-        faults.append(_fault(warned(words, "leave such columns out"), mostly, train, "share missing in train"))
+        of = "rows" if noun == "columns" else "values"
+        words = f"{_named(names, mostly, noun)} are missing in more than {MOSTLY:.0%} of the training {of}"
+        faults.append(_fault(warned(words, f"leave such {noun} out"), mostly, train, "share missing in train"))
     for part in ("validation", "test"):
-        numbers = len(parts["train"]), len(parts[part])
+        numbers = sizes["train"], sizes[part]
         both = (train * numbers[0] + shares[part] * numbers[1]) / sum(numbers)
         error = np.sqrt(np.maximum(both * (1 - both), 1e-12) * (1 / numbers[0] + 1 / numbers[1]))
         difference = np.abs(shares[part] - train)
         more = np.flatnonzero((difference > MORE_MISSING) & (difference > 6 * error))  # standard errors
         if len(more):
-            words = f"{_named(names, more)} are missing in another share of the rows of {part} than of train"
-            remark = warned(words, "find out why; a column that is missing in one part is no help")
+            words = f"{_named(names, more, noun)} are missing in another share of the rows of {part} than of train"
+            remark = warned(words, "find out why; what is missing in one part is no help")
             faults.append(_fault(remark, more, shares[part], f"share missing in {part}"))
     return faults
 
@@ -106,7 +125,8 @@ def _odd_rows(bench: Bench) -> list[Fault]:
     which = np.flatnonzero((inputs == inputs[:, :1]).all(axis=1))
     odd = []
     rest = np.setdiff1d(np.arange(len(inputs)), which)
-    if not len(rest):
+    rest = rest[:: max(1, len(rest) // COMPARED)]
+    if not len(rest) or not len(which):
         return []
     for value in np.unique(inputs[which, 0]):
         rare = (inputs[rest] == value).mean(axis=0) < 0.01
@@ -121,7 +141,7 @@ def _odd_rows(bench: Bench) -> list[Fault]:
     return [Fault(remark=remark, indices=rows, values=inputs[rows, 0], what="one number throughout")]
 
 
-def _rescaled(parts: dict[str, Array], names: tuple[str, ...]) -> list[Fault]:
+def _rescaled(parts: dict[str, Array], names: tuple[str, ...], in_order: bool) -> list[Fault]:
     """Return faults of columns whose values are many times larger or smaller in one part than in train."""
     from scipy.stats import ks_2samp
 
@@ -140,8 +160,11 @@ def _rescaled(parts: dict[str, Array], names: tuple[str, ...]) -> list[Fault]:
         columns = np.array(found)[np.argsort(-times[found], kind="stable")]
         told = listed([f"{names[c]}: {times[c]:.4g} times" for c in columns])
         words = f"columns are on another scale in {part} than in train ({told})"
-        made = failed if times[columns].max() >= FAR_SCALE else warned
-        faults.append(_fault(made(words, "bring them to one unit"), columns, times, f"times the scale, in {part}"))
+        made = failed if times[columns].max() >= FAR_SCALE and not in_order else warned
+        advice = "bring them to one unit"
+        if in_order:  # growth is no slip of the unit, and no help to a network either
+            advice += "; of columns that grow over time take differences, ratios or logarithms"
+        faults.append(_fault(made(words, advice), columns, times, f"times the scale, in {part}"))
     return faults
 
 

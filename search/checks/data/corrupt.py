@@ -10,13 +10,13 @@ import numpy as np
 
 from search.checks.bench import Bench
 from search.checks.check import Check, Found
-from search.checks.data.columns import column_faults
+from search.checks.data.columns import channel_faults, column_faults
 from search.checks.data.faults import Fault
 from search.checks.data.remarks import failed, found_of, warned
 from search.checks.data.turned import turned_faults
 from search.checks.evidence import Array, Evidence, Pictures, Sheet
 
-CHUNK = 4096
+CHUNK_VALUES = 2**22
 TRACE = 0.01
 """Share of the pictures or series that may have missing values before it is a failure."""
 MANY_CONSTANT = 0.1
@@ -27,6 +27,10 @@ GAP_OF_FEW = 1000.0
 FEW = 0.01
 MANY_OFF = 0.05
 EXPLAINED = 0.9
+SLIPS = (16.0, 255.0, 257.0, 1000.0, 1023.0, 4095.0, 65535.0)
+"""Times between two scales of pictures that no exposure but another type or unit makes, within a fifth."""
+SPARSE = 0.9
+"""Share of zeros in a usual picture above which an empty one is no wonder."""
 SHOWN = 16
 
 
@@ -57,7 +61,8 @@ def look(bench: Bench) -> Found:
     if is_table:
         faults += column_faults(bench)
     else:
-        faults += [*_missing(extent), *_constant(bench, extent), *_scales(bench, extent), *turned_faults(bench)]
+        faults += _missing(extent) if examples.kind == "picture" else channel_faults(bench)
+        faults += [*_constant(bench, extent), *_scales(bench, extent), *turned_faults(bench)]
     parts = _parts_of(bench)
     rows = [(i, parts[i] if of_examples else "column", what, value) for i, of_examples, what, value in _rows(faults)]
     evidence: list[Evidence] = [Sheet(name="offenders", columns=("index", "part", "what", "value"), rows=rows)]
@@ -105,7 +110,8 @@ def _parts_of(bench: Bench) -> Array:
 
 
 def _extent_of(inputs: Array) -> _Extent:
-    found = [_extent_of_chunk(inputs[i : i + CHUNK]) for i in range(0, len(inputs), CHUNK)]
+    step = max(1, CHUNK_VALUES // max(1, inputs[0].size))
+    found = [_extent_of_chunk(inputs[i : i + step]) for i in range(0, len(inputs), step)]
     low, high, missing, infinite = (np.concatenate(column) for column in zip(*found, strict=True))
     return _Extent(low=low, high=high, missing=missing, infinite=infinite)
 
@@ -137,7 +143,7 @@ def _infinite(extent: _Extent) -> list[Fault]:
 
 
 def _missing(extent: _Extent) -> list[Fault]:
-    """Return a fault for pictures or series with missing values; in tables they are common, and looked at by column."""
+    """Return a fault for pictures with missing values; elsewhere they are common, and looked at by column."""
     which = np.flatnonzero(extent.missing)
     if not len(which):
         return []
@@ -156,9 +162,19 @@ def _constant(bench: Bench, extent: _Extent) -> list[Fault]:
         return []
     zero = int(np.count_nonzero(extent.low[which] == 0))
     words = f"{len(which)} of {len(is_constant)} examples are constant, {zero} of them all zero"
-    many = len(which) >= MANY_CONSTANT * len(is_constant) and not _explained(bench, is_constant)
+    many = len(which) >= MANY_CONSTANT * len(is_constant) and bench.examples.kind == "picture"
+    many = many and not _sparse(bench, is_constant) and not _explained(bench, is_constant)
     remark = (failed if many else warned)(words, "look at how they were read; leave these examples out")
     return [Fault(remark=remark, indices=which, values=extent.low[which], what="constant")]
+
+
+def _sparse(bench: Bench, is_constant: Array) -> bool:
+    """Tell whether the other pictures are nearly empty as well."""
+    others = np.flatnonzero(~is_constant)
+    if not len(others):
+        return False
+    shown = bench.examples.inputs[others[:: max(1, len(others) // 500)]]
+    return bool(np.median((shown == 0).reshape(len(shown), -1).mean(axis=1)) > SPARSE)
 
 
 def _scales(bench: Bench, extent: _Extent) -> list[Fault]:
@@ -188,8 +204,13 @@ def _two_scales(bench: Bench, size: Array, below: Array, above: Array) -> Fault:
         f"others go up to {size[rest].max():.4g}"
     )
     advice = "bring all examples to one scale, e.g. divide all of them by 255 or none"
+    if bench.examples.kind != "picture":
+        advice = "look whether both are meant; else bring all examples to one scale"
+    times = float(np.median(size[above]) / np.median(size[below]))
+    slipped = times >= GAP_OF_FEW or any(abs(times / slip - 1) < 0.2 for slip in SLIPS)
     # a few that are far larger than all others set the standard deviation for them
-    made = failed if share >= MANY_OFF or odd is above else warned
+    is_bad = bench.examples.kind == "picture" and slipped and (share >= MANY_OFF or odd is above)
+    made = failed if is_bad else warned
     return Fault(remark=made(words, advice), indices=odd, values=size[odd], what="largest value")
 
 

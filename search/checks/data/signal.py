@@ -120,7 +120,7 @@ def _judged(scores: list[Score], examples: int, chance: float, weak: float) -> t
         words = f"too few examples to tell; with more of them an association as weak as {weak} would show"
         return CheckVerdict.WARN, nothing, words
     if examples > min(MOST_FAILED, scores[-1].examples):
-        words = "see whether inputs and targets still belong together; a weak association may need more than this to show"
+        words = "see whether inputs and targets still belong together; a weak association may not show"
         return CheckVerdict.WARN, nothing, words
     if any(abs(score.deviations(chance)) > HINT for score in last):
         return CheckVerdict.WARN, f"{nothing}, though there is a hint", "find inputs that tell more, or more examples"

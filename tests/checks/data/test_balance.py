@@ -8,7 +8,7 @@ from search.checks.bench import Bench
 from search.checks.data.balance import look
 from search.checks.evidence import Bars, Sheet
 from search.records import CheckVerdict
-from search.train.data.arrays import Dataset, Split
+from search.train.data.arrays import Dataset, Examples, Split
 from tests.kits import zoo
 
 
@@ -74,6 +74,27 @@ def test_a_class_without_training_examples_fails():
     )
 
     told(look(bench_of(whole.examples, split)), "fail", "no training example of class 4")
+
+
+def test_rare_classes_of_a_long_tail_may_miss_training():
+    number = 100
+    counts = np.maximum(1, (600 / np.arange(1, number + 1)).astype(np.int64))
+    examples = Examples(
+        name="tail",
+        inputs=np.random.default_rng(0).normal(size=(counts.sum(), 2)),
+        targets=np.repeat(np.arange(number), counts),
+        task="classification",
+        classes=tuple(map(str, range(number))),
+    )
+    whole = bench_of(examples)
+    of_rare = np.isin(examples.targets, [98, 99])
+    split = Split(
+        train=whole.split.train[~of_rare[whole.split.train]],
+        validation=np.union1d(whole.split.validation, whole.split.train[of_rare[whole.split.train]]),
+        test=whole.split.test,
+    )
+
+    told(look(bench_of(examples, split)), "warn", "no training example of class 98")
 
 
 def test_few_of_a_class_are_a_warning():
