@@ -19,7 +19,9 @@ from search.checks.evidence import Array, Evidence, Pictures, Sheet
 CHUNK_VALUES = 2**22
 TRACE = 0.01
 """Share of the pictures or series that may have missing values before it is a failure."""
-MANY_CONSTANT = 0.1
+MANY_CONSTANT = {"picture": 0.1}
+"""Share of the pictures; of series many may be: nothing is sold for weeks, nobody speaks."""
+MOST_CONSTANT = 0.9
 GAP = 8.0
 """Times: the widest gap between two neighbours, ordered by the size of their values, that is still one scale. Grey
 values of 0 to 1 among such of 0 to 16 or 255 leave one of 16 and more."""
@@ -162,8 +164,9 @@ def _constant(bench: Bench, extent: _Extent) -> list[Fault]:
         return []
     zero = int(np.count_nonzero(extent.low[which] == 0))
     words = f"{len(which)} of {len(is_constant)} examples are constant, {zero} of them all zero"
-    many = len(which) >= MANY_CONSTANT * len(is_constant) and bench.examples.kind == "picture"
+    many = len(which) >= MANY_CONSTANT.get(bench.examples.kind, MOST_CONSTANT) * len(is_constant)
     many = many and not _sparse(bench, is_constant) and not _explained(bench, is_constant)
+    many = many or len(which) == len(is_constant)
     remark = (failed if many else warned)(words, "look at how they were read; leave these examples out")
     return [Fault(remark=remark, indices=which, values=extent.low[which], what="constant")]
 

@@ -190,6 +190,7 @@ def test_series_that_are_often_empty_are_a_warning():
 
     assert found.verdict is CheckVerdict.WARN
     assert "are constant" in found.sentence
+    assert look(bench_of(series(np.zeros_like(demand)))).verdict is CheckVerdict.FAIL
 
 
 def test_pictures_that_are_nearly_empty_may_be_empty():
