@@ -6,7 +6,6 @@ also Jeremy Jordan, "Setting the learning rate of your neural network" (2018).
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import math
 from collections.abc import Iterable
@@ -20,6 +19,7 @@ from search.keyed import keyed_int
 from search.train import steps as training
 from search.train.batches import Batch
 from search.train.data.arrays import Array
+from search.train.kept import kept
 from search.train.setup import Setup
 
 Ramp = Literal["exponential", "linear"]
@@ -37,6 +37,8 @@ _DIVERGED = 4.0
 """Times the best smoothed loss, as in fastai's finder."""
 _CLEAR = 4.0
 """Standard errors of a difference that the lowest of some twenty means does not reach by chance."""
+_AT_LEAST = 0.1
+"""Part of the ramp before which it does not end, unless the loss is not finite."""
 _BELOW = 4.0
 """The highest rate worth trying is so many times below divergence: a training lasts longer than the ramp there."""
 
@@ -67,26 +69,26 @@ def range_test(
     steps: int = 100,
     ramp: Ramp = "exponential",
 ) -> RangeTest:
-    """Train a copy of the setup with a rate that rises from `low` to `high` in so many steps, until it diverges.
+    """Train the setup with a rate that rises from `low` to `high` in so many steps, until it diverges; put it back.
 
     Without `low` or `high` the span is `ADAPTIVE` or `PLAIN`, by the optimiser. Rates are those of the first parameter
     group; others keep their ratio to it. Raises ValueError for an optimiser without a learning rate, and for a span or
     a number of steps that is none.
     """
-    model, optimizer = copy.deepcopy((setup.model, setup.optimizer))  # together: one holds the other's parameters
-    unmoved = copy.deepcopy(setup.model).train()
+    model, optimizer = setup.model, setup.optimizer
     ratios = _ratios(optimizer)
     rates = ramped(*_span(optimizer, low, high), steps, ramp)
     watch = _Watch(steps)
     devices = {parameter.device for parameter in model.parameters() if parameter.is_cuda}
-    with torch.random.fork_rng(devices):
+    with torch.random.fork_rng(devices), kept(model, optimizer) as unmoved:
         training.seed_everything(keyed_int(setup.seed, "range test"))
         model.train()
         for rate, batch in zip(rates, batches, strict=False):
             for group, ratio in zip(optimizer.param_groups, ratios, strict=True):
                 group["lr"] = float(rate * ratio)
             with torch.no_grad(), torch.random.fork_rng(devices):  # the step draws the same dropout
-                first = float(setup.loss(unmoved(batch[0]), batch[1], batch[2]))
+                outputs = torch.func.functional_call(model, unmoved, (batch[0],))
+                first = float(setup.loss(outputs, batch[1], batch[2]))
             total = training.train_step(model, optimizer, setup.loss, batch)
             if watch.over(float(total) / len(batch[1]), first):
                 break
@@ -139,27 +141,28 @@ def judged(rates: Array, losses: Array, first: Array, steps: int) -> RangeTest:
 
 
 class _Watch:
-    """The losses so far, and whether their debiased exponential average says that the run has diverged."""
+    """The losses so far, and whether their debiased exponential average says that the run has diverged.
+
+    They are freed of what makes one mini-batch harder than another: else a single rare example would end the ramp.
+    """
 
     def __init__(self, steps: int) -> None:
         self.losses: list[float] = []
         self.first: list[float] = []
         self._decay = _decay(steps)
-        self._sum = self._weight = 0.0
-        self._best = math.inf
+        self._least = math.ceil(_AT_LEAST * steps)
 
     def over(self, loss: float, first: float) -> bool:
         self.losses.append(loss)
         self.first.append(first)
         if not math.isfinite(loss):  # else every comparison below would be false
             return True
-        self._sum = self._decay * self._sum + loss
-        self._weight = self._decay * self._weight + 1
-        average = self._sum / self._weight
-        self._best = min(self._best, average)
+        if len(self.losses) <= self._least:
+            return False
         start = float(np.mean(self.first))
+        averages = _averaged(_level(np.array(self.losses), np.array(self.first), start, math.inf), self._decay)
         # A loss near zero may quadruple by noise alone.
-        return average > max(_DIVERGED * self._best, start + 0.5 * abs(start))
+        return bool(averages[-1] > max(_DIVERGED * averages.min(), start + 0.5 * abs(start)))
 
 
 def _span(optimizer: torch.optim.Optimizer, low: float | None, high: float | None) -> tuple[float, float]:
@@ -175,33 +178,34 @@ def _ratios(optimizer: torch.optim.Optimizer) -> list[float]:
     return [rate / rates[0] if rates[0] else 1.0 for rate in rates]
 
 
-def _level(losses: Array, first: Array, start: float) -> Array:
-    """Return the losses (M,) freed of what makes one mini-batch harder than another, at most twice the first ones.
+def _level(losses: Array, first: Array, start: float, times: float = 2.0) -> Array:
+    """Return the losses (M,) freed of what makes one mini-batch harder than another, at most so many times the first.
 
     Batches differ more than a low rate changes their losses: each is taken relative to its own first loss.
     """
     with np.errstate(over="ignore", invalid="ignore"):
         alike = losses / first * start if first.min() > 0.01 * start > 0 else losses - first + start
-    return np.minimum(np.nan_to_num(alike, nan=math.inf, posinf=math.inf), start + abs(start))
+    return np.minimum(np.nan_to_num(alike, nan=math.inf, posinf=math.inf), start + (times - 1) * abs(start))
 
 
 def _decay(steps: int) -> float:
     return 1 - 1 / max(2.0, steps / _SMOOTHING)
 
 
+def _averaged(values: Array, decay: float) -> Array:
+    """Return the debiased exponential averages of the values up to each (M,)."""
+    total = weight = 0.0
+    found = np.empty(len(values))
+    for i, value in enumerate(values):
+        total, weight = decay * total + value, decay * weight + 1
+        found[i] = total / weight
+    return found
+
+
 def _smoothed(losses: Array, steps: int) -> Array:
     """Return the mean of the debiased exponential averages from either side (M,), which does not lag."""
     decay = _decay(steps)
-
-    def one_way(values: Array) -> Array:
-        total = weight = 0.0
-        found = np.empty(len(values))
-        for i, value in enumerate(values):
-            total, weight = decay * total + value, decay * weight + 1
-            found[i] = total / weight
-        return found
-
-    return (one_way(losses) + one_way(losses[::-1])[::-1]) / 2
+    return (_averaged(losses, decay) + _averaged(losses[::-1], decay)[::-1]) / 2
 
 
 def _end(smoothed: Array, start: float, least: float) -> int:

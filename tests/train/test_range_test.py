@@ -2,13 +2,16 @@
 
 import copy
 import math
+import warnings
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from search.checks.bench import minibatches, train
+from search.train.data.arrays import Examples
 from search.train.range_test import RangeTest, judged, ramped, range_test
 from search.train.setup import Setup, setup_of
 from tests.kits.zoo import ADAMW, MLP, config, digits, divided
@@ -163,3 +166,67 @@ def last_loss(seed: int, rate: float) -> float:
     of = setup(seed, optimizer={**ADAMW, "lr": rate})
     losses = train(of, minibatches(of, 100))
     return float(losses[-10:].mean()) if len(losses) == 100 else math.inf
+
+
+class Normed(nn.Module):
+    """Has weights that are computed from others, buffers, a memory and dropout: it cannot be copied once called."""
+
+    def __init__(self, in_shape: tuple[int, ...], num_outputs: int) -> None:
+        super().__init__()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            self.first = nn.utils.weight_norm(nn.Linear(in_shape[-1], 16))
+        self.second = nn.utils.spectral_norm(nn.Linear(16, 16))
+        self.rest = nn.Sequential(nn.BatchNorm1d(16), nn.Dropout(0.2))
+        self.memory = nn.GRU(16, 16, batch_first=True)
+        self.head = nn.Linear(16, num_outputs)
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        found = self.memory(self.second(self.first(inputs.squeeze(1))))[0][:, -1]
+        outputs: torch.Tensor = self.head(self.rest(found))
+        return outputs
+
+
+def test_a_network_that_cannot_be_copied_is_ramped_and_left_alone() -> None:
+    given = setup_of(
+        config({"_target_": f"{Normed.__module__}.Normed"}),
+        divided(digits(0), 0),
+        torch.device("cpu"),
+        seed=0,
+    )
+    train(given, minibatches(given, 2))
+    with pytest.raises(RuntimeError, match="deepcopy"):
+        copy.deepcopy(given.model)
+    weights = {name: value.clone() for name, value in given.model.state_dict().items()}
+    found = ramp_of(given, steps=60)
+    assert found.low is not None
+    assert found.diverged is not None
+    assert all(torch.equal(value, weights[name]) for name, value in given.model.state_dict().items())
+    assert given.optimizer.param_groups[0]["lr"] == ADAMW["lr"]
+
+
+@pytest.mark.parametrize("broken", ["loss", "network"])
+def test_the_setup_is_left_alone_by_what_raises(broken: str) -> None:
+    given = setup()
+    weights = {name: value.clone() for name, value in given.model.state_dict().items()}
+    batches = list(minibatches(given, 11))
+    inputs, targets, indices = batches[10]
+    batches[10] = (inputs, targets + 100, indices) if broken == "loss" else (inputs[:, :, :3], targets, indices)
+    with pytest.raises((IndexError, RuntimeError)):
+        range_test(given, batches, steps=20)
+    assert all(torch.equal(value, weights[name]) for name, value in given.model.state_dict().items())
+    assert not given.optimizer.state_dict()["state"]
+    assert given.optimizer.param_groups[0]["lr"] == ADAMW["lr"]
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_a_rare_example_does_not_end_the_ramp(seed: int) -> None:
+    generator = np.random.default_rng(seed)
+    inputs = generator.normal(size=(4000, 20)).astype(np.float32)
+    targets = np.zeros(4000, dtype=np.int64)
+    targets[::500] = 1
+    inputs[targets == 1] += 2
+    made = Examples(name="rare", inputs=inputs, targets=targets, task="classification", classes=("no", "yes"))
+    given = setup_of(config(MLP), divided(made, seed), torch.device("cpu"), seed=seed)
+    found = ramp_of(given)
+    assert found.rates[-1] > 1e-3
