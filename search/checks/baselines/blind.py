@@ -8,8 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from search.checks.baselines.dumb import beats
+from search.checks.baselines.dumb import beats, few_in_words
+from search.checks.baselines.pace import in_words, left_out
 from search.checks.baselines.short_run import CLEAR, UNCLEAR, Run, better_rate, longer_run, short_run, trained
+from search.checks.baselines.simple import finds
 from search.checks.bench import Bench, InputsOf
 from search.checks.check import Check, Found, skipped
 from search.checks.evidence import Curves
@@ -18,6 +20,8 @@ from search.train.metrics import metrics_of
 
 TIMES = 0.5
 """Of the short run: a blind net starts at the classes' shares, and has nothing else to learn."""
+FAR = 10.0
+"""Standard errors that are more than clear."""
 LEAST = 20
 """Validation examples without which no difference is clear."""
 
@@ -38,16 +42,14 @@ def look(bench: Bench) -> Found:
             return skipped(f"{len(run.targets)} validation examples are too few to compare by")
         if not run.finite or better_rate(bench) is not None:
             return skipped("the setup does not learn at this learning rate, see R17")
-    verdict = _verdict(run, blind)
+        if run.too_few and not run.same:
+            return skipped(few_in_words(run))
+    verdict, says, advice = _judged(bench, run, blind)
     losses = {"real": _loss(run), **{name: _loss(other) for name, other in blind.items()}}
     return Found(
         verdict=verdict,
-        sentence=(
-            f"validation loss after a short run: {losses['real']:.4g}; with inputs zeroed {losses['zeroed']:.4g}, with "
-            f"those of other examples {losses['shuffled']:.4g}; predictions fit their own targets by {run.fit:.1f} "
-            f"standard errors better than those of others"
-        ),
-        advice="" if verdict is CheckVerdict.PASS else _advice(verdict),
+        sentence=says,
+        advice=advice,
         expected={"standard_errors": CLEAR},
         measured={f"loss_{name}": value for name, value in losses.items()} | {"standard_errors": run.fit},
         evidence=(_curves({"real": run, **blind}),),
@@ -70,10 +72,32 @@ def _is_better(run: Run, blind: Mapping[str, Run]) -> bool:
     return run.fit >= CLEAR and all(beats(run, other.predictions) for other in blind.values())
 
 
-def _verdict(run: Run, blind: Mapping[str, Run]) -> CheckVerdict:
+def _judged(bench: Bench, run: Run, blind: Mapping[str, Run]) -> tuple[CheckVerdict, str, str]:
+    """Return verdict, sentence and advice."""
+    errors = f"({run.fit:.2g} standard errors; {CLEAR:g} are needed)"
     if _is_better(run, blind):
-        return CheckVerdict.PASS
-    return CheckVerdict.WARN if run.fit >= UNCLEAR else CheckVerdict.FAIL
+        chance = "does no better than chance" if all(b.fit < CLEAR for b in blind.values()) else "does worse"
+        far = "far" if run.fit >= FAR else "clearly"
+        says = f"with its inputs replaced the network {chance}, with the real ones {far} better {errors}"
+        return CheckVerdict.PASS, says, ""
+    after = f"after {in_words(bench, len(run.losses))}"
+    if run.same:
+        return CheckVerdict.FAIL, f"{after} the network predicts the same for all inputs", _IGNORED
+    if run.fit <= -CLEAR:
+        says = f"{after} predictions follow the inputs, but fit their targets worse than chance does {errors}"
+        return (
+            CheckVerdict.WARN,
+            says,
+            "see R05 and R06, or raise preflight.steps: some targets are learned late",
+        )
+    says = f"{after} predictions from the real inputs are not clearly better than from replaced ones {errors}"
+    if not finds(bench):
+        return CheckVerdict.WARN, f"{says}, and neither are those of a linear model", _UNCLEAR
+    if run.fit >= UNCLEAR:
+        return CheckVerdict.WARN, says, _UNCLEAR
+    if left_out(bench):
+        return CheckVerdict.WARN, f"{says}; other learning rates and a longer run {left_out(bench)}", _UNCLEAR
+    return CheckVerdict.FAIL, f"{says}, while simple models find what these say", _IGNORED
 
 
 def _loss(run: Run) -> float:
@@ -92,15 +116,10 @@ def _curves(runs: Mapping[str, Run]) -> Curves:
     )
 
 
-def _advice(verdict: CheckVerdict) -> str:
-    if verdict is CheckVerdict.FAIL:
-        return (
-            "the network ignores its inputs, or the targets have nothing to do with them: follow one example from the "
-            "data to the first layer, and look whether shuffling parted inputs from targets"
-        )
-    return (
-        "what the inputs say about the targets is little: see R08, and raise preflight.steps or the number of examples"
-    )
-
+_IGNORED = "follow one example from the data to the first layer, and look whether shuffling parted inputs from targets"
+_UNCLEAR = (
+    "what the inputs say about the targets is little, or learned late: see R08, and raise preflight.steps or the "
+    "number of examples"
+)
 
 CHECK = Check(row="R14", title="input-independent baseline", look=look)

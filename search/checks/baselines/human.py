@@ -14,7 +14,7 @@ def look(bench: Bench) -> Found:
     """Show the number that the user gives."""
     human = bench.settings.get("human")
     if isinstance(human, bool) or not isinstance(human, int | float) or not math.isfinite(human):
-        return skipped("preflight.human gives the number that people reach; it is not set")
+        return skipped("no human figure given (preflight.human=0.95)")
     node = bench.config["metric"]
     metric = objective(node["name"], node["mode"], bench.examples.task)
     direction = "higher" if metric.maximize else "lower"

@@ -8,7 +8,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from search.checks.baselines.short_run import Run, better_rate, short_run, standard_errors, trained
+from search.checks.baselines.pace import in_words, left_out, seconds_per_step
+from search.checks.baselines.sampled import others
+from search.checks.baselines.short_run import Run, better_rate, other_rates, short_run, standard_errors, trained
+from search.checks.baselines.simple import finds
 from search.checks.bench import Bench
 from search.checks.check import Check, Found, worst
 from search.checks.evidence import Curves
@@ -36,6 +39,7 @@ def look(bench: Bench) -> Found:
     measured = {"loss_before": before, "loss_after": after, "mini_batches": len(run.losses)}
     measured["parameters"] = sum(parameter.numel() for parameter in run.setup.model.parameters())
     measured["seconds_per_epoch"] = run.seconds_per_epoch
+    measured["seconds_per_step"] = seconds_per_step(bench)
     lines = {"composed": _line(run)}
     if verdict is CheckVerdict.PASS:
         larger, note = _larger(bench)
@@ -67,7 +71,7 @@ def look(bench: Bench) -> Found:
 
 def _fall(bench: Bench, run: Run) -> tuple[CheckVerdict, str, str]:
     """Return what the training loss says: verdict, sentence, advice."""
-    says = _says(run)
+    says = _says(bench, run)
     if run.moves and not run.stuck:
         return CheckVerdict.PASS, says, ""
     better = better_rate(bench)
@@ -76,28 +80,57 @@ def _fall(bench: Bench, run: Run) -> tuple[CheckVerdict, str, str]:
         lower = float(other.after.mean())
         says_better = f"{says}; at {factor:g} times the learning rate it comes to {lower:.4g}"
         if factor < 1 and not (run.finite and lower > CLEARLY_LOWER * min(float(run.after.mean()), run.constant)):
-            return CheckVerdict.FAIL, says_better, "the learning rate is far too high: lower it (R36 shows a range)"
+            verdict = CheckVerdict.WARN if _is_searched(bench, factor) else CheckVerdict.FAIL
+            return verdict, says_better, "the learning rate is far too high: lower it (R36 shows a range)"
         if factor > 1 and not run.moves and other.fall > FARTHER * max(run.fall, 0.0):
-            return CheckVerdict.FAIL, says_better, "the learning rate is far too low: raise it (R36 shows a range)"
+            knows = run.before.mean() < CLEARLY_LOWER * run.constant  # a fine-tuning begins low and goes on slowly
+            verdict = CheckVerdict.WARN if knows or _is_searched(bench, factor) else CheckVerdict.FAIL
+            return verdict, says_better, "the learning rate is far too low: raise it (R36 shows a range)"
     if run.moves:
         return CheckVerdict.PASS, says, ""
+    return _still(bench, run, says)
+
+
+def _still(bench: Bench, run: Run, says: str) -> tuple[CheckVerdict, str, str]:
+    """Return what is to be said of a training loss that does not go down, as far as anything can be."""
     if run.finite and (run.certainty >= SURE or run.before.mean() < CLEARLY_LOWER * run.constant):
         return CheckVerdict.WARN, f"{says}, which is little", "look whether the model has anything left to learn"
-    return (
-        CheckVerdict.FAIL,
-        f"{says}, and it goes down at none of the learning rates from 10,000 times lower to 10,000 times higher",
-        "look for a bug: parameters that the optimiser is not given, or a loss cut off from the outputs; see R19, R20",
-    )
+    if run.finite and run.too_few:
+        number = others(run.setup.dataset.examples, run.seen)
+        few = f"only {number} of the {len(run.seen)} examples in them are not of the largest class, too few to tell"
+        return CheckVerdict.WARN, f"{says}; {few}", "raise preflight.steps to see more of the rare classes"
+    if left_out(bench):
+        verdict = CheckVerdict.WARN if run.finite or _is_searched(bench, 1.0) else CheckVerdict.FAIL
+        return verdict, f"{says}; other learning rates were {left_out(bench)}", "see R36 for the learning rate, and R19"
+    lower = [(factor, other) for factor, other in other_rates(bench) if other.moves]
+    if lower:
+        factor, other = min(lower, key=lambda found: float(found[1].after.mean()))
+        at_other = f"at {factor:g} times the learning rate it comes to {other.after.mean():.4g}"
+        return CheckVerdict.WARN, f"{says}; {at_other}", "see R36 for the learning rate, and R13 for what is learned"
+    tried = "none of the learning rates tried, from 10,000 times lower to 10,000 times higher"
+    if np.array_equal(run.before, run.after) or finds(bench):
+        advice = "look for a bug: parameters that the optimiser is not given, or a loss cut off from the outputs"
+        return CheckVerdict.FAIL, f"{says}, and it goes down at {tried}", f"{advice}; see R19, R20"
+    nothing = "nor do a linear model or the nearest neighbour find anything on validation"
+    return CheckVerdict.WARN, f"{says}, and it goes down at {tried}; {nothing}", "see R08; raise preflight.steps"
 
 
-def _says(run: Run) -> str:
+def _is_searched(bench: Bench, factor: float) -> bool:
+    """Tell whether the search has both the composed rate and so many times it: then it finds out by itself."""
+    space, rate = bench.settings.get("lr_space"), bench.config["optimizer"].get("lr")
+    if space is None or isinstance(rate, bool) or not isinstance(rate, int | float):
+        return False
+    return all(space[0] <= value <= space[1] for value in (rate, factor * rate))
+
+
+def _says(bench: Bench, run: Run) -> str:
     number = len(run.losses)
     if not np.isfinite(run.losses).all():
         return f"the training loss became {run.losses[-1]} at mini-batch {number}"
     if not run.finite:
         return f"the setup's predictions became NaN or infinite within {number} mini-batches"
     before, after = float(run.before.mean()), float(run.after.mean())
-    return f"the training loss goes from {before:.4g} to {after:.4g} over {number} mini-batches"
+    return f"the training loss goes from {before:.4g} to {after:.4g} over {in_words(bench, number)}"
 
 
 def _larger(bench: Bench) -> tuple[Run | None, str]:
@@ -106,6 +139,8 @@ def _larger(bench: Bench) -> tuple[Run | None, str]:
     if found is None:
         return None, "preflight.size names the key that makes the model larger; none was found by its name"
     changes, words = found
+    if left_out(bench):
+        return None, f"a larger model was {left_out(bench)}"
     try:
         larger = trained(bench, changes=changes)
     except (MemoryError, torch.OutOfMemoryError):

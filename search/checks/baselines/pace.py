@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 
 from search.checks.bench import Bench, minibatches, train
@@ -24,12 +25,31 @@ def seconds_per_step(bench: Bench) -> float:
 def _seconds_per_step(bench: Bench) -> float:
     setup = bench.setup(key="pace")
     batches = minibatches(setup, 1 + TRIES)
-    train(setup, batches, most=1)
+    train(setup, itertools.islice(batches, 1))
     least = float("inf")
     for _ in range(TRIES):
         began = time.perf_counter()
-        train(setup, batches, most=1)
+        train(setup, itertools.islice(batches, 1))
         least = min(least, time.perf_counter() - began)
         if least < SLOW:
             break
     return least
+
+
+def mini_batches(bench: Bench) -> int:
+    """Return how many mini-batches a short run has: `settings["steps"]`, or fewer where one takes long."""
+    wanted = int(bench.settings["steps"])
+    seconds = seconds_per_step(bench)
+    return wanted if wanted * seconds <= AFFORDED else min(wanted, max(FEWEST, int(AFFORDED / seconds)))
+
+
+def in_words(bench: Bench, number: int) -> str:
+    """Return so many mini-batches in words, and why they are fewer than the settings ask for."""
+    fewer = number < int(bench.settings["steps"]) and mini_batches(bench) < int(bench.settings["steps"])
+    return f"{number} mini-batches" + (f" (as one takes {seconds_per_step(bench):.2g} s)" if fewer else "")
+
+
+def left_out(bench: Bench) -> str:
+    """Return why further runs are left out, in words; empty where they are made."""
+    seconds = seconds_per_step(bench)
+    return f"not looked at: a step takes {seconds:.2g} s" if seconds >= SLOW else ""

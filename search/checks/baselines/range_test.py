@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from search.checks.baselines.pace import in_words, mini_batches
 from search.checks.baselines.short_run import short_run
 from search.checks.bench import Bench, minibatches
 from search.checks.check import Check, Found, skipped
@@ -11,14 +12,8 @@ from search.checks.evidence import Curves
 from search.records import CheckVerdict
 from search.train.range_test import RangeTest, range_test
 
-FAR = 100.0
-"""Times under the rate where the loss begins to fall in the ramp: a training of ten times the steps stays there too."""
 SOME = 10.0
-"""The same, where a short run hardly moves."""
-ABOVE = 3.0
-"""Times the rate of divergence: between the two a net that came there slowly may still learn."""
-HARDLY = 0.04
-"""Fall of the training loss over a short run, of itself."""
+"""Times under the rate where the loss begins to fall in the ramp: a training of ten times the steps stays there too."""
 
 
 def look(bench: Bench) -> Found:
@@ -30,26 +25,48 @@ def look(bench: Bench) -> Found:
     if isinstance(rate, bool) or not isinstance(rate, int | float):
         return skipped("the optimiser's configuration has no learning rate, lr")
     setup = bench.setup(key="range test")
-    steps = max(20, int(bench.settings["steps"]))
+    steps = max(20, mini_batches(bench))
     test = range_test(setup, minibatches(setup, steps), steps=steps)
     curves = _curves(bench, test, float(rate))
     if test.low is None or test.high is None or test.steepest is None:
-        return Found(
-            verdict=CheckVerdict.WARN,
-            sentence=f"the loss falls at no learning rate from {test.rates[0]:.3g} to {test.rates[-1]:.3g}",
-            advice="see R17: the setup does not learn, whatever the learning rate",
-            evidence=(curves,),
-        )
-    verdict, advice = _verdict(bench, test, float(rate))
+        return _without_fall(bench, test, float(rate), curves)
+    outside, advice = _outside(bench, test, float(rate))
+    learns = not outside or _learns(bench)
     measured = {"lr_low": test.low, "lr_high": test.high, "lr_steepest": test.steepest, "lr": float(rate)}
     if test.diverged is not None:
         measured["lr_diverged"] = test.diverged
     return Found(
-        verdict=verdict,
-        sentence=_sentence(bench, test, float(rate)),
-        advice=advice,
+        verdict=CheckVerdict.PASS if learns else CheckVerdict.WARN,
+        sentence=_sentence(bench, test, float(rate))
+        + (f"; {outside}, {_shown(bench, float(rate))}" if outside else ""),
+        advice="" if learns else advice,
         expected={},
         measured=measured,
+        evidence=(curves,),
+    )
+
+
+def _learns(bench: Bench) -> bool:
+    """Tell whether a short run learns at the composed rate: a ramp of few steps passes each rate too quickly to say."""
+    run = short_run(bench)
+    return run.moves and not run.stuck
+
+
+def _shown(bench: Bench, rate: float) -> str:
+    run = short_run(bench)
+    learns = "yet a short run learns" if _learns(bench) else "and a short run does not learn"
+    end = f"{run.before.mean():.4g} to {run.after.mean():.4g} in {in_words(bench, len(run.losses))}"
+    return f"{learns} at {rate:.3g}: its loss goes from {end}"
+
+
+def _without_fall(bench: Bench, test: RangeTest, rate: float, curves: Curves) -> Found:
+    """Return what is to be said of a ramp in which the loss falls nowhere."""
+    says = f"in the ramp the loss falls at no learning rate from {test.rates[0]:.3g} to {test.rates[-1]:.3g}"
+    moves = short_run(bench).moves
+    return Found(
+        verdict=CheckVerdict.PASS if _learns(bench) else CheckVerdict.WARN,
+        sentence=f"{says}, {_shown(bench, rate)}",
+        advice="" if _learns(bench) else "see R13 and R14" if moves else "see R17: the setup does not learn",
         evidence=(curves,),
     )
 
@@ -57,30 +74,30 @@ def look(bench: Bench) -> Found:
 def _sentence(bench: Bench, test: RangeTest, rate: float) -> str:
     diverged = "does not diverge" if test.diverged is None else f"diverges from {test.diverged:.3g}"
     space = _space(bench)
-    searched = "" if space is None else f"; searched are {space[0]:.3g} to {space[1]:.3g}"
+    searched = "" if space is None else f"; the search tries {space[0]:.3g} to {space[1]:.3g}"
     return (
         f"the loss begins to fall at a learning rate of {test.low:.3g}, falls fastest at {test.steepest:.3g} and "
-        f"{diverged}: {test.low:.3g} to {test.high:.3g} are worth searching; composed is {rate:.3g}{searched}"
+        f"{diverged}: {test.low:.3g} to {test.high:.3g} are worth searching; your default is {rate:.3g}{searched}"
     )
 
 
-def _verdict(bench: Bench, test: RangeTest, rate: float) -> tuple[CheckVerdict, str]:
-    """Return the verdict on the composed rate, and what to do.
-
-    A ramp of few steps passes each rate quickly: rates near its borders are judged by a short run at them.
-    """
+def _outside(bench: Bench, test: RangeTest, rate: float) -> tuple[str, str]:
+    """Return how the composed rate or the space lies outside what the ramp suggests, and what to do; empty if not."""
     assert test.low is not None
-    far = test.diverged is not None and rate > ABOVE * test.diverged
-    if far or (test.diverged is not None and rate > test.diverged and short_run(bench).stuck):
-        return CheckVerdict.WARN, f"lower optimizer.lr: the loss diverges from {test.diverged:.3g}"
-    low = f"raise optimizer.lr: under {test.low:.3g} the loss hardly moves"
-    if rate < test.low / FAR:
-        return CheckVerdict.WARN, low
+    assert test.high is not None
+    if test.diverged is not None and rate > test.diverged:
+        return (
+            "your default is above where it diverges",
+            f"lower optimizer.lr: the loss diverges from {test.diverged:.3g}",
+        )
     if rate < test.low / SOME:
-        run = short_run(bench)
-        if run.fall < HARDLY * abs(float(run.before.mean())):
-            return CheckVerdict.WARN, low
-    return CheckVerdict.PASS, ""
+        advice = f"raise optimizer.lr: under {test.low:.3g} the loss hardly moves"
+        return f"your default is less than a {SOME:.0f}th of where it begins to fall", advice
+    space = _space(bench)
+    if space is not None and (space[1] < test.low or test.high < space[0]):
+        advice = f"search optimizer.lr from {test.low:.2g} to {test.high:.2g}"
+        return "what is worth searching lies outside the searched range", advice
+    return "", ""
 
 
 def _space(bench: Bench) -> tuple[float, float] | None:
@@ -92,13 +109,13 @@ def _space(bench: Bench) -> tuple[float, float] | None:
 def _curves(bench: Bench, test: RangeTest, rate: float) -> Curves:
     space = _space(bench)
     marks = {
-        "begins to fall": test.low,
+        "suggested: from": test.low,
         "steepest": test.steepest,
-        "highest": test.high,
+        "suggested: to": test.high,
         "diverges": test.diverged,
-        "composed": rate,
-        "space from": None if space is None else space[0],
-        "space to": None if space is None else space[1],
+        "your default": rate,
+        "search: from": None if space is None else space[0],
+        "search: to": None if space is None else space[1],
     }
     shown = np.minimum(np.nan_to_num(test.losses, nan=np.inf, posinf=np.inf), 1.2 * test.smoothed.max())
     return Curves(

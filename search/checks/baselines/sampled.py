@@ -7,14 +7,16 @@ import math
 import numpy as np
 
 from search.checks.bench import Bench
-from search.train.data.arrays import Array
+from search.train.data.arrays import Array, Examples
 
 RARE = 0.1
 """Of an even share of the examples: a class with less is rare."""
 MOST_RARE = 0.25
 """Part of a sample that rare classes may be given: validation splits have seldom more of them."""
 FEW = 20
-"""Examples that are not of the largest class, without which nothing said of a classifier is clear."""
+"""Examples that are not of the largest class, without which nothing said of a classifier is clear ..."""
+NEARLY_ALL = 0.1
+"""... where they are less than this part of all."""
 
 
 def sample(bench: Bench, part: str, most: int, each: int | None = None) -> Array:
@@ -42,7 +44,7 @@ def spread(bench: Bench, order: Array, number: int) -> Array:
     if not is_rare.any():
         return order
     size = max(2, math.ceil(len(order) / number))
-    places = np.arange(len(order)).reshape(-1)
+    places = np.arange(len(order))
     places = places[np.lexsort((places // size, places % size))]  # the first place of each chunk, then the second ...
     found = np.empty_like(order)
     found[places] = np.concatenate([order[is_rare][np.argsort(targets[is_rare], kind="stable")], order[~is_rare]])
@@ -59,7 +61,14 @@ def _rare_classes(bench: Bench) -> Array:
     return np.flatnonzero((counts > 0) & (counts < RARE * counts.sum() / len(counts)))
 
 
-def telling(bench: Bench, indices: Array) -> int:
-    """Return how many of these examples a constant prediction is wrong about: of a regression, all."""
-    targets = bench.examples.targets[indices]
-    return len(targets) - int(np.bincount(targets).max(initial=0)) if bench.classifies and len(targets) else len(targets)
+def others(examples: Examples, indices: Array) -> int:
+    """Return how many of these examples are not of their largest class; of a regression, all."""
+    if examples.task == "regression" or not len(indices):
+        return len(indices)
+    return len(indices) - int(np.bincount(examples.targets[indices]).max())
+
+
+def too_few(examples: Examples, indices: Array) -> bool:
+    """Tell whether nearly all of these examples are of one class, and too few of others to tell anything by."""
+    number = others(examples, indices)
+    return number < FEW and number < NEARLY_ALL * len(indices)

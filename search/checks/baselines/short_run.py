@@ -13,9 +13,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from search.checks.bench import Bench, InputsOf, copied, minibatches, train
+from search.checks.baselines.pace import left_out, mini_batches
+from search.checks.baselines.sampled import sample, spread, too_few
+from search.checks.bench import Bench, InputsOf, minibatches, train
 from search.train.batches import Batch, Batches
 from search.train.data.arrays import Array, Dataset
+from search.train.kept import kept
 from search.train.loop import predict
 from search.train.setup import Setup
 from search.train.steps import seed_everything
@@ -33,6 +36,8 @@ UNCLEAR = 2.0
 """Once in 40."""
 MOVES = 0.02
 """Least fall of the training loss, of itself; healthy sets: 0.056 and up (a CNN with Adam at 3e-4)."""
+SAME = 1e-6
+"""Of the largest prediction: what rounding may do to predictions that are the same."""
 STUCK = 0.98
 """Part of a constant prediction's loss under which a training has learned something."""
 
@@ -44,7 +49,8 @@ class Run:
     `losses` (M,) are those of the mini-batches, up to one that is not finite. `before` and `after` (K,) are the losses
     of the same chunks of training examples, with the same dropout, at the first and the last weights; `predictions`
     are those on `validation`, the indices of a sample of that split. `constant` is the loss of the best constant
-    prediction on the chunks; `seconds` are what the mini-batches took.
+    prediction on the chunks; `seconds` are what the mini-batches took. `seen` are the indices of the
+    training examples in them.
     """
 
     setup: Setup
@@ -53,8 +59,20 @@ class Run:
     after: Array
     constant: float
     seconds: float
+    seen: Array
     validation: Array
     predictions: Array
+
+    @property
+    def too_few(self) -> bool:
+        """Tell whether the run saw, or was looked at with, too few examples of rare classes to say anything by."""
+        return any(too_few(self.setup.dataset.examples, indices) for indices in (self.seen, self.validation))
+
+    @property
+    def same(self) -> bool:
+        """Tell whether the predictions are the same for all inputs, but for rounding."""
+        spread = np.ptp(self.predictions, axis=0).max(initial=0.0)
+        return self.finite and bool(spread <= SAME * np.abs(self.predictions).max(initial=0.0))
 
     @property
     def finite(self) -> bool:
@@ -100,13 +118,13 @@ class Run:
 
 
 def short_run(bench: Bench) -> Run:
-    """Return the composed setup after `settings["steps"]` mini-batches; made once for all checks."""
+    """Return the composed setup after a short run; made once for all checks."""
     return bench.once("short run", lambda: trained(bench))
 
 
 def longer_run(bench: Bench) -> Run:
-    """Return the short run after ten times as many mini-batches; made once for all checks."""
-    return bench.once("longer run", lambda: trained(bench, times=LONGER))
+    """Return the short run after ten times as many mini-batches, or itself where a step takes long; made once."""
+    return bench.once("longer run", lambda: short_run(bench) if left_out(bench) else trained(bench, times=LONGER))
 
 
 def better_rate(bench: Bench) -> tuple[float, Run] | None:
@@ -114,13 +132,22 @@ def better_rate(bench: Bench) -> tuple[float, Run] | None:
 
     Made once for all checks, and only where the composed rate does not learn.
     """
-    return bench.once("better rate", lambda: _better_rate(bench))
-
-
-def _better_rate(bench: Bench) -> tuple[float, Run] | None:
-    runs = [(factor, trained(bench, rate=factor)) for factor in RATES]
-    good = [(factor, run) for factor, run in runs if run.moves and not run.stuck and run.fit >= CLEAR]
+    good = [(factor, run) for factor, run in other_rates(bench) if run.moves and not run.stuck and run.fit >= CLEAR]
     return min(good, key=lambda found: float(found[1].after.mean()), default=None)
+
+
+def other_rates(bench: Bench) -> list[tuple[float, Run]]:
+    """Return short runs at other learning rates and by how much these differ; none where a step takes long."""
+    return bench.once("other rates", lambda: _other_rates(bench))
+
+
+def _other_rates(bench: Bench) -> list[tuple[float, Run]]:
+    return [] if left_out(bench) else [(factor, trained(bench, rate=factor)) for factor in RATES]
+
+
+def looked_at(bench: Bench) -> Array:
+    """Return the validation examples that runs and baselines are compared on, the rare ones among them."""
+    return sample(bench, "validation", VALIDATION_EXAMPLES)
 
 
 def trained(
@@ -144,11 +171,12 @@ def trained(
         if "lr" in group:
             group["lr"] = group["lr"] * rate
     before, constant = _chunk_losses(bench, setup)
-    number = max(1, round(int(bench.settings["steps"]) * times))
+    seen: list[Tensor] = []
+    number = max(1, round(mini_batches(bench) * times))
     began = time.perf_counter()
-    losses = train(setup, minibatches(setup, number))
+    losses = train(setup, _noted(minibatches(setup, number), seen))
     seconds = time.perf_counter() - began
-    validation = bench.sample("validation", VALIDATION_EXAMPLES)
+    validation = looked_at(bench)
     return Run(
         setup=setup,
         losses=losses,
@@ -156,9 +184,17 @@ def trained(
         after=_chunk_losses(bench, setup)[0],
         constant=constant,
         seconds=seconds,
+        seen=np.unique(torch.cat(seen).numpy()),
         validation=validation,
         predictions=predict(setup.model, setup.batches, validation, setup.dataset.examples.task),
     )
+
+
+def _noted(batches: Iterator[Batch], seen: list[Tensor]) -> Iterator[Batch]:
+    """Yield the batches and keep the indices of their examples."""
+    for batch in batches:
+        seen.append(batch[2])
+        yield batch
 
 
 class _Altered:
@@ -174,17 +210,17 @@ class _Altered:
 
 def _chunk_losses(bench: Bench, setup: Setup) -> tuple[Array, float]:
     """Return the losses of chunks of training examples (K,), with the same dropout each time, and a constant's."""
-    chosen = bench.generator("chunks").permutation(bench.sample("train", TRAIN_EXAMPLES))
+    chosen = bench.generator("chunks").permutation(sample(bench, "train", TRAIN_EXAMPLES, CHUNKS))
     size = max(2, math.ceil(len(chosen) / CHUNKS))
     chosen = chosen[:-1] if len(chosen) % size == 1 and len(chosen) > size else chosen
-    probe = copied(setup)  # batch norm changes its statistics by looking
-    probe.model.train()
-    seed_everything(setup.seed)
+    chosen = spread(bench, chosen, CHUNKS)
     prior = torch.as_tensor(constant_output(setup.dataset))
     losses, constants = [], []
-    with torch.no_grad():
+    with torch.no_grad(), kept(setup.model):  # batch norm changes its statistics by looking
+        setup.model.train()
+        seed_everything(setup.seed)
         for inputs, targets, indices in setup.batches(torch.as_tensor(chosen), size):
-            losses.append(float(setup.loss(probe.model(inputs), targets, indices)))
+            losses.append(float(setup.loss(setup.model(inputs), targets, indices)))
             outputs = prior.to(targets.device).expand(len(targets), -1)
             constants.append(float(setup.loss(outputs, targets, indices)))
     return np.array(losses), float(np.mean(constants))
