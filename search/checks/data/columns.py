@@ -12,7 +12,7 @@ from search.checks.data.faults import Fault
 from search.checks.data.remarks import Remark, failed, listed, warned
 from search.checks.evidence import Array
 
-COMPARED = 10_000
+COMPARED, COMPARED_VALUES = 10_000, 2**23
 MOSTLY = 0.5
 MORE_MISSING = 0.2
 """Difference between the shares of missing values in two parts."""
@@ -42,7 +42,7 @@ def channel_faults(bench: Bench) -> list[Fault]:
     """Return the faults of missing values in series, which training replaces by the channel's mean."""
     if bench.examples.inputs.dtype.kind != "f":
         return []
-    parts = {p: bench.examples.inputs[bench.sample(p, COMPARED)] for p in ("train", "validation", "test")}
+    parts = {p: bench.examples.inputs[_sample(bench, p)] for p in ("train", "validation", "test")}
     shares = {p: np.isnan(v).mean(axis=(0, *range(2, v.ndim))) for p, v in parts.items()}
     names = tuple(map(str, range(bench.examples.inputs.shape[1])))
     return [*_empty_rows(bench), *_missing(shares, _sizes(parts), names, "channels")]
@@ -57,8 +57,13 @@ def _in_order(bench: Bench) -> bool:
     return bool(bench.split.train.max() < bench.split.validation.min())
 
 
+def _sample(bench: Bench, part: str) -> Array:
+    each = max(1, int(np.prod(bench.examples.inputs.shape[1:])))
+    return bench.sample(part, min(COMPARED, max(500, COMPARED_VALUES // each)))
+
+
 def _values(bench: Bench, part: str) -> Array:
-    values = bench.examples.inputs[bench.sample(part, COMPARED)].astype(np.float64)
+    values = bench.examples.inputs[_sample(bench, part)].astype(np.float64)
     return np.where(np.isinf(values), np.nan, values)
 
 

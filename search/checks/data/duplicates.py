@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from search.checks.bench import Bench
 from search.checks.check import Check, Found
-from search.checks.data.vectors import PARTS, learnable, part_of, pictures, vectors, words_of
+from search.checks.data.vectors import PARTS, Vectors, learnable, part_of, pictures, vectors, words_of
 from search.checks.evidence import Evidence, Sheet
 from search.records import CheckVerdict
 from search.train.data.arrays import Array, Examples
@@ -182,7 +182,7 @@ def _near(bench: Bench, prints: Array, parts: Array) -> tuple[list[_Pair], Array
     compact = made.compact(among)
     nearest = NearestNeighbors(n_neighbors=NEIGHBOURS + 1).fit(compact)
     found = among[nearest.kneighbors(compact[np.searchsorted(among, compared)], return_distance=False)]
-    found, distances = _by_distance(made.of, compared, found)
+    found, distances = _by_distance(made, compared, found)
     first_one, second, last = distances[:, 0], distances[:, 1], distances[:, -1]
     usual = float(np.median(last))
     spread = float(np.median(np.log(np.maximum(second, 1e-12) / np.maximum(first_one, 1e-12))))
@@ -212,14 +212,15 @@ def _compared(bench: Bench, among: Array, parts: Array) -> Array:
     return np.sort(np.concatenate(chosen))
 
 
-def _by_distance(of: Callable[[Array], Array], indices: Array, found: Array) -> tuple[Array, Array]:
+def _by_distance(made: Vectors, indices: Array, found: Array) -> tuple[Array, Array]:
     """Return neighbours and their distances (N, 5) in all values, nearest first, without the examples themselves."""
     neighbours, distances = np.empty_like(found[:, 1:]), np.empty((len(found), found.shape[1] - 1))
-    for start in range(0, len(indices), 1024):
-        rows = slice(start, start + 1024)
+    step = max(16, min(1024, 2**20 // max(1, made.width)))
+    for start in range(0, len(indices), step):
+        rows = slice(start, start + step)
         at = indices[rows]
         needed, where = np.unique(np.concatenate([at, found[rows].ravel()]), return_inverse=True)
-        values = of(needed)
+        values = made.of(needed)
         own, others = values[where[: len(at)]], values[where[len(at) :]].reshape(*found[rows].shape, -1)
         distance = np.linalg.norm(others - own[:, None], axis=2)
         distance[found[rows] == at[:, None]] = np.inf

@@ -25,12 +25,11 @@ FLOOR = 0.01
 EVIDENCE = 7.0
 """Twice the log-likelihood ratio over a floor of 0.01; 0 on healthy data, p = 0.004 by chi-squared (one-sided)."""
 FEWEST_SUSPECTS = 3
-COMPARED_WITH = 10_000
 FITTED_ON = 2000
 LINEAR_ENOUGH = 0.05
 """By how much neighbours may be right more often than a linear model whose margins are believed."""
 LISTED = 500
-PICTURES = 24
+PICTURES, FEWEST_PICTURES = 24, 9
 ROBUST_DEVIATIONS = 10.0
 
 
@@ -65,10 +64,8 @@ def look(bench: Bench) -> Found:
     """Let neighbours and a linear discriminant judge each label of train and validation."""
     if not bench.classifies:
         return _numbers(bench)
-    indices, targets = learnable(bench), bench.examples.targets
-    counts = np.bincount(targets[indices], minlength=bench.examples.num_outputs)
-    indices = indices[counts[targets[indices]] >= FEWEST_OF_CLASS]
-    if len(indices) < FEWEST or len(np.unique(targets[indices])) < 2:
+    indices, whole = _judged(bench)
+    if len(indices) < FEWEST or len(np.unique(bench.examples.targets[indices])) < 2:
         return skipped(f"{len(indices)} labels in classes of {FEWEST_OF_CLASS} or more are too few to judge them")
     opinions = _opinions(bench, indices)
     contradicted = opinions.contradicted
@@ -77,8 +74,9 @@ def look(bench: Bench) -> Found:
     sure = number >= FEWEST_SUSPECTS and share >= CONTRADICTED
     noisy = sure or evidence > EVIDENCE
     order = _worst_first(opinions)
-    what = "two simple models are sure of another class"
-    sentence = f"of {len(indices)} labels, {number} ({share:.2%}) are ones where {what}"
+    sampled = "" if len(indices) == whole else " in a sample"
+    sentence = f"{number} of {len(indices)} labels{sampled} ({share:.2%}) look wrong: two simple models are sure of "
+    sentence += "another class"
     if noisy:
         sentence += f"; about {max(floor, share):.1%} of all labels seem to be wrong"
     return Found(
@@ -92,8 +90,21 @@ def look(bench: Bench) -> Found:
             "noise_share": floor,
             "noise_evidence": evidence,
         },
-        evidence=_list(bench, opinions, order),
+        evidence=_list(bench, opinions, order, max(number, round(floor * len(indices)) if noisy else 0)),
     )
+
+
+def _judged(bench: Bench) -> tuple[Array, int]:
+    """Return the indices of the labels to be judged, a sample where there are many, and how many there are in all."""
+    indices, targets = learnable(bench), bench.examples.targets
+    most, whole = max(FEWEST, int(bench.settings["examples"])), 0
+    for number in (len(indices), most):  # a sample may hold too few of a class again
+        if len(indices) > number:
+            indices = np.sort(bench.generator("labels").choice(indices, number, replace=False))
+        counts = np.bincount(targets[indices], minlength=bench.examples.num_outputs)
+        indices = indices[counts[targets[indices]] >= FEWEST_OF_CLASS]
+        whole = whole or len(indices)
+    return indices, whole
 
 
 def _opinions(bench: Bench, indices: Array) -> _Opinions:
@@ -103,24 +114,23 @@ def _opinions(bench: Bench, indices: Array) -> _Opinions:
         indices=indices,
         labels=labels,
         names=names,
-        votes=_votes(bench, compact, labels),
+        votes=_votes(compact, labels),
         probabilities=_discriminant(compact, labels),
     )
 
 
-def _votes(bench: Bench, compact: Array, labels: Array) -> Array:
+def _votes(compact: Array, labels: Array) -> Array:
     """Return the shares of the classes among each example's neighbours (N, C), itself left out."""
     from sklearn.neighbors import NearestNeighbors
 
-    among = np.arange(len(labels))
-    if len(among) > COMPARED_WITH:
-        among = np.sort(bench.generator("labels").choice(among, COMPARED_WITH, replace=False))
-    nearest = NearestNeighbors(n_neighbors=NEIGHBOURS + 1, algorithm="brute").fit(compact[among])
-    found = among[nearest.kneighbors(compact, return_distance=False)]
+    nearest = NearestNeighbors(n_neighbors=NEIGHBOURS + 1, algorithm="brute").fit(compact)
+    found = nearest.kneighbors(compact, return_distance=False)
     itself = found == np.arange(len(labels))[:, None]
     itself[~itself.any(axis=1), -1] = True  # the last one goes where an example is none of its neighbours
     others = found[~itself].reshape(len(labels), NEIGHBOURS)
-    return np.asarray(np.eye(labels.max() + 1, dtype=np.float32)[labels[others]].mean(axis=1))
+    votes = np.zeros((len(labels), labels.max() + 1), dtype=np.float32)
+    np.add.at(votes, (np.arange(len(labels))[:, None], labels[others]), np.float32(1 / NEIGHBOURS))
+    return votes
 
 
 def _discriminant(compact: Array, labels: Array) -> Array:
@@ -144,14 +154,13 @@ def _floor(bench: Bench, opinions: _Opinions) -> tuple[float, float]:
     likelihood (contaminated logistic regression: Copas, "Binary regression models for contaminated data", 1988).
     Only examples of which both models say the same class count: elsewhere a linear margin means nothing.
     """
-    logs = np.log(np.clip(opinions.probabilities.astype(np.float64), 1e-300, 1.0))
-    said, voted = logs.argmax(axis=1), opinions.votes.argmax(axis=1)
+    said, voted = opinions.probabilities.argmax(axis=1), opinions.votes.argmax(axis=1)
     if np.mean(said == opinions.labels) < np.mean(voted == opinions.labels) - LINEAR_ENOUGH:
         return 0.0, 0.0  # classes that no hyperplane divides
     among = np.flatnonzero(said == voted)
     if len(among) > FITTED_ON:
         among = bench.generator("labels", "floor").choice(among, FITTED_ON, replace=False)
-    ranked = np.sort(logs[among], axis=1)
+    ranked = np.sort(np.log(np.clip(opinions.probabilities[among].astype(np.float64), 1e-300, 1.0)), axis=1)
     margin = np.minimum(ranked[:, -1] - ranked[:, -2], 500.0)
     wrong = said[among] != opinions.labels[among]
     rates = np.array([FLOOR, 0.0, 0.005, 0.02, 0.03, 0.04, 0.06, 0.08, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4])
@@ -189,7 +198,7 @@ def _shares(chances: Array) -> Array:
     return np.asarray(positive / positive.sum(axis=1, keepdims=True))
 
 
-def _list(bench: Bench, opinions: _Opinions, order: Array) -> tuple[Evidence, ...]:
+def _list(bench: Bench, opinions: _Opinions, order: Array, suspects: int) -> tuple[Evidence, ...]:
     """Return the suspects, worst first, as a table and as pictures."""
     both = (opinions.votes + opinions.probabilities) / 2
     contradicted, names, parts = opinions.contradicted, bench.examples.classes, part_of(bench)
@@ -201,8 +210,9 @@ def _list(bench: Bench, opinions: _Opinions, order: Array) -> tuple[Evidence, ..
         rows.append((rank, index, PARTS[parts[index]], label_name, other_name, score, bool(contradicted[at])))
         captions.append(f"{index}: {label_name}, or {other_name}?")
     columns = ("rank", "index", "part", "label", "models_say", "label_score", "both_sure")
-    indices = opinions.indices[order[:PICTURES]]
-    seen = pictures(bench, "suspects", "labels the data disagrees with", indices, captions[:PICTURES])
+    shown = min(PICTURES, max(suspects, FEWEST_PICTURES))
+    indices = opinions.indices[order[:shown]]
+    seen = pictures(bench, "suspects", "labels the data disagrees with", indices, captions[:shown])
     return Sheet(name="suspects", columns=columns, rows=rows), *seen
 
 
@@ -211,8 +221,10 @@ def _numbers(bench: Bench) -> Found:
     indices = learnable(bench)
     if len(indices) < FEWEST:
         return skipped(f"{len(indices)} targets are too few to judge them")
-    if len(indices) > COMPARED_WITH:
-        indices = np.sort(bench.generator("labels").choice(indices, COMPARED_WITH, replace=False))
+    most = int(bench.settings["examples"])
+    sampled = " in a sample" if len(indices) > most else ""
+    if sampled:
+        indices = np.sort(bench.generator("labels").choice(indices, most, replace=False))
     targets = bench.examples.targets[indices].astype(np.float64)
     predicted = _predicted(vectors(bench).compact(indices), targets)
     distances = []
@@ -237,12 +249,13 @@ def _numbers(bench: Bench) -> Found:
         for rank, at in enumerate(order[:LISTED], start=1)
     ]
     columns = ("rank", "index", "part", "target", "linear_says", "neighbours_say", "robust_deviations")
-    captions = [f"{row[1]}: {row[3]:.4g}, or {row[4]:.4g}?" for row in rows[:PICTURES]]
-    seen = pictures(bench, "suspects", "targets far from what simple models say", indices[order[:PICTURES]], captions)
+    shown = min(PICTURES, max(gross, FEWEST_PICTURES))
+    captions = [f"{row[1]}: {row[3]:.4g}, or {row[4]:.4g}?" for row in rows[:shown]]
+    seen = pictures(bench, "suspects", "targets far from what simple models say", indices[order[:shown]], captions)
     return Found(
         verdict=CheckVerdict.WARN if noisy else CheckVerdict.PASS,
-        sentence=f"of {len(indices)} targets, {gross} lie more than {ROBUST_DEVIATIONS:.0f} robust standard deviations "
-        f"from what two simple models say; the farthest {distance.max():.1f}",
+        sentence=f"{gross} of {len(indices)} targets{sampled} lie more than {ROBUST_DEVIATIONS:.0f} robust standard "
+        f"deviations from what two simple models say; the farthest {distance.max():.1f}",
         advice="look at the suspects for slips of the decimal point or the unit, or predict the logarithm"
         if noisy
         else "",

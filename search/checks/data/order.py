@@ -12,6 +12,7 @@ from torch import Tensor
 from search.checks.bench import Bench
 from search.checks.check import Check, Found
 from search.checks.data.remarks import Remark, failed, found_of, warned
+from search.checks.data.vectors import vectors
 from search.checks.evidence import Array, Curves
 from search.keyed import keyed_int
 from search.train import steps
@@ -20,12 +21,14 @@ from search.train.data.arrays import Examples
 EPOCHS = 3
 DELIVERED = 2048
 """Examples whose delivery is compared with the data, number by number."""
-PERMUTATIONS = 100
+PERMUTATIONS, FEWEST_PERMUTATIONS = 100, 20
+PERMUTED = 2_000_000
+"""Examples that are shuffled in all, and with the fewest permutations a twentieth of them in each."""
 FAR = 8.0
 """Standard deviations from what chance gives; no healthy order comes near it."""
 ONE_CLASS = 0.25
 """Of the way from mixed batches to batches of a single class (or a single value) this much is a failure."""
-NEIGHBOURS = 1000
+NEIGHBOURS, WIDE = 1000, 2048
 STEPS_APART = (-2, -1, 1, 2)
 OTHER_CLASSES = 0.5
 """Share of the validation examples that would have to change class to be like training."""
@@ -54,12 +57,12 @@ def look(bench: Bench) -> Found:
     remarks += _of_mixing(mixing)
     sortedness = _sortedness(bench)
     remarks += _of_split(bench, sortedness) + _of_steps(bench)
-    words = "the data is sorted by target, and training shuffles it" if sortedness > 0.5 else "training shuffles"
+    words = "the data is sorted by target, but training shuffles it: " if sortedness > 0.5 else ""
     line = np.stack([np.arange(1, len(mixing.per_batch) + 1, dtype=np.float64), mixing.per_batch])
     return found_of(
         remarks,
-        f"{words}: batches mix their targets as chance does ({mixing.deviations:+.2f} standard deviations), each epoch "
-        f"in another order, and every example comes with its own target",
+        f"{words}batches are well mixed (z = {mixing.deviations:.1f}), each epoch in another order, and every example "
+        f"comes with its own target",
         expected={"deviations": 0.0},
         measured={"deviations": mixing.deviations, "excess": mixing.excess, "data_sortedness": sortedness},
         evidence=(
@@ -124,10 +127,11 @@ def _mixing(examples: Examples, order: Array, size: int, generator: np.random.Ge
     """Compare how alike the targets within a batch are with what random orders give."""
     if len(order) <= size or size < 2:  # one batch, or none of two examples
         return _Mixing(excess=0.0, deviations=0.0, per_batch=np.zeros(1))
-    targets = _indicators(examples, order)
+    order = order[: PERMUTED // FEWEST_PERMUTATIONS]
+    targets, number = _indicators(examples, order), min(PERMUTATIONS, PERMUTED // len(order))
     likeness, weights = _likeness(targets, size)
     overall, total = float(np.average(likeness, weights=weights)), _spread(targets)
-    shuffled = (_likeness(targets[generator.permutation(len(targets))], size)[0] for _ in range(PERMUTATIONS))
+    shuffled = (_likeness(targets[generator.permutation(len(targets))], size)[0] for _ in range(number))
     chance = [np.average(values, weights=weights) for values in shuffled]
     mean, std = float(np.mean(chance)), float(np.std(chance))
     if total <= 0 or std < 1e-9 * total:  # of one class every order is alike
@@ -220,7 +224,10 @@ def _of_steps(bench: Bench) -> list[Remark]:
     from sklearn.neighbors import NearestNeighbors
 
     chosen = bench.sample("train", NEIGHBOURS)
-    inputs = np.nan_to_num(bench.examples.inputs[chosen].reshape(len(chosen), -1).astype(np.float32))
+    if np.prod(bench.examples.inputs.shape[1:]) > WIDE:
+        inputs = vectors(bench).of(chosen)
+    else:
+        inputs = np.nan_to_num(bench.examples.inputs[chosen].reshape(len(chosen), -1).astype(np.float32))
     with np.errstate(over="ignore", invalid="ignore"):  # of infinite inputs, which are found below
         inputs = (inputs - inputs.mean(axis=0)) / np.maximum(inputs.std(axis=0), 1e-6)
     if len(chosen) < 30 or not np.isfinite(inputs).all():

@@ -25,6 +25,7 @@ in 1000 with 500 examples, Student's t with 3 degrees 9 in 1000."""
 MORE_IN_LOGS = 0.2
 """Added to that for each tenfold of 500 examples."""
 USUAL = 0.95
+MOST_VALUES = 2**23
 LISTED = 100_000
 COLUMNS = 50
 CHANNELS = 8
@@ -32,7 +33,7 @@ PICTURES = 24
 DRAWN = 500
 BINS = 50
 _QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
-_CHUNK_VALUES = 2**23
+_CHUNK_VALUES = 2**22
 _STATISTICS = ("mean", "std", "min", "max")
 
 
@@ -49,7 +50,8 @@ class _Profile:
 def look(bench: Bench) -> Found:
     """Compare each example's features, or its statistics per channel, with those of all others."""
     parts = part_of(bench)
-    indices = np.flatnonzero(parts >= 0)
+    whole = np.flatnonzero(parts >= 0)
+    indices = _sampled(bench, whole)
     if len(indices) < FEWEST:
         return skipped(f"{len(indices)} examples are too few to say what is usual")
     profile = _profile(bench.examples, indices)
@@ -58,8 +60,9 @@ def look(bench: Bench) -> Found:
     farthest = np.where(profile.gross.any(), profile.gross, True) * profile.far
     at, column = np.unravel_index(int(farthest.argmax()), farthest.shape)
     far, name, index = float(farthest[at, column]), profile.names[column], int(indices[at])
-    which = f"example {index} with {profile.values[at, column]:.4g} for its {name}, {far:.1f} times the usual deviation"
-    sentence = f"{number} of {len(indices)} examples are far outside; the farthest is {which}"
+    which = f"example {index}: its {name} is {profile.values[at, column]:.4g}, {far:.1f} usual deviations from the rest"
+    sampled = "" if len(indices) == len(whole) else f" (a sample of {len(whole)})"
+    sentence = f"{number} of {len(indices)} examples{sampled} are far outside; the most unusual is {which}"
     unusual = _unusual(bench, indices)
     order = np.lexsort((-unusual, -np.where(gross, profile.far.max(axis=1), 0.0)))
     return Found(
@@ -72,6 +75,15 @@ def look(bench: Bench) -> Found:
         measured={"gross": number, "farthest": far},
         evidence=_evidence(bench, indices, profile, unusual, order),
     )
+
+
+def _sampled(bench: Bench, indices: Array) -> Array:
+    """Return as many of the indices as may be compared, the same share of each part."""
+    each = bench.examples.inputs.shape[1] if bench.examples.inputs.ndim == 2 else 1
+    most = max(FEWEST, min(int(bench.settings["examples"]), MOST_VALUES // max(1, each)))
+    if len(indices) <= most:
+        return indices
+    return np.sort(bench.generator("outliers").choice(indices, most, replace=False))
 
 
 def _profile(examples: Examples, indices: Array) -> _Profile:
@@ -164,7 +176,9 @@ def _distribution(bench: Bench, profile: _Profile) -> Curves:
     """Return quantiles of each feature in robust units, or of pictures and series the values of each channel."""
     if bench.examples.inputs.ndim == 2:
         return _quantiles(profile)
-    values = bench.examples.inputs[bench.sample("train", DRAWN)].astype(np.float32)
+    each = max(1, int(np.prod(bench.examples.inputs.shape[1:])))
+    drawn = bench.sample("train", min(DRAWN, max(20, _CHUNK_VALUES // each)))
+    values = bench.examples.inputs[drawn].astype(np.float32)
     values = np.where(np.isfinite(values), values, np.nan)
     low, high = float(np.nanmin(values, initial=np.inf)), float(np.nanmax(values, initial=-np.inf))
     edges = (

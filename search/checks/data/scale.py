@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,9 +17,11 @@ from search.train.estimator import Estimator
 from search.train.setup import Setup
 
 PARTS = ("train", "validation", "test")
-CHUNK = 2048
+CHUNK_VALUES = 2**21
 SAMPLED = 20_000
 """Training examples from twice as many of which on the model's statistics are those of every second, third, ..."""
+TINY = 1e-7
+"""Standard deviations under which inputs may be taken for constants."""
 EXACT, FAR = 1e-3, 0.05
 """How far, in standard deviations, statistics may be off by rounding; and how far without doing much harm."""
 COMPARED = 5000
@@ -55,6 +58,7 @@ def look(bench: Bench) -> Found:
     remarks = [
         *own,
         *_of_standardised(setup.model, bench, reference, names),
+        *_of_tiny_units(setup.model, moments["train"], names),
         *_of_shifts(shifts, names),
     ]
     std = _first_std(setup)
@@ -62,8 +66,8 @@ def look(bench: Bench) -> Found:
     largest = max((float(d.max(initial=0.0)) for d, _ in shifts.values()), default=0.0)
     return found_of(
         remarks,
-        f"inputs are standardised by the training split's mean and standard deviation (off by {off:.2g} standard "
-        f"deviations at most); the parts' means differ by up to {largest:.3g} of them",
+        f"inputs are standardised by the training split's mean and standard deviation; train, validation and test "
+        f"means differ by at most {largest:.3f} standard deviations",
         measured={"statistics_off": off, "largest_shift": largest, "first_layer_std": std},
         evidence=(_sheet(names, moments, shifts),),
     )
@@ -76,9 +80,15 @@ def _names(bench: Bench) -> tuple[str, ...]:
     return tuple(f"channel {c}" for c in range(number))
 
 
+def _chunks(inputs: Array, indices: Array) -> Iterator[Array]:
+    """Yield the inputs, some at a time."""
+    step = max(1, CHUNK_VALUES // max(1, int(np.prod(inputs.shape[1:]))))
+    for start in range(0, len(indices), step):
+        yield inputs[indices[start : start + step]]
+
+
 def _has_infinities(inputs: Array, indices: Array) -> bool:
-    chunks = (inputs[indices[start : start + CHUNK]] for start in range(0, len(indices), CHUNK))
-    return any(bool(np.isinf(chunk).any()) for chunk in chunks)
+    return any(bool(np.isinf(chunk).any()) for chunk in _chunks(inputs, indices))
 
 
 def _moments_of(inputs: Array, indices: Array) -> _Moments:
@@ -87,8 +97,8 @@ def _moments_of(inputs: Array, indices: Array) -> _Moments:
     shape = (1, -1, *(1,) * (inputs.ndim - 2))
     centre = None
     count, total, squares, low, high = 0.0, 0.0, 0.0, np.inf, -np.inf
-    for start in range(0, len(indices), CHUNK):
-        chunk = inputs[indices[start : start + CHUNK]].astype(np.float64)
+    for values in _chunks(inputs, indices):
+        chunk = values.astype(np.float64)
         known = np.isfinite(chunk) if inputs.dtype.kind == "f" else np.ones(1, dtype=bool)
         number = np.broadcast_to(known, chunk.shape).sum(axis=axes)
         if centre is None:
@@ -164,9 +174,24 @@ def _merged(parts: list[_Moments]) -> _Moments:
     return _Moments(count=counts.sum(axis=0), mean=np.asarray(mean), std=np.sqrt(variance), low=low, high=high)
 
 
+def _of_tiny_units(model: Estimator, train: _Moments, names: tuple[str, ...]) -> list[Remark]:
+    """Return a remark on inputs that vary, but so little that the model takes them for constants."""
+    _, std = _own(model)
+    if len(std) != len(train.std):
+        return []
+    rounding = 32 * np.finfo(np.float32).eps * np.abs(train.mean)
+    tiny = np.flatnonzero((std == 1.0) & (train.std > rounding) & (train.std <= TINY) & (train.std > 0))
+    if not len(tiny):
+        return []
+    told = listed([f"{names[c]} ({train.std[c]:.3g})" for c in tiny])
+    words = f"inputs are not standardised where they vary too little for it, their standard deviations: {told}"
+    return [warned(words, "give these inputs in a larger unit")]
+
+
 def _of_standardised(model: Estimator, bench: Bench, train: _Moments, names: tuple[str, ...]) -> list[Remark]:
     """Return remarks on training inputs that the model does not bring to mean 0 and standard deviation 1."""
-    inputs = bench.examples.inputs[bench.sample("train", COMPARED)]
+    most = min(COMPARED, max(100, 2 * CHUNK_VALUES // max(1, int(np.prod(bench.examples.inputs.shape[1:])))))
+    inputs = bench.examples.inputs[bench.sample("train", most)]
     with torch.no_grad():
         given = model.standardised(torch.as_tensor(inputs).to(bench.device)).cpu().numpy()
     if given.shape != inputs.shape:
@@ -201,7 +226,11 @@ def _shift(bench: Bench, part: str) -> tuple[Array, Array]:
     """
     from scipy.stats import t
 
-    a, b = (_units(bench.examples.inputs[bench.sample(name, COMPARED)]) for name in ("train", part))
+    inputs = bench.examples.inputs
+    a, b = (
+        np.concatenate([_units(chunk) for chunk in _chunks(inputs, bench.sample(name, COMPARED))])
+        for name in ("train", part)
+    )
     na, nb = (np.isfinite(x).sum(axis=0) for x in (a, b))
     (ma, va), (mb, vb) = (_mean_and_variance(x) for x in (a, b))
     ea, eb = va / np.maximum(na, 1), vb / np.maximum(nb, 1)
@@ -211,7 +240,7 @@ def _shift(bench: Bench, part: str) -> tuple[Array, Array]:
     p = np.where(enough, 2 * t.sf(np.abs(ma - mb) / np.sqrt(error), np.clip(freedom, 1, 1e9)), 1.0)
     spread = np.sqrt(np.where(va > 1e-14 * (1 + ma**2), va, np.maximum(vb, 1e-14 * (1 + ma**2))))
     distance = np.where(enough, np.abs(ma - mb) / spread, 0.0)
-    channels = bench.examples.inputs.shape[1]
+    channels = inputs.shape[1]
     distance, p = distance.reshape(-1, channels), p.reshape(-1, channels)
     which = np.where(p < P_VALUE / p.size, distance, 0.0).argmax(axis=0)
     return distance[which, np.arange(channels)], np.minimum(1.0, p[which, np.arange(channels)] * p.size)

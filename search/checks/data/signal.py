@@ -170,7 +170,7 @@ def _of_sample(bench: Bench, indices: Array, size: int) -> Iterator[Score]:
     yield linear(compact.__getitem__, targets, bench.classifies, LINEAR)
     if _is_wide(bench):
         columns = vectors(bench).of(chosen)
-        yield linear(columns.__getitem__, targets, bench.classifies, "linear of all columns")
+        yield linear(columns.__getitem__, targets, bench.classifies, "linear (all columns)")
     yield _neighbours(compact, targets, bench.classifies)
     yield _trees(compact, targets, bench.classifies, "trees")
     if bench.examples.kind in ("series", "picture"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from search.checks.data.remarks import failed
 from search.checks.evidence import Array
 
 COMPARED = 5000
+CHUNK_VALUES = 2**21
 FAR = 6.0
 """Standard errors beyond the middle between both readings; examples read alike lie on the other side of it."""
 CLEARLY = 0.2
@@ -26,17 +27,21 @@ def turned_faults(bench: Bench) -> list[Fault]:
     Along the line from train's mean picture to the same with swapped axes, examples that were read alike lie nearer to
     the former; where both are equal, as for noise, nobody can tell.
     """
-    inputs = bench.examples.inputs
-    others = readings(inputs.shape[1:])
-    train = _flat(inputs[bench.sample("train", COMPARED)]).mean(axis=0)
+    others = readings(bench.examples.inputs.shape[1:])
+    if not others:
+        return []
+    train = _mean(bench, bench.sample("train", COMPARED))
+    lines = np.stack([train - train[order] for order in others.values()])
+    middles = np.array([line @ (train + train[order]) / 2 for line, order in zip(lines, others.values(), strict=True)])
     faults = []
     for part in ("validation", "test"):
         indices = bench.sample(part, COMPARED)
         if len(indices) < 10:
             continue
-        values = _flat(inputs[indices])
-        places = ((_place(values, train, train[order]), name) for name, order in others.items())
-        place, name = min(places, default=(0.0, ""))
+        places = np.concatenate([chunk @ lines.T for chunk in _chunks(bench, indices)]) - middles
+        wholes, least = (lines**2).sum(axis=1), 1e-12 * float(train @ train)
+        judged = (_place(*each, least) for each in zip(places.T, wholes, strict=True))
+        place, name = min(zip(judged, others, strict=True))
         if place > -FAR:
             continue
         words = f"inputs of {part} look like those of train with {name} ({-place:.3g} standard errors)"
@@ -65,19 +70,26 @@ def readings(shape: tuple[int, ...]) -> Mapping[str, Array]:
     return found
 
 
-def _flat(inputs: Array) -> Array:
-    values = inputs.reshape(len(inputs), -1).astype(np.float64)
-    return values if inputs.dtype.kind != "f" else np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
+def _chunks(bench: Bench, indices: Array) -> Iterator[Array]:
+    """Yield the examples as vectors (n, F), float64, some at a time; missing and infinite values are 0."""
+    inputs = bench.examples.inputs
+    step = max(1, CHUNK_VALUES // max(1, int(np.prod(inputs.shape[1:]))))
+    for start in range(0, len(indices), step):
+        values = inputs[indices[start : start + step]]
+        flat = values.reshape(len(values), -1).astype(np.float64)
+        yield flat if inputs.dtype.kind != "f" else np.nan_to_num(flat, nan=0.0, posinf=0.0, neginf=0.0)
 
 
-def _place(values: Array, here: Array, there: Array) -> float:
-    """Return where examples (N, F) lie between two points, in standard errors: above 0 nearer to `here`."""
-    along = here - there
-    whole = float(along @ along)
-    if whole <= 1e-12 * float(here @ here):
-        return 0.0
-    places = values @ along - (here + there) @ along / 2
+def _mean(bench: Bench, indices: Array) -> Array:
+    return np.asarray(sum(chunk.sum(axis=0) for chunk in _chunks(bench, indices)) / len(indices))
+
+
+def _place(places: Array, whole: float, least: float) -> float:
+    """Return where examples lie between two readings, in standard errors: above 0 nearer to that of train.
+
+    `places` (N,) are along the line between both, from its middle, times its length; `whole` is that squared.
+    """
     mean = float(places.mean())
-    if mean > -CLEARLY * whole / 2:
+    if whole <= least or mean > -CLEARLY * whole / 2:
         return 0.0
     return mean / max(float(places.std(ddof=1)) / float(np.sqrt(len(places))), 1e-12 * whole)

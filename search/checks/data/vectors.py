@@ -17,8 +17,8 @@ MOST_VALUES = 1024
 COMPONENTS = 48
 PARTS = ("train", "validation", "test")
 _FITTED_ON = 4000
-_CHUNK_VALUES = 2**24
-_SPECTRA_AT_ONCE = 256
+_FITTED_VALUES = 2**22
+_CHUNK_VALUES = 2**22
 
 
 class Vectors:
@@ -26,13 +26,13 @@ class Vectors:
 
     def __init__(self, examples: Examples, train: Array, generator: np.random.Generator) -> None:
         self._examples = examples
-        few = len(train) > _FITTED_ON
-        self._fitted_on = np.sort(generator.choice(train, _FITTED_ON, replace=False) if few else train)
+        most = min(_FITTED_ON, max(500, _FITTED_VALUES // max(1, self.width)))
+        self._fitted_on = np.sort(generator.choice(train, most, replace=False) if len(train) > most else train)
         self._mean, self._std = self._statistics()
 
     def of(self, indices: Array) -> Array:
         """Return vectors (N, D), float32: missing and infinite values are the mean, 0."""
-        return np.concatenate([*self._chunks(indices), np.zeros((0, self._width), np.float32)])
+        return np.concatenate([*self._chunks(indices), np.zeros((0, self.width), np.float32)])
 
     def compact(self, indices: Array) -> Array:
         """Return vectors (N, at most 48) that keep the distances of the most telling directions."""
@@ -44,10 +44,10 @@ class Vectors:
     @cached_property
     def _axes(self) -> Array | None:
         """Principal axes (D, K), where the vectors are longer than that."""
-        if self._width <= COMPONENTS:
+        if self.width <= COMPONENTS:
             return None
         fitted = self.of(self._fitted_on)
-        small = len(fitted) < self._width  # the smaller of both Gram matrices
+        small = len(fitted) < self.width  # the smaller of both Gram matrices
         product = fitted @ fitted.T if small else fitted.T @ fitted
         values, axes = np.linalg.eigh(product.astype(np.float64))
         values, axes = values[-COMPONENTS:], axes[:, -COMPONENTS:]
@@ -55,7 +55,8 @@ class Vectors:
         return np.asarray(axes[:, values > 1e-9 * max(values[-1], 1e-12)], dtype=np.float32)
 
     @property
-    def _width(self) -> int:
+    def width(self) -> int:
+        """How many values a vector has."""
         return int(np.prod(self._pooled(self._examples.inputs[:1]).shape[1:]))
 
     def _chunks(self, indices: Array) -> Iterator[Array]:
@@ -106,8 +107,9 @@ def spectra(inputs: Array, indices: Array) -> Array:
     frequencies, averaged over the other axis and in up to 32 bands.
     """
     rows = []
-    for start in range(0, len(indices), _SPECTRA_AT_ONCE):
-        values = np.nan_to_num(inputs[indices[start : start + _SPECTRA_AT_ONCE]].astype(np.float32), posinf=0, neginf=0)
+    step = max(1, _CHUNK_VALUES // 4 // max(1, int(np.prod(inputs.shape[1:]))))
+    for start in range(0, len(indices), step):
+        values = np.nan_to_num(inputs[indices[start : start + step]].astype(np.float32), posinf=0, neginf=0)
         axes = tuple(range(2, values.ndim))
         parts = [values.mean(axis=axes), values.std(axis=axes), values.max(axis=axes), values.min(axis=axes)]
         for axis in axes:

@@ -77,7 +77,7 @@ def test_the_worst_are_shown_and_none_of_the_test_split():
     look = found(CHECK, dataset)
     seen = look.evidence[1]
     assert isinstance(seen, Pictures)
-    assert len(seen.inputs) == len(seen.captions) == 24
+    assert len(seen.inputs) == len(seen.captions) == min(24, max(9, look.measured["contradicted"]))
     assert {row[2] for row in suspects(look).rows} <= {"train", "validation"}
 
 
@@ -103,3 +103,24 @@ def test_few_labels_are_not_judged():
     look = found(CHECK, divided(digits(0, 40), 0))
     assert look.verdict is CheckVerdict.SKIP
     assert "too few" in look.sentence
+
+
+def test_of_many_labels_a_sample_is_judged_and_few_pictures_are_shown():
+    look = found(CHECK, divided(digits(0, 1000), 0), examples=500)
+    assert look.verdict is CheckVerdict.PASS
+    assert "labels in a sample" in look.sentence
+    assert len(look.evidence[1].inputs) == 9
+
+
+def test_hundreds_of_classes_are_judged():
+    generator = np.random.default_rng(0)
+    targets = np.arange(3000) % 300
+    centres = 3 * generator.normal(size=(300, 20))
+    examples = Examples(
+        name="many",
+        inputs=(centres[targets] + generator.normal(size=(3000, 20))).astype(np.float32),
+        targets=targets,
+        task="classification",
+        classes=tuple(map(str, range(300))),
+    )
+    assert found(CHECK, divided(examples, 0)).verdict is CheckVerdict.PASS

@@ -59,7 +59,7 @@ def test_a_single_value_far_outside_is_found_and_named():
     inputs[5, 4] = 100.0
     look = found(CHECK, changed(dataset, inputs))
     assert look.verdict is CheckVerdict.WARN
-    assert "example 5 with 100 for its feature 4" in look.sentence
+    assert "the most unusual is example 5: its feature 4 is 100, " in look.sentence
 
 
 def test_gaps_and_infinities_are_left_to_another_row():
@@ -83,3 +83,9 @@ def test_all_examples_are_in_the_table_and_the_unusual_are_shown():
 
 def test_a_handful_has_no_usual():
     assert found(CHECK, divided(digits(0, 18), 0)).verdict is CheckVerdict.SKIP
+
+
+def test_many_examples_are_sampled():
+    look = found(CHECK, divided(table("breast_cancer", 0), 0), examples=300)
+    assert look.verdict is CheckVerdict.PASS
+    assert "0 of 300 examples (a sample of 500) are far outside" in look.sentence

@@ -163,3 +163,16 @@ def test_a_sample_of_many_examples_with_heavy_tails_is_no_fault():
 
     assert found.verdict is CheckVerdict.PASS, found.sentence
     assert found.measured["statistics_off"] < 1e-4
+
+
+def test_a_column_in_tiny_units_is_a_warning():
+    def tiny(x, _):
+        x[:, 2] *= 1e-10
+        return x
+
+    found = look(bench_of(zoo.table("wine", 0), tiny))
+
+    assert found.verdict is CheckVerdict.WARN
+    assert (
+        "not standardised where they vary too little for it, their standard deviations: feature 2 (" in found.sentence
+    )
