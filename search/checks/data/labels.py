@@ -90,7 +90,7 @@ def look(bench: Bench) -> Found:
             "noise_share": floor,
             "noise_evidence": evidence,
         },
-        evidence=_list(bench, opinions, order, max(number, round(floor * len(indices)) if noisy else 0)),
+        evidence=_list(bench, opinions, order, number),
     )
 
 

@@ -214,8 +214,8 @@ def _of_standardised(model: Estimator, bench: Bench, train: _Moments, names: tup
         f"{got.std[worst]:.3g}, not 0 and 1"
     )
     advice = "subtract a constant from inputs whose digits 32 bits do not hold, and look at what standardises them"
-    most = np.count_nonzero(off > 1) * 2 >= np.count_nonzero(varies)
-    return [(failed if most else warned)(words, advice)]
+    for_most = np.count_nonzero(off > 1) * 2 >= np.count_nonzero(varies)
+    return [(failed if for_most else warned)(words, advice)]
 
 
 def _shift(bench: Bench, part: str) -> tuple[Array, Array]:

@@ -173,6 +173,5 @@ def test_a_column_in_tiny_units_is_a_warning():
     found = look(bench_of(zoo.table("wine", 0), tiny))
 
     assert found.verdict is CheckVerdict.WARN
-    assert (
-        "not standardised where they vary too little for it, their standard deviations: feature 2 (" in found.sentence
-    )
+    assert "not standardised where they vary too little for it" in found.sentence
+    assert "feature 2 (" in found.sentence
