@@ -17,8 +17,8 @@ FEW_TO_JUDGE = 2
 """Validation examples of a class: one alone is right or wrong by luck."""
 IMBALANCE = 20.0
 """Most frequent over rarest class, in training."""
-ABSENT, ABSENT_CLASSES = 0.02, 0.1
-"""Shares of the validation examples and of the classes: in a long tail some rare classes may miss training."""
+ABSENT, MANY_CLASSES = 0.02, 20
+"""Share of the validation examples: in a long tail of so many classes some rare ones may miss training."""
 P_VALUE = 1e-4
 DISTANCE = 0.05
 """Share of a part's examples that would have to change class: with many examples any p-value becomes small."""
@@ -77,7 +77,7 @@ def _missing(names: tuple[str, ...], train: Array, validation: Array) -> list[Re
     if not len(absent):
         return []
     advice = "divide the data so that training has every class, or leave these classes out"
-    rare = validation[absent].sum() < ABSENT * validation.sum() and len(absent) < ABSENT_CLASSES * len(names)
+    rare = validation[absent].sum() < ABSENT * validation.sum() and len(names) >= MANY_CLASSES
     words = f"no training example of class {listed([names[c] for c in absent])}"
     return [(warned if rare else failed)(words, advice)]
 

@@ -61,7 +61,7 @@ def look(bench: Bench) -> Found:
     at, column = np.unravel_index(int(farthest.argmax()), farthest.shape)
     far, name, index = float(farthest[at, column]), profile.names[column], int(indices[at])
     which = f"example {index}: its {name} is {profile.values[at, column]:.4g}, {far:.1f} usual deviations from the rest"
-    sampled = "" if len(indices) == len(whole) else f" (a sample of {len(whole)})"
+    sampled = "" if len(indices) == len(whole) else f" (sampled from {len(whole)})"
     sentence = f"{number} of {len(indices)} examples{sampled} are far outside; the most unusual is {which}"
     unusual = _unusual(bench, indices)
     order = np.lexsort((-unusual, -np.where(gross, profile.far.max(axis=1), 0.0)))

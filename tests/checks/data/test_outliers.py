@@ -88,4 +88,4 @@ def test_a_handful_has_no_usual():
 def test_many_examples_are_sampled():
     look = found(CHECK, divided(table("breast_cancer", 0), 0), examples=300)
     assert look.verdict is CheckVerdict.PASS
-    assert "0 of 300 examples (a sample of 500) are far outside" in look.sentence
+    assert "0 of 300 examples (sampled from 500) are far outside" in look.sentence

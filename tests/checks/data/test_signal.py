@@ -185,3 +185,13 @@ def test_a_leak_has_the_name_of_its_column():
     names = [[f"c{i}", None] for i in range(30)] + [["leaked", None]]
     look = found(CHECK, divided(dataclasses.replace(examples, table={"columns": names}), 0))
     assert look.sentence.startswith("column 'leaked' alone predicts the target (score 1.0000)")
+
+
+def test_a_word_that_leaks_has_the_name_of_its_column_and_itself():
+    examples = table("breast_cancer", 0)
+    words = np.eye(2)[examples.targets]
+    inputs = np.concatenate([examples.inputs, words], axis=1).astype(np.float32)
+    names = [*([f"c{i}", None] for i in range(30)), ["verdict", ["good", "bad"]]]
+    look = found(CHECK, divided(dataclasses.replace(examples, inputs=inputs, table={"columns": names}), 0))
+    assert look.verdict is CheckVerdict.WARN
+    assert "column 'verdict=" in look.sentence
