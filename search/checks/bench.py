@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import dataclasses
 import itertools
+import math
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -14,16 +16,20 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.dropout import _DropoutNd
+from torch.nn.parameter import is_lazy
 
 from search.keyed import keyed_int
 from search.train import steps
 from search.train.batches import Batch, Batches, LoaderBatches, ResidentBatches
 from search.train.data.arrays import Array, Dataset, Examples, Split
+from search.train.estimator import Estimator
 from search.train.setup import Setup, setup_of
 
 T = TypeVar("T")
-INITIALISATIONS = 8
-INITIAL_EXAMPLES = 256
+INITIALISATIONS, FEWER_INITIALISATIONS = 8, (4, 2)
+INITIAL_EXAMPLES, LEAST_EXAMPLES = 256, 64
+INITIAL_SECONDS = 10.0
+"""For the outputs of all new networks; where they would take longer, there are fewer examples, and then networks."""
 InputsOf = Callable[[Tensor], Tensor]
 """Replaces a batch of inputs by others of the same shape."""
 
@@ -80,12 +86,11 @@ class Bench:
 
     @cached_property
     def batches(self) -> Batches:
-        """All data on the device, or through the loader, as trials get it."""
+        """All data on the device, or through the loader; processes of a loader would start anew for every few batches."""
+        if self.config["trainer"]["loading"] == "loader":
+            return LoaderBatches(self.examples, self.device, 0)
         if self.shared is not None:
             return self.shared
-        trainer = self.config["trainer"]
-        if trainer["loading"] == "loader":
-            return LoaderBatches(self.examples, self.device, trainer["loader_workers"])
         return ResidentBatches(self.examples, self.device)
 
     def setup(self, changes: Mapping[str, Mapping[str, Any]] | None = None, *, key: str = "") -> Setup:
@@ -97,7 +102,7 @@ class Bench:
         for node, values in (changes or {}).items():
             config[node] = {**config[node], **values}
         seed = keyed_int(self.seed, "setup", key)
-        return setup_of(
+        setup = setup_of(
             config,
             self.dataset,
             self.device,
@@ -105,6 +110,12 @@ class Bench:
             batches=self.batches,
             micro_batches=self.micro_batches,
         )
+        if _is_lazy(setup.model):  # a trial's first step gives its weights a shape
+            training = setup.model.training
+            with torch.no_grad():
+                setup.model.eval()(self.drawn(2)[0])
+            setup.model.train(training)
+        return setup
 
     def bare_setup(self, changes: Mapping[str, Mapping[str, Any]] | None = None, *, key: str = "") -> Setup:
         """Return a new setup without regularisation: no dropout, no weight decay."""
@@ -140,21 +151,48 @@ class Bench:
         return self.once("new outputs", self._new_outputs)
 
     def _new_outputs(self) -> tuple[Batch, Tensor]:
+        number, examples = self._affordable()
+        batch = self.drawn(examples)
+        return batch, torch.stack([self._outputs_of(self.new_network(i), batch[0]) for i in range(number)])
+
+    def new_network(self, number: int) -> Estimator:
+        """Return one of the networks without regularisation that `new_outputs` are of, in training mode."""
+        model: Estimator = self.bare_setup(key=f"initialisation {number}").model.train()
+        return model
+
+    def _affordable(self) -> tuple[int, int]:
+        """Return how many new networks, and examples, their outputs can be had of in bounded time."""
         batch = self.drawn(INITIAL_EXAMPLES)
-        outputs = []
-        for i in range(INITIALISATIONS):
-            setup = self.bare_setup(key=f"initialisation {i}")
-            setup.model.train()
-            with torch.no_grad():
-                outputs.append(setup.model(batch[0]))
-        return batch, torch.stack(outputs)
+        part, model = self.in_parts(batch[0])[0], self.new_network(0)
+        for _ in range(2):  # the first pass may have to prepare something
+            started = time.perf_counter()
+            self._outputs_of(model, part)
+            if self.device.type == "cuda":
+                torch.cuda.synchronize(self.device)
+            passes = INITIAL_SECONDS / max(time.perf_counter() - started, 1e-9) * len(part)
+            if passes >= INITIALISATIONS * INITIAL_EXAMPLES:
+                return INITIALISATIONS, INITIAL_EXAMPLES
+        examples = max(LEAST_EXAMPLES, int(passes / INITIALISATIONS))
+        fewer = (n for n in (INITIALISATIONS, *FEWER_INITIALISATIONS) if n * examples <= passes)
+        return next(fewer, FEWER_INITIALISATIONS[-1]), examples
+
+    def _outputs_of(self, model: Estimator, inputs: Tensor) -> Tensor:
+        with torch.no_grad():
+            return torch.cat([model(part) for part in self.in_parts(inputs)])
+
+    def in_parts(self, inputs: Tensor) -> tuple[Tensor, ...]:
+        """Return inputs (N, *shape) in parts as large as the trial's steps take, none of a single example."""
+        size = max(2, self.config["trainer"]["batch_size"] // self.micro_batches)
+        return inputs.tensor_split(max(1, min(math.ceil(len(inputs) / size), len(inputs) // 2)))
 
 
 def without_dropout(model: nn.Module) -> None:
-    """Switch torch's dropout layers off, whatever mode the model is in."""
+    """Switch torch's dropout off, whatever mode the model is in: that of layers, of attention and between recurrent."""
     for module in model.modules():
         if isinstance(module, _DropoutNd):
             module.p = 0.0
+        elif isinstance(module, nn.MultiheadAttention | nn.RNNBase):
+            module.dropout = 0.0
 
 
 def minibatches(setup: Setup, number: int) -> Iterator[Batch]:
@@ -189,7 +227,22 @@ def train(setup: Setup, batches: Iterator[Batch], *, inputs_of: InputsOf | None 
 
 def copied(setup: Setup) -> Setup:
     """Return the setup with a copy of its network, for an experiment that must not change it; not to be trained."""
-    return dataclasses.replace(setup, model=copy.deepcopy(setup.model))
+    return dataclasses.replace(setup, model=copy_of(setup.model))
+
+
+def copy_of(model: Estimator) -> Estimator:
+    """Return a copy of a network; what it has computed and kept, weight norm's weights say, is copied as a value."""
+    computed = (
+        value
+        for module in model.modules()
+        for value in vars(module).values()
+        if isinstance(value, Tensor) and not value.is_leaf
+    )
+    return copy.deepcopy(model, {id(value): value.detach().clone() for value in computed})
+
+
+def _is_lazy(model: nn.Module) -> bool:
+    return any(is_lazy(value) for value in (*model.parameters(), *model.buffers()))
 
 
 def _in_turn(order: Array, targets: Array) -> Array:

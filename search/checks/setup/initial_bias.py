@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -74,8 +76,8 @@ def _bias(bench: Bench, batch: Batch, outputs: Tensor) -> tuple[CheckVerdict, fl
     excess = float(np.median(at_means)) - at_prior
     relative = excess / max(abs(high), abs(low), 1e-12)
     shift = float((outputs - prior).mean(dim=(1, 2)).median()) if bench.classifies else 0.0
-    what = "the class prior" if bench.classifies else "the target's mean"
-    sentence = f"the mean output of a new network costs {excess:.4f} more loss than {what}, {at_prior:.4f}"
+    what = "the class frequencies" if bench.classifies else "the target's mean"
+    sentence = f"a new network's mean prediction costs {excess:.4f} over {what} ({at_prior:.4f})"
     if not relative <= FAIL:
         return CheckVerdict.FAIL, excess, relative, sentence
     if relative > WARN:
@@ -106,27 +108,48 @@ class _Layer:
 
 @dataclass
 class _Watch:
-    layers: list[_Layer] = field(default_factory=list)
+    """Collects what layers are given, each over all its calls: a recurrent layer is called once a step."""
+
+    number: int = 0
+    _seen: dict[str, list[tuple[float, Tensor]]] = field(default_factory=dict)
 
     def on(self, name: str, module: nn.Module) -> torch.utils.hooks.RemovableHandle:
+        """Watch a module."""
+
         def given(_: nn.Module, inputs: tuple[object, ...]) -> None:
             x = inputs[0] if inputs else None
-            if isinstance(x, Tensor) and x.is_floating_point() and x.ndim >= 2 and len(x) > 1:
-                self.layers.append(_layer(name, x.detach(), channels_last=not isinstance(module, _CONVOLUTIONS)))
+            # what has another first axis than the examples' has them somewhere else
+            if isinstance(x, Tensor) and x.is_floating_point() and x.ndim >= 2 and len(x) == self.number > 1:
+                self._seen.setdefault(name, []).append(
+                    _call(x.detach(), channels_last=not isinstance(module, _CONVOLUTIONS))
+                )
 
         return module.register_forward_pre_hook(given)
+
+    @property
+    def layers(self) -> list[_Layer]:
+        """The layers in the order of their first calls."""
+        return [_layer(name, calls) for name, calls in self._seen.items()]
 
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _WEIGHTED = (nn.Linear, *_CONVOLUTIONS, nn.RNNBase)
 
 
-def _layer(name: str, x: Tensor, *, channels_last: bool) -> _Layer:
-    over_examples = x.float().std(dim=0, correction=0)
+def _call(x: Tensor, *, channels_last: bool) -> tuple[float, Tensor]:
+    """Return the spread over examples of what a layer is given once, and which of its units (U,) are 0 for all."""
+    spread = x.float().std(dim=0, correction=0).square().mean().sqrt()
     unit = -1 if channels_last else 1
-    others = [d for d in range(x.ndim) if d != unit % x.ndim]
-    dead = (x == 0).float().amin(dim=others)
-    return _Layer(name, float(over_examples.square().mean().sqrt()), float(dead.mean()))
+    return float(spread), (x == 0).movedim(unit, 0).flatten(1).all(dim=1)
+
+
+def _layer(name: str, calls: Sequence[tuple[float, Tensor]]) -> _Layer:
+    """Put the calls of a layer together; a unit is dead where it is 0 in each: a first hidden state is 0 by design."""
+    zeros = [zero for _, zero in calls]
+    same = all(zero.shape == zeros[0].shape for zero in zeros)
+    dead = [torch.stack(zeros).all(dim=0)] if same else zeros
+    share = min(float(zero.float().mean()) for zero in dead)
+    return _Layer(name, math.sqrt(float(np.mean([spread**2 for spread, _ in calls]))), share)
 
 
 def _layers(bench: Bench, batch: Batch) -> list[_Layer]:
@@ -135,10 +158,14 @@ def _layers(bench: Bench, batch: Batch) -> list[_Layer]:
     watch = _Watch()
     hooks = [watch.on(name, m) for name, m in setup.model.network.named_modules() if isinstance(m, _WEIGHTED)]
     setup.model.train()
-    with torch.no_grad():
-        setup.model(batch[0])
-    for hook in hooks:
-        hook.remove()
+    try:
+        for inputs in bench.in_parts(batch[0]):
+            watch.number = len(inputs)
+            with torch.no_grad():
+                setup.model(inputs)
+    finally:
+        for hook in hooks:
+            hook.remove()
     return watch.layers
 
 
@@ -146,15 +173,17 @@ def _signal(layers: list[_Layer]) -> tuple[CheckVerdict, str]:
     """Judge what the layers after the first are given."""
     if len(layers) < 2:
         return CheckVerdict.PASS, "there are no hidden layers to look at"
-    first, *rest = layers
-    if first.spread < NO_SIGNAL:
+    start = next((i for i, layer in enumerate(layers) if layer.spread >= NO_SIGNAL), None)
+    if start is None:
         return CheckVerdict.PASS, "there is no signal to follow through the layers: all inputs are alike (see R09)"
+    first, *rest = layers[start:]  # before it stands what is no signal, a Perceiver's learned queries, say
+    if not rest:
+        return CheckVerdict.PASS, "only the last layer is given a signal"
     dead = max(rest, key=lambda layer: layer.dead)
     if dead.dead > MANY_DEAD:
         verdict = CheckVerdict.FAIL if dead.dead > DEAD else CheckVerdict.WARN
         return verdict, f"{dead.dead:.0%} of what {dead.name} is given is 0 for every input"
-    start = first.spread
-    last, most = rest[-1].spread / start, max(layer.spread for layer in rest) / start
+    last, most = rest[-1].spread / first.spread, max(layer.spread for layer in rest) / first.spread
     changed = last if last * most < 1 else most
     words = f"the signal at the last layer is {last:.3g} times that at the first"
     if not (last >= 1 / LOST and most <= LOST):
