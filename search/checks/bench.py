@@ -86,11 +86,11 @@ class Bench:
 
     @cached_property
     def batches(self) -> Batches:
-        """All data on the device, or through the loader; processes of a loader would start anew for every few batches."""
+        """All data on the device, or through the loader; its processes would start anew for every few batches."""
+        if self.shared is not None and not isinstance(self.shared, LoaderBatches):
+            return self.shared
         if self.config["trainer"]["loading"] == "loader":
             return LoaderBatches(self.examples, self.device, 0)
-        if self.shared is not None:
-            return self.shared
         return ResidentBatches(self.examples, self.device)
 
     def setup(self, changes: Mapping[str, Mapping[str, Any]] | None = None, *, key: str = "") -> Setup:

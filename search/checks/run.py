@@ -2,28 +2,34 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
+import random
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from search.checks import evidence, findings
-from search.checks.bench import Bench, minibatches, train
+from search.checks.bench import Bench
 from search.checks.check import Check, Found, skipped
 from search.checks.rows import PREFLIGHT, check_of
+from search.errors import UsageError
 from search.files import no_room
-from search.records import CheckSpec, CheckVerdict, Finding
-from search.traces import told
+from search.records import CheckSpec, CheckVerdict, Finding, Verdict
+from search.traces import told, user_line
 from search.train.batches import Batches
-from search.train.data.arrays import Dataset
-from search.train.loop import predict
+from search.train.data.arrays import Dataset, Split
+from search.train.loop import NonFiniteError
 
 BatchesOf = Callable[[Mapping[str, Any]], Batches]
 """Gives the batches of the data as a `trainer` node asks for them."""
+BATCH = 32
+"""Examples of a step that is taken only to see whether it can be."""
 
 
 class Checker:
@@ -92,34 +98,76 @@ def finding_of(check: Check, bench: Bench, subject: str = "") -> tuple[Finding, 
 def _look(check: Check, bench: Bench) -> Found:
     """Return what the check found; where it raised, whether that is the setup's fault or the check's."""
     try:
-        return check.look(bench)
+        with _process_kept(), torch.enable_grad():
+            return check.look(bench)
     except (MemoryError, torch.OutOfMemoryError):
         raise
     except (Exception, SystemExit) as error:
         if no_room(error):
             raise
         traceback.print_exc()
-        broken = _broken(bench) if check.row in PREFLIGHT else None
+        broken = _broken(bench)
         if broken is None:
-            return skipped(f"the check itself did not come to an end: {told(error)}")
+            who = "your code raised" if user_line(error) else "the check itself did not come to an end:"
+            return skipped(f"{who} {_told(error)}")
+        if check.row not in PREFLIGHT:
+            return skipped(f"the network cannot be looked at (preflight says why): {_told(broken)}")
         return Found(
-            verdict=CheckVerdict.FAIL,
-            sentence=f"the setup does not train: {broken}",
-            advice="mend it; the traceback is in log.txt beside the finding",
+            verdict=CheckVerdict.FAIL, sentence=f"the setup does not train: {_told(broken)}", advice=_advice(broken)
         )
 
 
-def _broken(bench: Bench) -> str | None:
-    """Return why a training step raises, or an evaluation after it, if one does."""
+@contextlib.contextmanager
+def _process_kept() -> Iterator[None]:
+    """Put back what the user's code may change for all that comes after it in the process."""
+    gradients, dtype = torch.is_grad_enabled(), torch.get_default_dtype()
+    states = torch.get_rng_state(), np.random.get_state(), random.getstate()
+    on_devices = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
     try:
-        setup = bench.setup()
-        train(setup, minibatches(setup, 1))
-        few = bench.sample("validation", setup.plan.batch_size)
-        predict(setup.model, setup.batches, few, bench.examples.task)
+        yield
+    finally:
+        torch.set_grad_enabled(gradients)
+        torch.set_default_dtype(dtype)
+        torch.set_rng_state(states[0])
+        np.random.set_state(states[1])
+        random.setstate(states[2])
+        if on_devices:
+            torch.cuda.set_rng_state_all(on_devices)
+
+
+def _told(error: BaseException) -> str:
+    """Return the error in one line; what the engine says of a setup is a sentence without its class."""
+    return " ".join(str(error).split()) if isinstance(error, UsageError) else told(error)
+
+
+def _advice(error: BaseException) -> str:
+    if "grad can be implicitly created only for scalar outputs" in str(error):
+        return "the loss must return one number: take the mean"
+    return "mend it; the traceback is in log.txt beside the finding"
+
+
+def _broken(bench: Bench) -> Exception | SystemExit | None:
+    """Return what a training of one epoch on two small batches raises, or its evaluation, if it does."""
+    try:
+        with _process_kept(), torch.enable_grad():
+            setup = bench.setup()
+            size = min(setup.plan.batch_size, BATCH)
+            parts = {"train": bench.sample("train", 2 * size), "validation": bench.sample("validation", size)}
+            few = Split(**parts, test=bench.split.test[:0])
+            short = dataclasses.replace(
+                setup,
+                dataset=Dataset(examples=bench.examples, split=few),
+                plan=dataclasses.replace(setup.plan, epochs=1, batch_size=size),
+            )
+            short.training().fit(lambda *_: (Verdict.GO_ON, ""))
     except (MemoryError, torch.OutOfMemoryError):
         raise
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - see above
-        return told(error)
+    except NonFiniteError:  # of a learning rate, say, which others judge
+        return None
+    except (Exception, SystemExit) as error:
+        if no_room(error):
+            raise
+        return error
     return None
 
 

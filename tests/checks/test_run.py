@@ -10,10 +10,14 @@ import torch
 from torch import Tensor, nn
 
 from search.checks import findings
+from search.checks.bench import Bench
+from search.checks.check import Check, Found
 from search.checks.rows import check_of
-from search.checks.run import Checker
+from search.checks.run import Checker, finding_of
 from search.records import CheckSpec, CheckVerdict, Finding
 from search.train.batches import ResidentBatches
+from tests.checks.setup.legitimate import own
+from tests.checks.setup.setups import bench_of
 from tests.kits.zoo import LINEAR, PREFLIGHT_SETTINGS, config, digits, divided
 
 DATA = divided(digits(0, 100), 0)
@@ -32,6 +36,10 @@ class Raises(nn.Module):
             sys.exit("no licence")
         if self.does == "memory":
             raise torch.OutOfMemoryError("CUDA out of memory")
+        if self.does == "no gradients":
+            torch.set_grad_enabled(False)
+            torch.set_default_dtype(torch.float64)
+            torch.manual_seed(7)
         if self.does == "raise" or (self.does == "raise in evaluation" and not self.training):
             raise ValueError("shapes do not fit")
         outputs: Tensor = self.head(inputs.flatten(1))
@@ -98,3 +106,51 @@ def test_memory_that_is_short_is_the_engines_to_ease(tmp_path: Path) -> None:
 
 def test_a_network_that_raises_in_evaluation_alone_fails_where_it_is_evaluated(tmp_path: Path) -> None:
     assert looked(tmp_path, that("raise in evaluation"), "R21").verdict is CheckVerdict.FAIL
+
+
+def test_what_a_network_does_to_the_process_ends_with_the_check() -> None:
+    torch.manual_seed(3)
+    before = torch.get_rng_state()
+    finding_of(check_of("R11"), bench_of(model=that("no gradients")))
+    assert torch.is_grad_enabled()
+    assert torch.get_default_dtype() is torch.float32
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_gradients_are_on_whatever_was_before() -> None:
+    with torch.no_grad():
+        assert finding_of(check_of("R19"), bench_of())[0].verdict is CheckVerdict.PASS
+
+
+@pytest.mark.parametrize("row", ["R10", "R21"])
+def test_an_optimiser_without_a_learning_rate_does_not_train_here(row: str) -> None:
+    finding, _ = finding_of(check_of(row), bench_of(optimizer=own("Rated", rate=0.1)))
+    assert finding.verdict is CheckVerdict.FAIL
+    assert "does not train: KeyError: 'lr'" in finding.sentence
+
+
+def test_a_loss_of_each_example_is_told_to_take_the_mean() -> None:
+    loss = {"_target_": "torch.nn.CrossEntropyLoss", "reduction": "none"}
+    finding, _ = finding_of(check_of("R10"), bench_of(loss=loss))
+    assert finding.verdict is CheckVerdict.FAIL
+    assert finding.advice == "the loss must return one number: take the mean"
+
+
+def test_our_own_words_stand_without_a_class() -> None:
+    finding, _ = finding_of(check_of("R11"), bench_of(model={**LINEAR, "num_outputs": 3}))
+    assert finding.sentence.startswith("the setup does not train: model: gives (")
+
+
+def test_a_network_that_cannot_be_run_is_for_preflight_to_judge() -> None:
+    finding, _ = finding_of(check_of("R09"), bench_of(model=that("raise")))
+    assert finding.verdict is CheckVerdict.SKIP
+    assert finding.sentence.startswith("the network cannot be looked at (preflight says why): ValueError: shapes")
+
+
+def test_what_your_code_raises_for_a_check_alone_is_said_so() -> None:
+    def look(_: Bench) -> Found:
+        raise ZeroDivisionError
+
+    found, _ = finding_of(Check(row="R11", title="", look=look), bench_of())
+    assert found.verdict is CheckVerdict.SKIP
+    assert found.sentence.startswith("your code raised ZeroDivisionError")
