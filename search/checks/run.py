@@ -122,7 +122,8 @@ def _process_kept() -> Iterator[None]:
     """Put back what the user's code may change for all that comes after it in the process."""
     gradients, dtype = torch.is_grad_enabled(), torch.get_default_dtype()
     states = torch.get_rng_state(), np.random.get_state(), random.getstate()
-    on_devices = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+    used = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+    on_devices = torch.cuda.get_rng_state_all() if used else []
     try:
         yield
     finally:

@@ -7,6 +7,7 @@ from search.checks.bench import Bench
 from search.checks.evidence import Curves, Pictures
 from search.records import CheckVerdict
 from search.train.data.arrays import Dataset, Examples, Split
+from tests.checks.setup.legitimate import own
 from tests.checks.setup.parts import part
 from tests.checks.setup.setups import HEALTHY_NETS, SGD, bench_of, found_by
 from tests.kits.zoo import MLP, config
@@ -38,9 +39,9 @@ def test_the_first_layer_of_pictures_is_shown() -> None:
 @pytest.mark.parametrize(
     ("model", "nodes", "word"),
     [
-        ({**MLP, "width": 1}, {}, "not under"),
-        (part("softmax"), {}, "not under"),
-        (part("Constant"), {}, "not under"),
+        ({**MLP, "width": 1}, {}, "not learned by heart"),
+        (part("softmax"), {}, "not learned by heart"),
+        (part("Constant"), {}, "not learned by heart"),
         (MLP, {"loss": part("clipped")}, "own optimiser"),
         (MLP, {"optimizer": part("Copies", lr=0.1)}, "own optimiser"),
         (MLP, {"optimizer": part("Hoarder", lr=0.05)}, "step before"),
@@ -72,3 +73,21 @@ def test_one_distinct_example_cannot_be_overfitted() -> None:
         dataset=Dataset(examples=examples, split=split), config=config(MLP), settings={}, device=bench.device, seed=0
     )
     assert found_by("R16", same).verdict is CheckVerdict.SKIP
+
+
+@pytest.mark.parametrize("model", [own("spectral"), own("Bounded", scale=2.0), own("Steps"), own("lazy")])
+def test_logits_that_are_bounded_are_learned_as_far_as_they_go(model) -> None:
+    found = found_by("R16", bench_of(model))
+    assert found.verdict is CheckVerdict.PASS, found.sentence
+
+
+def test_examples_that_are_right_with_a_large_loss_are_a_warning() -> None:
+    found = found_by("R16", bench_of(own("Bounded", scale=1.0)))
+    assert found.verdict is CheckVerdict.WARN, found.sentence
+    assert "all predicted right" in found.sentence
+
+
+@pytest.mark.parametrize("optimizer", [own("Rated", rate=0.1), own("Eighth", lr=0.1)])
+def test_unusual_optimisers_lower_their_loss(optimizer) -> None:
+    found = found_by("R16", bench_of(optimizer=optimizer))
+    assert found.verdict is CheckVerdict.PASS, found.sentence
