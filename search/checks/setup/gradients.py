@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-import copy
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_leaves
 
 from search.checks.bench import Bench, minibatches
 from search.checks.check import Check, Found, worst
 from search.checks.evidence import Sheet
+from search.checks.setup.differences import errors_of
+from search.checks.setup.parts import buffers_kept
 from search.keyed import keyed_int
 from search.records import CheckVerdict
 from search.train import steps
@@ -22,17 +25,17 @@ from search.train.setup import Setup
 
 BATCHES = 4
 """With a step after each: what lies under a last layer of zeros gets its gradient from the second on."""
+LATE = 32
+"""Batches after which what has not moved yet is said never to: some optimisers step at every eighth call alone."""
+NOISE = 1e-6
+"""Of a layer's largest gradient; less is what rounding leaves, of a bias before batch norm, say."""
+UNKNOWN_RATE = 1e-12
+"""Of groups whose learning rate has another name: too little to say what should have moved."""
 DEAD, MANY_DEAD = 0.9, 0.5
 """Share of a layer's units without a gradient in any batch."""
 EXAMPLES = 8
-TENSORS = 12
-STEP = 1e-6
-"""Of a central difference in float64, over the norm of the weights: errs by 1e-10 and rarely crosses a kink."""
-SMOOTH = 1e-2
-"""What differences of two step sizes may differ by where the loss is smooth."""
 FAIL, WARN = 0.1, 0.01
 """Relative error of a gradient; right ones have 1e-6."""
-FLOOR = 1e-7
 NAMED = 5
 Problem = tuple[CheckVerdict, str, str]
 """How bad, in words, and what to do."""
@@ -42,13 +45,32 @@ Problem = tuple[CheckVerdict, str, str]
 class _Parameter:
     """What became of one parameter in the steps."""
 
-    name: str
+    full_name: str
     value: Tensor
     held: bool
     rate: float
+    layer: str
     module: str
     gradient: Tensor | None = None
     moved: bool = False
+    use: int | None = None
+    """When a forward pass first took it, among all parameters; None where none did."""
+
+    @property
+    def name(self) -> str:
+        """Its name in the user's network."""
+        return self.full_name.removeprefix("network.")
+
+    def note(self, gradient: Tensor | None) -> None:
+        """Keep the largest that each gradient was."""
+        if gradient is not None:
+            size = gradient.detach().to_dense().abs()
+            self.gradient = size if self.gradient is None else torch.maximum(self.gradient, size)
+
+    @property
+    def largest(self) -> float:
+        """Its largest gradient in any batch; 0 where it has none."""
+        return float(self.gradient.max()) if self.gradient is not None and self.gradient.numel() else 0.0
 
     @property
     def dead_units(self) -> float:
@@ -64,8 +86,30 @@ class _Parameter:
     @property
     def would_move(self) -> bool:
         """Tell whether a plain step would be seen in float32."""
-        step = self.rate * float(self.gradient.max()) if self.gradient is not None else 0.0
+        step = self.rate * self.largest
         return step > 1e-6 * float(self.value.detach().abs().max())
+
+
+class _Uses(TorchFunctionMode):
+    """Notes which parameters functions of torch are given, in the order in which they first are."""
+
+    def __init__(self, parameters: list[_Parameter]) -> None:
+        super().__init__()
+        self._unseen = {id(p.value): p for p in parameters if p.use is None}
+        self._seen = len(parameters) - len(self._unseen)
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if _reads(func):
+            for value in tree_leaves((args, kwargs)):
+                found = self._unseen.pop(id(value), None) if isinstance(value, nn.Parameter) else None
+                if found is not None:
+                    found.use, self._seen = self._seen, self._seen + 1
+        return func(*args, **(kwargs or {}))
+
+
+def _reads(func: Any) -> bool:
+    """Tell whether a function takes values: what asks for a shape, a device or a gradient's flag does not use them."""
+    return getattr(func, "__name__", "") not in ("__get__", "__set__", "size", "dim", "numel", "is_floating_point")
 
 
 def look(bench: Bench) -> Found:
@@ -73,18 +117,18 @@ def look(bench: Bench) -> Found:
     setup = bench.bare_setup(key="gradients")
     hidden = _hidden(setup, bench.drawn(EXAMPLES))
     parameters = _parameters(setup)
-    taken = 0
-    for batch in minibatches(setup, BATCHES):
-        _step(setup, batch, parameters)
-        taken += 1
-    errors, why_not = _errors(bench)
-    problems = [*hidden, *_frozen(parameters), *_forgotten(setup, parameters), *_without(parameters)]
-    problems += [*_still(parameters), *_wrong(errors)]
+    first = _steps(setup, parameters)
+    errors, why_not = errors_of(bench)
+    frozen, kept = _frozen(bench, parameters)
+    problems = [*hidden, *frozen, *_forgotten(setup, parameters), *_without(parameters)]
+    problems += [*_still(parameters, first), *_wrong(errors)]
     verdict = worst(*(problem[0] for problem in problems))
     problems.sort(key=lambda problem: list(CheckVerdict).index(problem[0]), reverse=True)
     largest = max(errors.values(), default=float("nan"))
-    agree = f"; {why_not}" if why_not else f", and differs from differences of the loss by {largest:.2g} at most"
-    good = f"each of {len(parameters)} parameters gets a gradient within {taken} batches and moves{agree}"
+    agree = f"; it agrees with finite differences to {largest:.2g}" if errors else ""
+    agree += f"; {why_not}" if why_not else ""
+    number = sum(p.value.requires_grad for p in parameters)
+    good = f"all {number} parameter tensors get a gradient and change{agree}{kept}"
     sheet = Sheet(
         name="parameters",
         columns=(
@@ -115,7 +159,7 @@ def look(bench: Bench) -> Found:
 
 
 def _row(parameter: _Parameter, errors: dict[str, float]) -> tuple[object, ...]:
-    gradient = float(parameter.gradient.max()) if parameter.gradient is not None else 0.0
+    gradient = parameter.largest
     error = errors.get(parameter.name, "")
     shape = "x".join(map(str, parameter.value.shape))
     trainable = parameter.value.requires_grad
@@ -123,18 +167,49 @@ def _row(parameter: _Parameter, errors: dict[str, float]) -> tuple[object, ...]:
 
 
 def _parameters(setup: Setup) -> list[_Parameter]:
-    rates = {id(p): float(group["lr"]) for group in setup.optimizer.param_groups for p in group["params"]}
+    rates = {
+        id(p): float(group.get("lr", UNKNOWN_RATE)) for group in setup.optimizer.param_groups for p in group["params"]
+    }
     modules = dict(setup.model.named_modules())
     return [
         _Parameter(
-            name=name.removeprefix("network."),
+            full_name=name,
             value=value,
             held=id(value) in rates,
             rate=rates.get(id(value), 0.0),
+            layer=name.rpartition(".")[0],
             module=type(modules[name.rpartition(".")[0]]).__name__,
         )
         for name, value in setup.model.named_parameters()
     ]
+
+
+def _steps(setup: Setup, parameters: list[_Parameter]) -> int | None:
+    """Take steps; return after which of them the first parameter had moved."""
+    first = None
+    for taken, batch in enumerate(minibatches(setup, LATE), 1):
+        _step(setup, batch, parameters)
+        if first is None and any(p.moved for p in parameters):
+            first = taken
+        if taken >= BATCHES and (first is not None or not _due(parameters)):
+            break
+    trainable = [p for p in parameters if p.value.requires_grad]
+    for batch in minibatches(setup, 2 * BATCHES):
+        if all(p.largest for p in trainable):
+            break
+        _probe(setup, batch, trainable)
+    return first
+
+
+def _probe(setup: Setup, batch: Batch, trainable: list[_Parameter]) -> None:
+    """Note which parameters a pass uses, and their gradients, without a step."""
+    with buffers_kept(setup.model):
+        with _Uses(trainable):
+            outputs = setup.model(batch[0])
+        loss = setup.loss(outputs, batch[1], batch[2])
+        found = torch.autograd.grad(loss, [p.value for p in trainable], allow_unused=True)
+    for parameter, gradient in zip(trainable, found, strict=True):
+        parameter.note(gradient)
 
 
 def _step(setup: Setup, batch: Batch, parameters: list[_Parameter]) -> None:
@@ -144,10 +219,7 @@ def _step(setup: Setup, batch: Batch, parameters: list[_Parameter]) -> None:
     setup.model.train()
     steps.train_step(setup.model, setup.optimizer, setup.loss, batch)
     for parameter, old in zip(parameters, before, strict=True):
-        found = parameter.value.grad
-        if found is not None:
-            size = found.detach().abs()
-            parameter.gradient = size if parameter.gradient is None else torch.maximum(parameter.gradient, size)
+        parameter.note(parameter.value.grad)
         parameter.moved = parameter.moved or not torch.equal(parameter.value.detach(), old)
 
 
@@ -210,13 +282,18 @@ def _held(value: object, depth: int = 3) -> Iterator[list[Tensor]]:
             yield from _held(item, depth - 1)
 
 
-def _frozen(parameters: list[_Parameter]) -> list[Problem]:
-    names = [p.name for p in parameters if not p.value.requires_grad]
-    names += [p.name for p in parameters if p.value.requires_grad and p.held and p.rate == 0]
-    if not names:
-        return []
-    text = f"{len(names)} of {len(parameters)} parameters are frozen: {_some(names)}"
-    return [(CheckVerdict.WARN, text, "leave them so if that is meant")]
+def _frozen(bench: Bench, parameters: list[_Parameter]) -> tuple[list[Problem], str]:
+    """Judge what is frozen, and name it: random weights are frozen by accident, those that were loaded on purpose."""
+    frozen = [p for p in parameters if not p.value.requires_grad or (p.held and p.rate == 0)]
+    if not frozen:
+        return [], ""
+    others = dict(bench.setup(key="gradients of another seed").model.named_parameters())
+    random = [p for p in frozen if not torch.equal(p.value.detach(), others[p.full_name].detach())]
+    text = f"{len(frozen)} of {len(parameters)} parameters are frozen"
+    if not random:
+        return [], f"; {text}, with the same weights whatever the seed: {_some([p.name for p in frozen])}"
+    text += f", with weights drawn at random: {_some([p.name for p in random])}"
+    return [(CheckVerdict.WARN, text, "leave them so if that is meant")], ""
 
 
 def _forgotten(setup: Setup, parameters: list[_Parameter]) -> list[Problem]:
@@ -237,14 +314,18 @@ def _without(parameters: list[_Parameter]) -> list[Problem]:
     """Name trainable parameters that no batch reaches."""
     problems = []
     trainable = [p for p in parameters if p.value.requires_grad and p.value.numel()]
-    none = [p.name for p in trainable if p.gradient is None]
-    if none:
-        text = f"{len(none)} trainable parameters get no gradient at all: {_some(none)}"
-        problems.append((CheckVerdict.FAIL, text, "use them in forward, without detach or no_grad, or leave them out"))
+    none = [p for p in trainable if p.gradient is None]
+    cut = [p.name for p in none if p.use is not None]
+    if cut:
+        text = f"{len(cut)} trainable parameters are used, but get no gradient at all: {_some(cut)}"
+        problems.append((CheckVerdict.FAIL, text, "look for a detach, a no_grad or an argmax after them"))
+    unused = [p.name for p in none if p.use is None]
+    if unused:
+        text = f"{len(unused)} trainable parameters are never used, so they get no gradient: {_some(unused)}"
+        problems.append((CheckVerdict.WARN, text, "use them in forward, or leave them out"))
     zero = [p for p in trainable if p.gradient is not None and not bool(p.gradient.any())]
     if zero:
-        bad = any(p.value.ndim >= 2 for p in zero)
-        verdict = CheckVerdict.FAIL if bad else CheckVerdict.WARN
+        verdict = CheckVerdict.FAIL if _is_cut_off(zero, trainable) else CheckVerdict.WARN
         text = f"the gradient of {len(zero)} parameters is exactly 0 in every batch: {_some([p.name for p in zero])}"
         problems.append((verdict, text, "look for dead ReLU units, a loss that is clipped, outputs that saturate"))
     dead = [p for p in trainable if p not in zero and p.dead_units > MANY_DEAD]
@@ -256,10 +337,27 @@ def _without(parameters: list[_Parameter]) -> list[Problem]:
     return problems
 
 
-def _still(parameters: list[_Parameter]) -> list[Problem]:
+def _is_cut_off(zero: list[_Parameter], trainable: list[_Parameter]) -> bool:
+    """Tell whether all up to some layer learns nothing; of parallel branches one may be asked for nothing yet."""
+    matrices = [p.use for p in zero if p.value.ndim >= 2 and p.use is not None]
+    alive = [p.use for p in trainable if p.largest > 0 and p.value.ndim >= 2 and p.use is not None]
+    return bool(matrices) and (not alive or max(matrices) < min(alive))
+
+
+def _due(parameters: list[_Parameter]) -> list[_Parameter]:
+    """Return those that have to move: held, with a learning rate, and a gradient that is more than rounding."""
+    largest: dict[str, float] = {}
+    for p in parameters:
+        largest[p.layer] = max(p.largest, largest.get(p.layer, 0.0))
+    return [p for p in parameters if p.held and p.rate > 0 and p.largest > NOISE * largest[p.layer]]
+
+
+def _still(parameters: list[_Parameter], first: int | None) -> list[Problem]:
     """Name parameters that stay where they are although they have a gradient and a learning rate."""
-    due = [p for p in parameters if p.held and p.rate > 0 and p.gradient is not None and bool(p.gradient.any())]
-    still = [p for p in due if not p.moved]
+    if first is not None and first > BATCHES:
+        text = f"the optimiser moves nothing before step {first}"
+        return [(CheckVerdict.WARN, text, "if it collects gradients, see that those of the steps between are not lost")]
+    still = [p for p in _due(parameters) if not p.moved]
     if not still:
         return []
     text = f"{len(still)} parameters with a gradient do not move in a step: {_some([p.name for p in still])}"
@@ -273,7 +371,7 @@ def _wrong(errors: dict[str, float]) -> list[Problem]:
         names = [name for name, error in errors.items() if error > limit and not math.isinf(error)]
         if names:
             text = (
-                f"the gradient of {len(names)} parameters differs from differences of the loss by up to "
+                f"the gradient of {len(names)} parameters differs from finite differences of the loss by up to "
                 f"{max(errors[name] for name in names):.2g}: {_some(names)}"
             )
             return [(verdict, text, "mend the backward of a custom function or layer, or a detach in forward")]
@@ -282,81 +380,6 @@ def _wrong(errors: dict[str, float]) -> list[Problem]:
         text = f"{len(straight)} parameters have a gradient that the loss does not follow: {_some(straight)}"
         return [(CheckVerdict.WARN, text, "this is right for a straight-through estimator alone")]
     return []
-
-
-def _errors(bench: Bench) -> tuple[dict[str, float], str]:
-    """Return by how much gradients differ from central differences, by parameter, or why that cannot be said.
-
-    Evaluation mode and float64, along the gradient itself and a random half of it; the better of the two counts.
-    Infinite where the loss does not change at all.
-    """
-    setup = bench.bare_setup(key="gradients")
-    batch = bench.batch(EXAMPLES, key="gradients")
-    try:
-        model = copy.deepcopy(setup.model).double().eval()
-        loss = _loss_of(bench, setup, model, batch)
-        with torch.backends.cudnn.flags(enabled=False):
-            value = loss()
-            if value.dtype != torch.float64 or float(value.detach()) != float(loss().detach()):
-                return {}, "the loss cannot be held against differences: it is not a function in float64"
-            return _compared(bench, model, loss, value), ""
-    except (RuntimeError, TypeError, NotImplementedError) as error:
-        return {}, f"the loss cannot be held against differences: {str(error).splitlines()[0][:80]}"
-
-
-def _loss_of(bench: Bench, setup: Setup, model: nn.Module, batch: Batch) -> Callable[[], Tensor]:
-    inputs, targets, indices = batch
-    wide = targets if bench.classifies else targets.double()
-
-    def loss() -> Tensor:
-        steps.seed_everything(keyed_int(setup.seed, "gradients"))
-        return setup.loss(model(inputs), wide, indices)
-
-    return loss
-
-
-def _compared(bench: Bench, model: nn.Module, loss: Callable[[], Tensor], value: Tensor) -> dict[str, float]:
-    named = [(name.removeprefix("network."), p) for name, p in model.named_parameters() if p.requires_grad]
-    every = max(1, math.ceil(len(named) / TENSORS))
-    chosen = named[::-1][::every]  # the last layer is always among them
-    gradients = torch.autograd.grad(value, [p for _, p in chosen], allow_unused=True)
-    floor = FLOOR * max(1.0, abs(float(value.detach())))
-    errors = {}
-    with torch.no_grad():
-        for (name, parameter), gradient in zip(chosen, gradients, strict=True):
-            if gradient is None or float(gradient.norm()) < 10 * floor:
-                continue
-            half = bench.generator("gradients", name).random(tuple(gradient.shape)) < 0.5
-            mask = torch.as_tensor(np.asarray(half), device=gradient.device)
-            found = [_error(parameter, gradient, d, loss, floor) for d in (gradient, gradient * mask) if bool(d.any())]
-            if all(error is not None for error in found):
-                errors[name] = min(error for error in found if error is not None)
-    return errors
-
-
-def _error(
-    parameter: Tensor, gradient: Tensor, direction: Tensor, loss: Callable[[], Tensor], floor: float
-) -> float | None:
-    """Return the relative error of the slope in a direction; None where the loss is not smooth there."""
-    unit = direction / direction.norm()
-    step = STEP * max(1.0, float(parameter.norm()))
-    slope = float((gradient * unit).sum())
-    one, other = (_difference(parameter, unit, size, loss) for size in (step, 3 * step))
-    if not abs(one - other) <= SMOOTH * max(abs(one), abs(other)) + floor:
-        return None
-    if abs(one) < floor and abs(slope) > 10 * floor:
-        return math.inf
-    return abs(one - slope) / max(abs(one), abs(slope), floor)
-
-
-def _difference(parameter: Tensor, unit: Tensor, step: float, loss: Callable[[], Tensor]) -> float:
-    kept = parameter.clone()
-    values = []
-    for sign in (1, -1):
-        parameter.copy_(kept + sign * step * unit)
-        values.append(float(loss()))
-    parameter.copy_(kept)
-    return (values[0] - values[1]) / (2 * step)
 
 
 def _some(names: list[str]) -> str:

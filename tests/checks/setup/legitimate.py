@@ -1,6 +1,7 @@
 """Networks, losses and optimisers that are unusual, and sound."""
 
 import math
+import warnings
 from collections.abc import Iterable
 from typing import Any
 
@@ -92,12 +93,26 @@ class Experts(nn.Module):
         return outputs
 
 
+class Masked(Experts):
+    """Computes all experts, and counts the one of them that a gate prefers; the others' gradient is 0."""
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        x = inputs.flatten(1)
+        share, chosen = self.gate(x).softmax(dim=1).max(dim=1)
+        hidden = torch.stack([expert(x) for expert in self.experts], dim=1)
+        mask = functional.one_hot(chosen, len(self.experts)).to(x.dtype)
+        outputs: Tensor = self.head(share[:, None] * (mask[:, :, None] * hidden).sum(dim=1))
+        return outputs
+
+
 class Backbone(nn.Module):
     """Trains a head on features that stay."""
 
-    def __init__(self, in_shape: Shape, num_outputs: int) -> None:
+    def __init__(self, in_shape: Shape, num_outputs: int, file: str | None = None) -> None:
         super().__init__()
         self.body = net(in_shape, 32, width=64).requires_grad_(False)
+        if file is not None:
+            self.body.load_state_dict(torch.load(file))
         self.head = nn.Linear(32, num_outputs)
 
     def forward(self, inputs: Tensor) -> Tensor:
@@ -118,7 +133,9 @@ def weight_normed(in_shape: Shape, num_outputs: int) -> nn.Sequential:
     network = net(in_shape, num_outputs)
     for layer in network:
         if isinstance(layer, nn.Linear):
-            nn.utils.weight_norm(layer)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", FutureWarning)  # it is still in many networks
+                nn.utils.weight_norm(layer)
     return network
 
 
