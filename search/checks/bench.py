@@ -30,6 +30,10 @@ INITIALISATIONS, FEWER_INITIALISATIONS = 8, (4, 2)
 INITIAL_EXAMPLES, LEAST_EXAMPLES = 256, 64
 INITIAL_SECONDS = 10.0
 """For the outputs of all new networks; where they would take longer, there are fewer examples, and then networks."""
+_DROPOUTS: tuple[tuple[tuple[type, ...], str], ...] = (
+    ((_DropoutNd,), "p"),
+    ((nn.MultiheadAttention, nn.RNNBase), "dropout"),
+)
 InputsOf = Callable[[Tensor], Tensor]
 """Replaces a batch of inputs by others of the same shape."""
 
@@ -153,7 +157,7 @@ class Bench:
     def _new_outputs(self) -> tuple[Batch, Tensor]:
         number, examples = self._affordable()
         batch = self.drawn(examples)
-        return batch, torch.stack([self._outputs_of(self.new_network(i), batch[0]) for i in range(number)])
+        return batch, torch.stack([self.outputs_of(self.new_network(i), batch[0]) for i in range(number)])
 
     def new_network(self, number: int) -> Estimator:
         """Return one of the networks without regularisation that `new_outputs` are of, in training mode."""
@@ -166,7 +170,7 @@ class Bench:
         part, model = self.in_parts(batch[0])[0], self.new_network(0)
         for _ in range(2):  # the first pass may have to prepare something
             started = time.perf_counter()
-            self._outputs_of(model, part)
+            self.outputs_of(model, part)
             if self.device.type == "cuda":
                 torch.cuda.synchronize(self.device)
             passes = INITIAL_SECONDS / max(time.perf_counter() - started, 1e-9) * len(part)
@@ -176,7 +180,8 @@ class Bench:
         fewer = (n for n in (INITIALISATIONS, *FEWER_INITIALISATIONS) if n * examples <= passes)
         return next(fewer, FEWER_INITIALISATIONS[-1]), examples
 
-    def _outputs_of(self, model: Estimator, inputs: Tensor) -> Tensor:
+    def outputs_of(self, model: Estimator, inputs: Tensor) -> Tensor:
+        """Return what a network gives in the mode that it is in, without gradients, in parts that fit its memory."""
         with torch.no_grad():
             return torch.cat([model(part) for part in self.in_parts(inputs)])
 
@@ -189,10 +194,15 @@ class Bench:
 def without_dropout(model: nn.Module) -> None:
     """Switch torch's dropout off, whatever mode the model is in: that of layers, of attention and between recurrent."""
     for module in model.modules():
-        if isinstance(module, _DropoutNd):
-            module.p = 0.0
-        elif isinstance(module, nn.MultiheadAttention | nn.RNNBase):
-            module.dropout = 0.0
+        for kinds, attribute in _DROPOUTS:
+            if isinstance(module, kinds):
+                setattr(module, attribute, 0.0)
+
+
+def has_dropout(model: nn.Module) -> bool:
+    """Tell whether any of torch's dropout is on in training."""
+    pairs = ((module, kinds, attribute) for module in model.modules() for kinds, attribute in _DROPOUTS)
+    return any(isinstance(module, kinds) and getattr(module, attribute) for module, kinds, attribute in pairs)
 
 
 def minibatches(setup: Setup, number: int) -> Iterator[Batch]:

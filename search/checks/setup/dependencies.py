@@ -206,9 +206,10 @@ def _parts(seen: Mapping[str, _Seen], number: int) -> list[Part]:
 def _mixed(mode: str, seen: _Seen, number: int) -> Part:
     pairs = int(np.count_nonzero(seen.shown[~np.eye(number, dtype=bool)]))
     where = f", first in what {listed([seen.first])} gives" if seen.first else ""
+    most = f"{seen.mixing:.2g} times" if seen.mixing >= 1 else f"{100 * seen.mixing:.2g} % of"
     words = (
-        f"in {mode} mode outputs depend on other examples' inputs, in {pairs} of {number * (number - 1)} pairs and "
-        f"up to {seen.mixing:.3g} times as much as on their own{where}"
+        f"in {mode} mode changing one example changes others' outputs, in {pairs} of {number * (number - 1)} pairs and "
+        f"up to {most} its own effect{where}"
     )
     advice = "look for a view or reshape in place of a transpose, a mean or softmax over the batch, a wrong batch_first"
     fatal = mode == "evaluation" or seen.mixing > STRONG

@@ -168,4 +168,4 @@ def _line(losses: list[Tensor]) -> Array:
     return np.stack([np.arange(1, len(values) + 1), values])
 
 
-CHECK = Check(row="R10", title="the same run twice gives the same numbers", look=look)
+CHECK = Check(row="R10", title="trains, and repeats itself exactly", look=look)

@@ -105,7 +105,7 @@ def _predictions(setup: Setup, given: Mapping[str, Array]) -> Part:
             words = f"predictions {words} differ from those of single examples by {here:.3g} of the largest"
             return Part(what=what, verdict=FAIL, words=words, advice=advice)
         off = max(off, here)
-    words = f"each of {len(indices)} validation examples has its prediction, the same in batches and alone to {off:.1g}"
+    words = f"predictions of the {len(indices)} validation examples do not depend on the batch size (to {off:.1g})"
     return Part(what=what, verdict=PASS, words=words)
 
 

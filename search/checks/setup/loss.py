@@ -26,7 +26,9 @@ WRONG = 10.0
 """A margin that training comes to; a loss has to push back there."""
 FAR = 5.0
 """Standard deviations off the target; the same for values."""
-DOUBLED, MIXED = 1.7, 0.05
+NEAR, OUTLYING = 1.0, 3.0
+"""Where a loss without a gradient is no use, and where one may have none: Tukey's biweight from 4.7 on."""
+DOUBLED, MIXED, EQUAL = 1.7, 0.05, 1e-3
 """A batch's loss over that of the batch taken once (2: a sum); what examples of a batch may do to each other's."""
 SHIFT = 5.0
 SHIFTED = 0.25
@@ -89,12 +91,14 @@ def look(bench: Bench) -> Found:
     problems += _scales([_parts(setup, batch, outputs) for outputs in (own, off)])
     verdict = worst(*(problem[0] for problem in problems))
     problems.sort(key=lambda problem: list(CheckVerdict).index(problem[0]), reverse=True)
+    guess = "a uniform guess" if bench.classifies else "the mean"
     good = (
-        f"right predictions cost {found.right:.3g}, knowing nothing {found.nothing:.3g}, wrong ones {found.wrong:.3g}"
+        f"loss of right predictions {found.right:.3g}, of {guess} {found.nothing:.3g}, of wrong ones {found.wrong:.3g}"
     )
+    cost = "the same" if abs(repeated - 1) < EQUAL else f"{repeated:.3g} times as much"
     return Found(
         verdict=verdict,
-        sentence="; ".join(problem[1] for problem in problems) or f"{good}; the batch taken twice {repeated:.3g} times",
+        sentence="; ".join(problem[1] for problem in problems) or f"{good}; a doubled batch costs {cost}",
         advice="; ".join(dict.fromkeys(problem[2] for problem in problems)),
         expected={"loss_of_batch_twice": 1.0},
         measured={
@@ -182,7 +186,8 @@ def _of_classes(bench: Bench, probe: _Probe) -> _Seen:
     wrong = torch.nn.functional.one_hot((targets + 1) % number, number).float()
     rising, falling = ([probe(m * one) for m in MARGINS] for one in (wrong, right))
     nothing, at = falling[0], MARGINS.index(WRONG)
-    problems = _order(falling, rising, at, probe.gradient(WRONG * wrong), "logits")
+    gradients = [probe.gradient(m * wrong) for m in (NEAR, WRONG, WRONG)]
+    problems = _order(falling, rising, at, gradients, "logits")
     bottom = min(probe(300 * right), probe(300 * right - 300))
     if bottom < -10 * max(1.0, abs(nothing)):
         problems.append((_FAIL, f"the loss has no lower bound: {bottom:.3g} for logits of 300", LOGITS))
@@ -203,10 +208,11 @@ def _of_classes(bench: Bench, probe: _Probe) -> _Seen:
     return _Seen(right=min(falling), nothing=nothing, wrong=rising[at], evidence=(curves, matrix), problems=problems)
 
 
-def _order(falling: list[float], rising: list[float], at: int, gradient: Tensor, what: str) -> list[Problem]:
-    """Judge the losses of right and of wrong predictions, and the gradient at wrong ones."""
+def _order(falling: list[float], rising: list[float], at: int, gradients: list[Tensor], what: str) -> list[Problem]:
+    """Judge the losses of right and of wrong predictions, and the gradients near right ones, off, and far off."""
     nothing = falling[0]
-    if not np.isfinite([*falling, *rising]).all() or not bool(torch.isfinite(gradient).all()):
+    near, off, far = gradients
+    if not np.isfinite([*falling, *rising]).all() or not bool(torch.isfinite(far).all()):
         text = f"the loss or its gradient is not finite at {what} of {WRONG:g} to {MARGINS[-1]:g}"
         return [(_FAIL, text, "use the stable form: log_softmax, logsigmoid, a softplus or a clamped variance")]
     problems: list[Problem] = []
@@ -216,9 +222,10 @@ def _order(falling: list[float], rising: list[float], at: int, gradient: Tensor,
     elif nothing > 0 and min(falling) > BEST * nothing:
         text = f"right predictions cost {min(falling):.3g}, hardly less than knowing nothing, {nothing:.3g}"
         problems.append((_WARN, text, "see which index, sign or shape the loss expects"))
-    if not bool(gradient.any()):
-        text = f"the loss has no gradient at all for predictions that are badly wrong ({rising[at]:.3g})"
-        problems.append((_FAIL, text, "clip gradients, not the loss"))
+    if not bool(off.any()):
+        how = "badly wrong" if bool(near.any()) else "wrong"
+        text = f"the loss has no gradient at all for predictions that are {how} ({rising[at]:.3g})"
+        problems.append((_WARN if bool(near.any()) else _FAIL, text, "clip gradients, not the loss"))
     elif not rising[at] > nothing:
         text = f"wrong predictions cost {rising[at]:.3g}, no more than knowing nothing, {nothing:.3g}"
         problems.append((_FAIL, text, "see which index, sign or shape the loss expects"))
@@ -255,7 +262,8 @@ def _of_values(bench: Bench, probe: _Probe) -> _Seen:
     order = torch.as_tensor(bench.generator("loss", "order").permutation(len(targets))).to(targets.device)
     permuted = probe(targets[order].unsqueeze(1))
     at = MARGINS.index(FAR)
-    problems = _order([nothing, right], rising, at, probe.gradient((targets + FAR * away).unsqueeze(1)), "values")
+    gradients = [probe.gradient((targets + m * away).unsqueeze(1)) for m in (NEAR, OUTLYING, FAR)]
+    problems = _order([nothing, right], rising, at, gradients, "values")
     if not permuted > right + 1e-6 * abs(right):
         text = f"values that are the targets in another order cost {permuted:.3g}, the right ones {right:.3g}"
         problems.append((_FAIL, text, "do not let (N, 1) meet (N,): the loss is then that of all pairs"))

@@ -23,6 +23,9 @@ TOLERANCE = 1e-4
 """Of the largest value. float32 sums in another order: healthy networks measured 1e-7 to 2e-6."""
 WRONG = 100
 """Times the tolerance: no rounding of a usable network goes so far."""
+NOTHING = 1e-6
+"""Of the batch's gradient: a scale that would be that of rounding."""
+ADVICE = "look for a reshape that takes the batch for another dimension, or a sum or mean over the batch"
 ROWS, ROWS_BATCH = 61, 7
 """Of examples whose batches are compared bit for bit; the last batch is not whole."""
 
@@ -50,11 +53,11 @@ def look(bench: Bench) -> Found:
 
 def _passed(measured: Mapping[str, float], number: int) -> str:
     if not measured:
-        return "batches are the arrays' rows bit for bit"
+        return "batches hold exactly the rows of the data"
     found = ", ".join(f"{name.replace('_', ' ')} to {value:.1g}" for name, value in measured.items())
     return (
         f"a batch of {number} gives what its examples give one by one ({found}; {TOLERANCE} is allowed), and batches "
-        "are the arrays' rows bit for bit"
+        "hold exactly the rows of the data"
     )
 
 
@@ -84,6 +87,9 @@ def _passes(setup: Setup, batch: Batch, outputs: Tensor) -> tuple[list[Part], di
             Part(what="gradient", verdict=SKIP, words="in evaluation mode there are no gradients"),
         ], measured
     one_by_one, scale = _mean_gradient(setup, singles)
+    if scale < NOTHING * float(whole.abs().max()):
+        words = "the gradient of single examples is zero, that of their batch is not"
+        return [*parts, Part(what="gradient", verdict=FAIL, words=words, advice=ADVICE)], measured
     measured["gradient"] = _off(whole, one_by_one, scale)
     parts.append(_compared("gradient", measured["gradient"], "the mean of single examples'"))
     some, halves = (_step_gradient(setup, batch, number) for number in (1, 2))
@@ -97,8 +103,7 @@ def _compared(what: str, off: float, other: str) -> Part:
         return Part(what=what, verdict=PASS, words=f"{what}: {other}, to {off:.1g}")
     verdict = WARN if off <= WRONG * TOLERANCE else FAIL  # NaN is wrong
     words = f"{what} of a batch: not {other}, but off by {off:.3g} of the largest value ({TOLERANCE} is allowed)"
-    advice = "look for a reshape that takes the batch for another dimension, or a sum over the batch"
-    return Part(what=what, verdict=verdict, words=words, advice=advice)
+    return Part(what=what, verdict=verdict, words=words, advice=ADVICE)
 
 
 def _loss(setup: Setup, outputs: Tensor, batch: Batch) -> float:
@@ -165,7 +170,7 @@ def _ways(bench: Bench) -> Iterator[Part]:
         wanted = (examples.inputs[rows], examples.targets[rows], rows)
         same = [_same(a, b) for a, b in zip((inputs, targets, indices), wanted, strict=True)]
         if all(same):
-            words = f"{len(rows)} rows from {name} are the arrays' bit for bit"
+            words = f"{len(rows)} rows from {name} are exactly those of the data"
             yield Part(what=name, verdict=PASS, words=words)
             continue
         which = " and ".join(w for w, s in zip(("inputs", "targets", "indices"), same, strict=True) if not s)

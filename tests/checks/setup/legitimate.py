@@ -58,6 +58,18 @@ class Bounded(nn.Module):
         return outputs
 
 
+class Centred(nn.Module):
+    """Takes the batch's mean off its outputs: no sound network, but one that cannot be judged by its examples."""
+
+    def __init__(self, in_shape: Shape, num_outputs: int) -> None:
+        super().__init__()
+        self.body = net(in_shape, num_outputs)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        outputs: Tensor = self.body(inputs)
+        return outputs - outputs.mean(dim=0)
+
+
 class Pooler(nn.Module):
     """Has a layer that another task needs."""
 
@@ -147,6 +159,10 @@ def warm(in_shape: Shape, num_outputs: int, file: str) -> nn.Sequential:
     network = net(in_shape, num_outputs)
     network.load_state_dict(torch.load(file))
     return network
+
+
+def capped(outputs: Tensor, targets: Tensor, most: float) -> Tensor:
+    return functional.cross_entropy(outputs, targets, reduction="none").clamp(max=most).mean()
 
 
 class Biweight(nn.Module):

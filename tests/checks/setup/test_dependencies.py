@@ -167,7 +167,7 @@ def test_networks_of_the_house_mix_nothing(model):
 def test_mixed_examples_fail(how):
     found = look("Flat", how=how)
     assert found.verdict is CheckVerdict.FAIL
-    assert "depend on other examples' inputs" in found.sentence
+    assert "changing one example changes others' outputs" in found.sentence
     assert found.advice
     assert found.measured["mixing_in_evaluation"] > 0
 

@@ -4,6 +4,7 @@ import pytest
 
 from search.checks.evidence import Curves, Matrix
 from search.records import CheckVerdict
+from tests.checks.setup.legitimate import own
 from tests.checks.setup.parts import part
 from tests.checks.setup.setups import HEALTHY_NETS, bench_of, found_by
 from tests.kits.zoo import MLP
@@ -28,6 +29,7 @@ def test_the_tasks_own_loss_passes(model) -> None:
         (part("log_softmax"), "digits", NLL),
         (MLP, "diabetes", None),
         (MLP, "diabetes", part("huber")),
+        (MLP, "diabetes", own("Biweight")),
         (MLP, "diabetes", {"_target_": "torch.nn.L1Loss"}),
     ],
 )
@@ -49,6 +51,7 @@ def test_other_sound_losses_pass(model, data: str, loss) -> None:
         (MLP, "digits", part("twice_softmax"), CheckVerdict.FAIL, "squashed"),
         (MLP, "digits", part("off_by_one"), CheckVerdict.FAIL, "another costs less"),
         (MLP, "digits", part("clipped"), CheckVerdict.FAIL, "no gradient at all"),
+        (MLP, "digits", own("capped", most=4.0), CheckVerdict.WARN, "badly wrong"),
         (MLP, "digits", part("unstable"), CheckVerdict.WARN, "not finite"),
         (MLP, "digits", part("unbalanced"), CheckVerdict.WARN, "gradients differ by a factor"),
         (MLP, "digits", part("per_class"), CheckVerdict.WARN, "adding 5"),

@@ -15,6 +15,7 @@ from search.checks.setup import vectorised
 from search.records import CheckVerdict
 from search.train import losses, steps
 from search.train.batches import ResidentBatches
+from tests.checks.setup.legitimate import own
 from tests.kits.zoo import CNN, LINEAR, MLP, Case, config, digits, divided, findings, table
 
 
@@ -133,3 +134,10 @@ def test_differences_are_in_a_table():
     found: Found = check_of("R23").look(bench)
     (sheet, _) = (piece for piece in found.evidence if isinstance(piece, Sheet))
     assert [row[0] for row in sheet.rows] == ["outputs", "loss", "gradient", "micro batches"]
+
+
+def test_a_gradient_of_single_examples_that_is_zero_is_named() -> None:
+    found = look(own("Centred"))
+    assert found.verdict is CheckVerdict.FAIL
+    assert "the gradient of single examples is zero" in found.sentence
+    assert "e+" not in found.sentence
