@@ -10,7 +10,7 @@ import torch
 
 from search.checks.baselines.pace import in_words, left_out, seconds_per_step
 from search.checks.baselines.sampled import others
-from search.checks.baselines.short_run import Run, better_rate, other_rates, short_run, standard_errors, trained
+from search.checks.baselines.short_run import MOVES, Run, better_rate, other_rates, short_run, standard_errors, trained
 from search.checks.baselines.simple import finds
 from search.checks.bench import Bench
 from search.checks.check import Check, Found, worst
@@ -107,12 +107,16 @@ def _still(bench: Bench, run: Run, says: str) -> tuple[CheckVerdict, str, str]:
         factor, other = min(lower, key=lambda found: float(found[1].after.mean()))
         at_other = f"at {factor:g} times the learning rate it comes to {other.after.mean():.4g}"
         return CheckVerdict.WARN, f"{says}; {at_other}", "see R36 for the learning rate, and R13 for what is learned"
-    tried = "none of the learning rates tried, from 10,000 times lower to 10,000 times higher"
+    tried = "none of the learning rates tried (a hundredth to 10,000 times your default)"
     if np.array_equal(run.before, run.after) or finds(bench):
         advice = "look for a bug: parameters that the optimiser is not given, or a loss cut off from the outputs"
-        return CheckVerdict.FAIL, f"{says}, and it goes down at {tried}", f"{advice}; see R19, R20"
+        return CheckVerdict.FAIL, f"{says}, and it goes down by {MOVES:.0%} at {tried}", f"{advice}; see R19, R20"
     nothing = "nor do a linear model or the nearest neighbour find anything on validation"
-    return CheckVerdict.WARN, f"{says}, and it goes down at {tried}; {nothing}", "see R08; raise preflight.steps"
+    return (
+        CheckVerdict.WARN,
+        f"{says}, and it goes down by {MOVES:.0%} at {tried}; {nothing}",
+        "see R08; raise preflight.steps",
+    )
 
 
 def _is_searched(bench: Bench, factor: float) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from search.checks.baselines.pace import in_words, mini_batches
-from search.checks.baselines.short_run import short_run
+from search.checks.baselines.short_run import CLEAR, longer_run, short_run
 from search.checks.bench import Bench, minibatches
 from search.checks.check import Check, Found, skipped
 from search.checks.evidence import Curves
@@ -31,14 +31,13 @@ def look(bench: Bench) -> Found:
     if test.low is None or test.high is None or test.steepest is None:
         return _without_fall(bench, test, float(rate), curves)
     outside, advice = _outside(bench, test, float(rate))
-    learns = not outside or _learns(bench)
+    learns, shown = _trains(bench, float(rate)) if outside else (True, "")
     measured = {"lr_low": test.low, "lr_high": test.high, "lr_steepest": test.steepest, "lr": float(rate)}
     if test.diverged is not None:
         measured["lr_diverged"] = test.diverged
     return Found(
         verdict=CheckVerdict.PASS if learns else CheckVerdict.WARN,
-        sentence=_sentence(bench, test, float(rate))
-        + (f"; {outside}, {_shown(bench, float(rate))}" if outside else ""),
+        sentence=_sentence(bench, test, float(rate)) + (f"; {outside}, {shown}" if outside else ""),
         advice="" if learns else advice,
         expected={},
         measured=measured,
@@ -46,27 +45,32 @@ def look(bench: Bench) -> Found:
     )
 
 
-def _learns(bench: Bench) -> bool:
-    """Tell whether a short run learns at the composed rate: a ramp of few steps passes each rate too quickly to say."""
-    run = short_run(bench)
-    return run.moves and not run.stuck
+def _trains(bench: Bench, rate: float) -> tuple[bool, str]:
+    """Tell whether training learns at the composed rate, with its words: a ramp of few steps passes each too quickly.
 
-
-def _shown(bench: Bench, rate: float) -> str:
+    A run that has moved, but not below what a constant prediction has, may go on.
+    """
     run = short_run(bench)
-    learns = "yet a short run learns" if _learns(bench) else "and a short run does not learn"
+    learns = run.moves and not run.stuck
+    if run.moves and run.stuck:
+        longer = longer_run(bench)
+        learns = not longer.stuck and longer.fit >= CLEAR
+        run = longer if learns else run
+    words = "yet training learns" if learns else "and training does not learn"
     end = f"{run.before.mean():.4g} to {run.after.mean():.4g} in {in_words(bench, len(run.losses))}"
-    return f"{learns} at {rate:.3g}: its loss goes from {end}"
+    return learns, f"{words} at {rate:.3g}: the loss goes from {end}"
 
 
 def _without_fall(bench: Bench, test: RangeTest, rate: float, curves: Curves) -> Found:
     """Return what is to be said of a ramp in which the loss falls nowhere."""
-    says = f"in the ramp the loss falls at no learning rate from {test.rates[0]:.3g} to {test.rates[-1]:.3g}"
-    moves = short_run(bench).moves
+    learns, shown = _trains(bench, rate)
+    advice = "see R13 and R14" if short_run(bench).moves else "see R17: the setup does not learn"
     return Found(
-        verdict=CheckVerdict.PASS if _learns(bench) else CheckVerdict.WARN,
-        sentence=f"{says}, {_shown(bench, rate)}",
-        advice="" if _learns(bench) else "see R13 and R14" if moves else "see R17: the setup does not learn",
+        verdict=CheckVerdict.PASS if learns else CheckVerdict.WARN,
+        sentence=(
+            f"in the ramp the loss falls at no learning rate from {test.rates[0]:.3g} to {test.rates[-1]:.3g}, {shown}"
+        ),
+        advice="" if learns else advice,
         evidence=(curves,),
     )
 
@@ -92,7 +96,7 @@ def _outside(bench: Bench, test: RangeTest, rate: float) -> tuple[str, str]:
         )
     if rate < test.low / SOME:
         advice = f"raise optimizer.lr: under {test.low:.3g} the loss hardly moves"
-        return f"your default is less than a {SOME:.0f}th of where it begins to fall", advice
+        return "your default is less than a tenth of where it begins to fall", advice
     space = _space(bench)
     if space is not None and (space[1] < test.low or test.high < space[0]):
         advice = f"search optimizer.lr from {test.low:.2g} to {test.high:.2g}"

@@ -141,9 +141,10 @@ def test_dumb_baselines_are_recorded_in_the_metric(healthy: Bench) -> None:
 
 
 @pytest.mark.parametrize("row", ["R13", "R14"])
-def test_labels_that_say_nothing_fail(random_labels: Bench, row: str) -> None:
+def test_labels_that_say_nothing_warn_as_nothing_simple_finds_more(random_labels: Bench, row: str) -> None:
     finding = found(row, random_labels)
-    assert finding.verdict is FAIL, finding.sentence
+    assert finding.verdict is WARN, finding.sentence
+    assert "linear model" in finding.sentence
     assert finding.advice
 
 
