@@ -93,8 +93,6 @@ def _fall(bench: Bench, run: Run) -> tuple[CheckVerdict, str, str]:
 
 def _still(bench: Bench, run: Run, says: str) -> tuple[CheckVerdict, str, str]:
     """Return what is to be said of a training loss that does not go down, as far as anything can be."""
-    if run.finite and (run.certainty >= SURE or run.before.mean() < CLEARLY_LOWER * run.constant):
-        return CheckVerdict.WARN, f"{says}, which is little", "look whether the model has anything left to learn"
     if run.finite and run.too_few:
         number = others(run.setup.dataset.examples, run.seen)
         few = f"only {number} of the {len(run.seen)} examples in them are not of the largest class, too few to tell"
@@ -102,12 +100,14 @@ def _still(bench: Bench, run: Run, says: str) -> tuple[CheckVerdict, str, str]:
     if left_out(bench):
         verdict = CheckVerdict.WARN if run.finite or _is_searched(bench, 1.0) else CheckVerdict.FAIL
         return verdict, f"{says}; other learning rates were {left_out(bench)}", "see R36 for the learning rate, and R19"
+    if run.finite and (run.certainty >= SURE or run.before.mean() < CLEARLY_LOWER * run.constant):
+        return CheckVerdict.WARN, f"{says}, which is little", "look whether the model has anything left to learn"
     lower = [(factor, other) for factor, other in other_rates(bench) if other.moves]
     if lower:
         factor, other = min(lower, key=lambda found: float(found[1].after.mean()))
         at_other = f"at {factor:g} times the learning rate it comes to {other.after.mean():.4g}"
         return CheckVerdict.WARN, f"{says}; {at_other}", "see R36 for the learning rate, and R13 for what is learned"
-    tried = "none of the learning rates tried (a hundredth to 10,000 times your default)"
+    tried = "none of the learning rates tried (from a 10,000th to 10,000 times your default)"
     if np.array_equal(run.before, run.after) or finds(bench):
         advice = "look for a bug: parameters that the optimiser is not given, or a loss cut off from the outputs"
         return CheckVerdict.FAIL, f"{says}, and it goes down by {MOVES:.0%} at {tried}", f"{advice}; see R19, R20"

@@ -11,13 +11,14 @@ import torch
 from torch import Tensor, nn
 
 from search.checks.baselines.learning import larger_model
+from search.checks.baselines.pace import mini_batches
 from search.checks.bench import Bench
 from search.checks.evidence import Evidence
 from search.checks.rows import check_of
 from search.checks.run import finding_of
 from search.keyed import keyed_int
 from search.records import CheckVerdict, Finding
-from search.train.data.arrays import Dataset
+from search.train.data.arrays import Dataset, Examples
 from tests.kits.zoo import ADAMW, LINEAR, MLP, PREFLIGHT_SETTINGS, config, digits, divided, table
 
 PASS, SKIP, WARN, FAIL = CheckVerdict.PASS, CheckVerdict.SKIP, CheckVerdict.WARN, CheckVerdict.FAIL
@@ -32,6 +33,26 @@ class Blind(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         outputs: Tensor = self.head(0 * inputs.flatten(1))
+        return outputs
+
+
+class Warm(nn.Module):
+    """Knows the digits already, all but perfectly."""
+
+    def __init__(self, in_shape: tuple[int, ...], num_outputs: int) -> None:
+        super().__init__()
+        self.head = nn.Linear(math.prod(in_shape), num_outputs)
+        examples = digits(9, 900)
+        inputs = torch.tensor(examples.inputs).float().flatten(1)
+        inputs = (inputs - inputs.mean()) / inputs.std()
+        optimizer = torch.optim.Adam(self.parameters(), 0.01)
+        for _ in range(20):
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(self.head(inputs), torch.tensor(examples.targets)).backward()
+            optimizer.step()
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        outputs: Tensor = self.head(inputs.flatten(1))
         return outputs
 
 
@@ -223,3 +244,107 @@ def test_a_larger_model_that_cannot_be_made_is_named() -> None:
     finding = found("R17", bench(divided(digits(0), 0), own(WorseWhenLarger, width=15, size=15), size="model.size"))
     assert finding.verdict is PASS
     assert "cannot be trained" in finding.sentence
+
+
+def classes(inputs: np.ndarray[Any, Any], targets: np.ndarray[Any, Any], seed: int) -> Dataset:
+    names = tuple(map(str, range(int(targets.max()) + 1)))
+    made = Examples(
+        name="made", inputs=inputs.astype(np.float32), targets=targets, task="classification", classes=names
+    )
+    return divided(made, seed)
+
+
+def rare(seed: int, number: int = 20_000) -> Dataset:
+    """One of 500 is of class 1, and easily told."""
+    generator = np.random.default_rng(seed)
+    targets = (generator.permutation(number) < number // 500).astype(np.int64)
+    return classes(generator.normal(size=(number, 20)) + 2 * targets[:, None], targets, seed)
+
+
+def sums(seed: int = 0, modulus: int = 23) -> Dataset:
+    """Modular addition, which a network learns by heart long before it learns it."""
+    first, second = (v.ravel() for v in np.meshgrid(range(modulus), range(modulus)))
+    hot = np.eye(modulus)
+    order = np.random.default_rng(seed).permutation(len(first))
+    inputs, targets = np.concatenate([hot[first], hot[second]], axis=1), (first + second) % modulus
+    return classes(inputs[order], targets[order], seed)
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_too_few_examples_of_a_rare_class_fail_nothing(seed: int) -> None:
+    subject = bench(rare(seed))
+    for row in ("R13", "R14", "R17", "R36"):
+        finding = found(row, subject)
+        assert finding.verdict in (PASS, SKIP) or (row == "R17" and finding.verdict is WARN), finding.sentence
+        if finding.verdict is not PASS:
+            assert "too few" in finding.sentence
+
+
+def test_what_is_learned_late_fails_nothing() -> None:
+    subject = bench(sums(), steps=40)
+    found_in = {row: found(row, subject) for row in ("R13", "R14", "R17", "R36")}
+    assert FAIL not in {finding.verdict for finding in found_in.values()}
+    assert "neither is a linear model" in found_in["R13"].sentence
+    assert "ignore" not in found_in["R14"].sentence
+
+
+def test_a_signal_too_weak_for_a_short_run_warns() -> None:
+    generator = np.random.default_rng(0)
+    targets = generator.integers(0, 2, 10_000)
+    inputs = generator.normal(size=(10_000, 20)) + 0.04 * targets[:, None] * (np.arange(20) == 0)
+    subject = bench(classes(inputs, targets, 0), config(LINEAR))
+    for row in ("R13", "R14", "R17"):
+        assert found(row, subject).verdict is WARN
+    assert "nor do a linear model" in found("R17", subject).sentence
+
+
+def test_a_fine_tuning_at_a_low_rate_warns_at_most() -> None:
+    whole = config({"_target_": f"{Warm.__module__}.Warm"}, optimizer={**ADAMW, "lr": 1e-6})
+    finding = found("R17", bench(divided(digits(0), 0), whole, lr_space=None))
+    assert finding.verdict is WARN
+    assert "too low" in finding.advice
+
+
+def test_a_rate_that_the_search_will_leave_warns_at_most(too_low: Bench) -> None:
+    assert found("R17", too_low).verdict is FAIL  # it is not among those searched
+    whole = at_rate(1e-7)
+    finding = found("R17", bench(divided(digits(0), 0), whole, lr_space=[1e-7, 1e-1]))
+    assert finding.verdict is WARN
+
+
+def test_a_slow_step_makes_short_runs_shorter_and_leaves_others_out() -> None:
+    subject = bench(shuffled(divided(digits(0), 0)), at_rate(1e-7))
+    subject.once("seconds per step", lambda: 0.5)
+    finding = found("R17", subject)
+    assert finding.verdict is WARN
+    assert "40 mini-batches (as one takes 0.5 s)" in finding.sentence
+    assert "other learning rates were not looked at: a step takes 0.5 s" in finding.sentence
+    assert finding.measured["seconds_per_step"] == 0.5
+    assert found("R13", subject).verdict is WARN
+    assert found("R14", subject).verdict is WARN
+    well = bench(divided(digits(0), 0))
+    well.once("seconds per step", lambda: 0.5)
+    assert "a larger model was not looked at: a step takes 0.5 s" in found("R17", well).sentence
+    assert "after 40 mini-batches (as one takes 0.5 s)" in found("R13", well).sentence
+
+
+def test_a_very_slow_step_still_gets_twenty() -> None:
+    subject = bench(divided(digits(0), 0))
+    subject.once("seconds per step", lambda: 30.0)
+    assert mini_batches(subject) == 20
+    few = bench(divided(digits(0), 0), steps=5)
+    few.once("seconds per step", lambda: 30.0)
+    assert mini_batches(few) == 5
+
+
+def test_sentences_name_each_figure(healthy: Bench, blind: Bench, random_labels: Bench) -> None:
+    says = found("R13", healthy).sentence
+    assert says.startswith("accuracy on 100 validation examples: largest class 0.")
+    assert "this setup after 100 mini-batches 0." in says
+    says = found("R14", healthy).sentence
+    assert says.startswith(
+        "with its inputs replaced the network does no better than chance, with the real ones far better"
+    )
+    assert "the same for all inputs" in found("R14", blind).sentence
+    assert found("R15", healthy).sentence == "no human figure given (preflight.human=0.95)"
+    assert "after 1000 mini-batches (100 were not enough to tell)" in found("R13", random_labels).sentence

@@ -1,12 +1,19 @@
 """The statistics that tell learning from chance."""
 
+import dataclasses
+import math
+import warnings
+
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
+from search.checks.baselines.sampled import sample, spread, too_few
 from search.checks.baselines.short_run import association, short_run, standard_errors, trained
 from search.checks.bench import Bench
 from search.keyed import keyed_int
+from search.train.data.arrays import Examples
 from tests.kits.zoo import PREFLIGHT_SETTINGS, config, digits, divided
 
 
@@ -62,3 +69,53 @@ def test_a_run_without_a_learning_rate_stands_still() -> None:
     run = trained(bench(), rate=0.0)
     np.testing.assert_array_equal(run.before, run.after)
     assert not run.moves
+
+
+def rare(number: int = 20_000) -> Bench:
+    """A bench with 24 training and 8 validation examples of class 1."""
+    generator = np.random.default_rng(0)
+    targets = (generator.permutation(number) < number // 500).astype(np.int64)
+    inputs = generator.normal(size=(number, 4)).astype(np.float32)
+    made = Examples(name="rare", inputs=inputs, targets=targets, task="classification", classes=("no", "yes"))
+    return dataclasses.replace(bench(), dataset=divided(made, 0), _memory={})
+
+
+def test_a_sample_has_the_rare_examples_and_each_chunk_some() -> None:
+    subject = rare()
+    targets = subject.examples.targets
+    validation = sample(subject, "validation", 2000)
+    assert targets[validation].sum() == 8
+    assert len(np.unique(validation)) == len(validation) <= 2008
+    train = sample(subject, "train", 512, 16)
+    order = spread(subject, subject.generator("order").permutation(train), 16)
+    np.testing.assert_array_equal(np.sort(order), train)
+    size = -(-len(order) // 16)
+    assert all(targets[order[start : start + size]].sum() >= 1 for start in range(0, len(order), size))
+    assert too_few(subject.examples, validation)
+
+
+def test_samples_of_even_classes_are_drawn_as_ever() -> None:
+    subject = bench()
+    np.testing.assert_array_equal(sample(subject, "train", 100, 16), subject.sample("train", 100))
+    order = subject.generator("order").permutation(subject.split.train)
+    np.testing.assert_array_equal(spread(subject, order, 16), order)
+    assert not too_few(subject.examples, subject.split.validation)
+
+
+class Normed(nn.Module):
+    """Cannot be copied once it was called: its weight is computed."""
+
+    def __init__(self, in_shape: tuple[int, ...], num_outputs: int) -> None:
+        super().__init__()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            self.head = nn.utils.weight_norm(nn.Linear(math.prod(in_shape), num_outputs))
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        outputs: torch.Tensor = self.head(inputs.flatten(1))
+        return outputs
+
+
+def test_a_network_that_cannot_be_copied_has_a_short_run() -> None:
+    whole = config({"_target_": f"{Normed.__module__}.Normed"})
+    assert short_run(dataclasses.replace(bench(), config=whole, _memory={})).moves
