@@ -10,7 +10,16 @@ import torch
 
 from search.checks.baselines.pace import in_words, left_out, seconds_per_step
 from search.checks.baselines.sampled import others
-from search.checks.baselines.short_run import MOVES, Run, better_rate, other_rates, short_run, standard_errors, trained
+from search.checks.baselines.short_run import (
+    CLEAR,
+    MOVES,
+    Run,
+    better_rate,
+    other_rates,
+    short_run,
+    standard_errors,
+    trained,
+)
 from search.checks.baselines.simple import finds
 from search.checks.bench import Bench
 from search.checks.check import Check, Found, worst
@@ -82,7 +91,8 @@ def _fall(bench: Bench, run: Run) -> tuple[CheckVerdict, str, str]:
         if factor < 1 and not (run.finite and lower > CLEARLY_LOWER * min(float(run.after.mean()), run.constant)):
             verdict = CheckVerdict.WARN if _is_searched(bench, factor) else CheckVerdict.FAIL
             return verdict, says_better, "the learning rate is far too high: lower it (R36 shows a range)"
-        if factor > 1 and not run.moves and other.fall > FARTHER * max(run.fall, 0.0):
+        stands = run.finite and abs(run.fall) < MOVES * abs(float(run.before.mean()))
+        if factor > 1 and stands and other.fall > FARTHER * max(run.fall, 0.0):
             knows = run.before.mean() < CLEARLY_LOWER * run.constant  # a fine-tuning begins low and goes on slowly
             verdict = CheckVerdict.WARN if knows or _is_searched(bench, factor) else CheckVerdict.FAIL
             return verdict, says_better, "the learning rate is far too low: raise it (R36 shows a range)"
@@ -108,6 +118,8 @@ def _still(bench: Bench, run: Run, says: str) -> tuple[CheckVerdict, str, str]:
         at_other = f"at {factor:g} times the learning rate it comes to {other.after.mean():.4g}"
         return CheckVerdict.WARN, f"{says}; {at_other}", "see R36 for the learning rate, and R13 for what is learned"
     tried = "none of the learning rates tried (from a 10,000th to 10,000 times your default)"
+    if run.fit >= CLEAR:
+        return CheckVerdict.WARN, f"{says}, though validation shows that something is learned", "see R13 and R20"
     if np.array_equal(run.before, run.after) or finds(bench):
         advice = "look for a bug: parameters that the optimiser is not given, or a loss cut off from the outputs"
         return CheckVerdict.FAIL, f"{says}, and it goes down by {MOVES:.0%} at {tried}", f"{advice}; see R19, R20"

@@ -348,3 +348,16 @@ def test_sentences_name_each_figure(healthy: Bench, blind: Bench, random_labels:
     assert "the same for all inputs" in found("R14", blind).sentence
     assert found("R15", healthy).sentence == "no human figure given (preflight.human=0.95)"
     assert "after 1000 mini-batches (100 were not enough to tell)" in found("R13", random_labels).sentence
+
+
+def weighted(outputs: Tensor, targets: Tensor) -> Tensor:
+    return nn.functional.cross_entropy(outputs, targets, weight=torch.tensor([1.0, 50.0]))
+
+
+def test_a_loss_that_goes_up_is_no_rate_too_low() -> None:
+    generator = np.random.default_rng(1)
+    targets = (generator.permutation(8000) < 80).astype(np.int64)
+    dataset = classes(generator.normal(size=(8000, 20)) + 0.7 * targets[:, None], targets, 1)
+    finding = found("R17", bench(dataset, config(loss={"_target_": f"{__name__}.weighted"}), lr_space=None))
+    assert finding.verdict is not FAIL
+    assert "too low" not in finding.advice
