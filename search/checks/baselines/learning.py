@@ -118,7 +118,7 @@ def _still(bench: Bench, run: Run, says: str) -> tuple[CheckVerdict, str, str]:
         at_other = f"at {factor:g} times the learning rate it comes to {other.after.mean():.4g}"
         return CheckVerdict.WARN, f"{says}; {at_other}", "see R36 for the learning rate, and R13 for what is learned"
     tried = "none of the learning rates tried (from a 10,000th to 10,000 times your default)"
-    if run.fit >= CLEAR:
+    if run.fit >= CLEAR and not np.array_equal(run.before, run.after):
         return CheckVerdict.WARN, f"{says}, though validation shows that something is learned", "see R13 and R20"
     if np.array_equal(run.before, run.after) or finds(bench):
         advice = "look for a bug: parameters that the optimiser is not given, or a loss cut off from the outputs"
