@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from search.checks.check import Found
-from search.checks.data.labels import CHECK
+from search.checks.data.labels import CHECK, EVIDENCE, PLAIN
 from search.checks.evidence import Pictures, Sheet
 from search.records import CheckVerdict
 from search.train.data.arrays import Dataset, Examples
 from tests.checks.data.looks import found
-from tests.kits.zoo import digits, divided, table
+from tests.kits.zoo import digits, divided, some_of, table
 
 
 def flipped(dataset: Dataset, share: float, seed: int = 0) -> tuple[Dataset, set[int]]:
@@ -126,3 +126,15 @@ def test_hundreds_of_classes_are_judged():
         classes=tuple(map(str, range(200))),
     )
     assert found(CHECK, divided(examples, 0)).verdict is CheckVerdict.PASS
+
+
+def test_a_class_that_was_partly_taken_for_another_warns():
+    examples = some_of(digits(0, 1797), 0, 1797)
+    few = np.flatnonzero(examples.targets < 5)
+    targets = examples.targets[few]
+    targets[np.flatnonzero(targets == 3)[::5]] = 0
+    mixed = dataclasses.replace(examples, inputs=examples.inputs[few], targets=targets)
+    look = found(CHECK, divided(mixed, 0))
+    assert look.verdict is CheckVerdict.WARN
+    assert look.measured["contradicted_share"] < PLAIN
+    assert look.measured["noise_evidence"] < EVIDENCE
