@@ -144,7 +144,7 @@ def _told(error: BaseException) -> str:
 def _advice(error: BaseException) -> str:
     if "grad can be implicitly created only for scalar outputs" in str(error):
         return "the loss must return one number: take the mean"
-    return "mend it; the traceback is in log.txt beside the finding"
+    return "the traceback is in log.txt beside the finding"
 
 
 def _broken(bench: Bench) -> Exception | SystemExit | None:

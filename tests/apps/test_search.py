@@ -145,7 +145,11 @@ def test_a_users_own_model_from_the_working_folder(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_users_model_that_always_fails_is_told_in_one_line(tmp_path: Path) -> None:
-    printed = search(tmp_path, *bring_own_model(tmp_path, "raise ValueError('too bad')"), code=4)
+    faulty = bring_own_model(tmp_path, "raise ValueError('too bad')")
+    proved = search(tmp_path, *faulty, code=3).splitlines()[-1]
+    assert proved.startswith("search: preflight: R10 ")
+    assert "the setup does not train: ValueError: too bad (my_models.py:" in proved
+    printed = search(tmp_path, *faulty, "stages=[search]", code=4)
     last = printed.splitlines()[-1]
     study = tmp_path / "outputs" / "digits"
     first = min(e["number"] for e in events(study, "outcome"))
