@@ -37,7 +37,7 @@ from search.records import (
     failed,
 )
 from search.traces import told, user_traceback
-from search.train.batches import Batches, LoaderBatches, ResidentBatches
+from search.train.batches import Batches, BatchesOf, LoaderBatches, ResidentBatches
 from search.train.checkpoint import load_state, save_state
 from search.train.data.arrays import Array, Dataset
 from search.train.equipment import Equipment
@@ -50,7 +50,6 @@ from search.train.setup import Setup, setup_of
 _NO_MEMORY = "can't allocate memory"  # torch raises a RuntimeError for it on a CPU
 
 
-BatchesOf = Callable[[Mapping[str, Any]], Batches]
 MakeChecker = Callable[[Dataset, torch.device, BatchesOf], Callable[[CheckSpec], None]]
 
 

@@ -34,8 +34,6 @@ _DROPOUTS: tuple[tuple[tuple[type, ...], str], ...] = (
     ((_DropoutNd,), "p"),
     ((nn.MultiheadAttention, nn.RNNBase), "dropout"),
 )
-InputsOf = Callable[[Tensor], Tensor]
-"""Replaces a batch of inputs by others of the same shape."""
 
 
 @dataclass(frozen=True)
@@ -215,21 +213,16 @@ def minibatches(setup: Setup, number: int) -> Iterator[Batch]:
     yield from itertools.islice(itertools.chain.from_iterable(epochs), number)
 
 
-def train(setup: Setup, batches: Iterator[Batch], *, inputs_of: InputsOf | None = None) -> Array:
+def train(setup: Setup, batches: Iterator[Batch]) -> Array:
     """Train on the batches at the base learning rate; return the loss of each, (M,), up to one that is not finite."""
     steps.seed_everything(keyed_int(setup.seed, "epoch", 1))
     setup.model.train()
     losses = []
-    for inputs, targets, indices in batches:
-        given = inputs if inputs_of is None else inputs_of(inputs)
+    for batch in batches:
         total = steps.train_step(
-            setup.model,
-            setup.optimizer,
-            setup.loss,
-            (given, targets, indices),
-            micro_batches=setup.plan.micro_batches,
+            setup.model, setup.optimizer, setup.loss, batch, micro_batches=setup.plan.micro_batches
         )
-        losses.append(float(total) / len(targets))
+        losses.append(float(total) / len(batch[1]))
         if not np.isfinite(losses[-1]):
             break
     return np.array(losses)

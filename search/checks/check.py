@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from search.checks.bench import Bench
 from search.checks.evidence import Evidence
 from search.records import CheckVerdict
-from search.records import worst as worst
 
 
 @dataclass(frozen=True, kw_only=True)

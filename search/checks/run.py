@@ -9,7 +9,6 @@ import random
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -22,12 +21,10 @@ from search.errors import UsageError
 from search.files import no_room
 from search.records import CheckSpec, CheckVerdict, Finding, Verdict
 from search.traces import told, user_line
-from search.train.batches import Batches
+from search.train.batches import BatchesOf
 from search.train.data.arrays import Dataset, Split
 from search.train.loop import NonFiniteError
 
-BatchesOf = Callable[[Mapping[str, Any]], Batches]
-"""Gives the batches of the data as a `trainer` node asks for them."""
 BATCH = 32
 """Examples of a step that is taken only to see whether it can be."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol
 
 import numpy as np
@@ -24,6 +24,10 @@ class Batches(Protocol):
     def __call__(self, order: Tensor, batch_size: int) -> Iterator[Batch]:
         """Yield the examples of `order`, int64 (M,), batch by batch."""
         ...
+
+
+BatchesOf = Callable[[Mapping[str, Any]], Batches]
+"""Gives the batches of the data as a `trainer` node asks for them."""
 
 
 class ResidentBatches:

@@ -67,7 +67,7 @@ start=("$python" -m ray.scripts.scripts start --block "--num-cpus=$cpus" "--num-
 head=$!
 "$python" -m search.sweep.ray_nodes wait "$ip:$port" 1 || { cat "$temp/head.log" >&2; exit 1; }
 
-# shellcheck disable=SC2016 # expanded on the node
+# shellcheck disable=SC2016 # expanded on the node, whose sockets need a short path, too
 srun --nodes=$((SLURM_JOB_NUM_NODES - 1)) --ntasks=$((SLURM_JOB_NUM_NODES - 1)) --relative=1 --cpus-per-task="$cpus" \
   bash -c 'temp=$(mktemp -d /tmp/search.XXXXXX) || exit 1; trap "rm -rf $temp" EXIT
     trap "told=1; kill -TERM \$ray" TERM; "$@" "--temp-dir=$temp" >"$temp/ray.log" 2>&1 & ray=$!; wait $ray; wait $ray

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from search.checks.baselines.dumb import beats, few_in_words
 from search.checks.baselines.pace import in_words, left_out
-from search.checks.baselines.short_run import CLEAR, UNCLEAR, Run, better_rate, longer_run, short_run, trained
+from search.checks.baselines.short_run import CLEAR, UNCLEAR, InputsOf, Run, better_rate, longer_run, short_run, trained
 from search.checks.baselines.simple import finds
-from search.checks.bench import Bench, InputsOf
+from search.checks.bench import Bench
 from search.checks.check import Check, Found, skipped
 from search.checks.evidence import Curves
 from search.records import CheckVerdict

@@ -22,9 +22,9 @@ from search.checks.baselines.short_run import (
 )
 from search.checks.baselines.simple import finds
 from search.checks.bench import Bench
-from search.checks.check import Check, Found, worst
+from search.checks.check import Check, Found
 from search.checks.evidence import Curves
-from search.records import CheckVerdict
+from search.records import CheckVerdict, worst
 
 LARGER = 2
 """Times the size of the composed model."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from search.checks.baselines.pace import left_out, mini_batches
 from search.checks.baselines.sampled import sample, spread, too_few
-from search.checks.bench import Bench, InputsOf, minibatches, train
+from search.checks.bench import Bench, minibatches, train
 from search.train.batches import Batch, Batches
 from search.train.data.arrays import Array, Dataset
 from search.train.kept import kept
@@ -40,6 +40,8 @@ SAME = 1e-6
 """Of the largest prediction: what rounding may do to predictions that are the same."""
 STUCK = 0.98
 """Part of a constant prediction's loss under which a training has learned something."""
+InputsOf = Callable[[Tensor], Tensor]
+"""Replaces a batch of inputs by others of the same shape."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

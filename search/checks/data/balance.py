@@ -8,8 +8,8 @@ from search.checks.bench import Bench
 from search.checks.check import Check, Found
 from search.checks.data.remarks import Remark, failed, found_of, listed, warned
 from search.checks.evidence import Array, Bars, Sheet
+from search.layout import SPLITS
 
-PARTS = ("train", "validation", "test")
 FEW_IN_ALL = 30
 """Training examples: under it, hardly anything but the mean can be estimated."""
 FEW_OF_CLASS = 5
@@ -31,7 +31,7 @@ def look(bench: Bench) -> Found:
 
 def _of_classes(bench: Bench) -> Found:
     names = bench.examples.classes
-    counts = np.stack([np.bincount(bench.examples.targets[bench.split.of(p)], minlength=len(names)) for p in PARTS])
+    counts = np.stack([np.bincount(bench.examples.targets[bench.split.of(p)], minlength=len(names)) for p in SPLITS])
     train, validation, _ = counts
     majority = int(train.argmax())
     accuracy = validation[majority] / max(1, validation.sum())
@@ -62,9 +62,9 @@ def _of_classes(bench: Bench) -> Found:
                 title="examples of each class",
                 y="examples",
                 labels=names,
-                bars=dict(zip(PARTS, counts, strict=True)),
+                bars=dict(zip(SPLITS, counts, strict=True)),
             ),
-            Sheet(name="counts", columns=("class", *PARTS), rows=rows),
+            Sheet(name="counts", columns=("class", *SPLITS), rows=rows),
         ),
     )
 

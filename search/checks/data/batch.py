@@ -10,6 +10,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from search.checks.bench import Bench, minibatches
 from search.checks.check import Check, Found
 from search.checks.data.remarks import Remark, failed, found_of, warned
+from search.checks.data.vectors import feature_names
 from search.checks.evidence import Array, Evidence, Pictures, Sheet
 from search.train.data.arrays import Examples
 from search.train.setup import Setup
@@ -118,16 +119,6 @@ def _shown(examples: Examples, batch: Tensor, captions: list[str], name: str, ti
     columns = feature_names(examples, flat.shape[1])
     rows = [(caption, *row) for caption, row in zip(captions, flat.tolist(), strict=False)]
     return Sheet(name=name, columns=("target", *columns), rows=rows)
-
-
-def feature_names(examples: Examples, number: int) -> tuple[str, ...]:
-    """Return the names of a table's features; their indices where they have none."""
-    if examples.table is not None:
-        columns = examples.table["columns"]
-        names = [w for c, words in columns for w in ([c] if words is None else [f"{c}={word}" for word in words])]
-        if len(names) == number:
-            return tuple(names)
-    return tuple(map(str, range(number)))
 
 
 CHECK = Check(row="R09", title="a batch as the network sees it", look=look)

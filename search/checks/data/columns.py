@@ -7,9 +7,9 @@ import warnings
 import numpy as np
 
 from search.checks.bench import Bench
-from search.checks.data.batch import feature_names
 from search.checks.data.faults import Fault
 from search.checks.data.remarks import Remark, failed, listed, warned
+from search.checks.data.vectors import feature_names
 from search.checks.evidence import Array
 
 COMPARED, COMPARED_VALUES = 10_000, 2**23

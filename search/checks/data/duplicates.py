@@ -11,8 +11,9 @@ import numpy as np
 
 from search.checks.bench import Bench
 from search.checks.check import Check, Found
-from search.checks.data.vectors import PARTS, Vectors, learnable, part_of, pictures, vectors, words_of
+from search.checks.data.vectors import Vectors, learnable, part_of, pictures, vectors, words_of
 from search.checks.evidence import Evidence, Sheet
+from search.layout import SPLITS
 from search.records import CheckVerdict
 from search.train.data.arrays import Array, Examples
 from search.train.data.table import TableEncoder
@@ -205,9 +206,9 @@ def _compared(bench: Bench, among: Array, parts: Array) -> Array:
     if len(among) <= queries:
         return among
     chosen = []
-    for part in range(len(PARTS)):
+    for part in range(len(SPLITS)):
         its = among[parts[among] == part]
-        number = min(len(its), queries // len(PARTS))
+        number = min(len(its), queries // len(SPLITS))
         chosen.append(bench.generator("duplicates", part).choice(its, number, replace=False))
     return np.sort(np.concatenate(chosen))
 
@@ -365,14 +366,14 @@ def _evidence(bench: Bench, pairs: Sequence[_Pair], parts: Array) -> tuple[Evide
     rows = [
         (
             p.kind,
-            *(p.index, PARTS[parts[p.index]], words_of(bench, p.index, parts[p.index])),
-            *(p.copy_of, PARTS[parts[p.copy_of]], words_of(bench, p.copy_of, parts[p.copy_of])),
+            *(p.index, SPLITS[parts[p.index]], words_of(bench, p.index, parts[p.index])),
+            *(p.copy_of, SPLITS[parts[p.copy_of]], words_of(bench, p.copy_of, parts[p.copy_of])),
             round(p.distance, 5),
         )
         for p in pairs[:LISTED]
     ]
     indices = np.array([i for p in pairs[:PICTURED] for i in (p.copy_of, p.index)], dtype=np.int64)
-    captions = [f"{i}, {PARTS[parts[i]]}" for i in indices]
+    captions = [f"{i}, {SPLITS[parts[i]]}" for i in indices]
     return Sheet(name="pairs", columns=columns, rows=rows), *pictures(
         bench, "pairs", "copies beside what they repeat", indices, captions
     )

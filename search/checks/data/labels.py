@@ -9,8 +9,9 @@ import numpy as np
 
 from search.checks.bench import Bench
 from search.checks.check import Check, Found, skipped
-from search.checks.data.vectors import PARTS, learnable, part_of, pictures, vectors
+from search.checks.data.vectors import learnable, part_of, pictures, vectors
 from search.checks.evidence import Evidence, Sheet
+from search.layout import SPLITS
 from search.records import CheckVerdict
 from search.train.data.arrays import Array
 
@@ -224,7 +225,7 @@ def _list(bench: Bench, opinions: _Opinions, order: Array, suspects: int) -> tup
         index, label, other = int(opinions.indices[at]), int(opinions.labels[at]), int(both[at].argmax())
         label_name, other_name = names[opinions.names[label]], names[opinions.names[other]]
         score = round(float(both[at, label]), 4)
-        rows.append((rank, index, PARTS[parts[index]], label_name, other_name, score, bool(contradicted[at])))
+        rows.append((rank, index, SPLITS[parts[index]], label_name, other_name, score, bool(contradicted[at])))
         captions.append(f"{index}: {label_name}, or {other_name}?")
     columns = ("rank", "index", "part", "label", "models_say", "label_score", "both_sure")
     shown = min(PICTURES, max(suspects, FEWEST_PICTURES))
@@ -258,7 +259,7 @@ def _numbers(bench: Bench) -> Found:
         (
             rank,
             int(indices[at]),
-            PARTS[parts[indices[at]]],
+            SPLITS[parts[indices[at]]],
             float(targets[at]),
             *(round(float(p[at]), 6) for p in predicted),
             round(float(distance[at]), 3),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from search.checks.bench import Bench
-from search.checks.data.batch import feature_names
+from search.checks.data.vectors import feature_names
 from search.train.data.arrays import Array
 
 MOST_EXAMPLES = 2000

@@ -10,11 +10,11 @@ import numpy as np
 
 from search.checks.bench import Bench
 from search.checks.check import Check, Found, skipped
-from search.checks.data.vectors import PARTS, part_of, pictures, vectors, words_of
+from search.checks.data.vectors import feature_names, part_of, pictures, vectors, words_of
 from search.checks.evidence import Curves, Evidence, Sheet
+from search.layout import SPLITS
 from search.records import CheckVerdict
 from search.train.data.arrays import Array, Examples
-from search.train.data.table import TableEncoder
 
 FEWEST = 20
 FAR = 20.0
@@ -138,13 +138,8 @@ def _statistics(examples: Examples, indices: Array, channels: int) -> Iterator[A
 
 
 def _features(examples: Examples) -> tuple[str, ...]:
-    """Return the names of a table's features: its columns, with their words."""
-    if examples.table is not None:
-        columns = TableEncoder.from_plain(examples.table).columns
-        names = [f"{c}={w}" if words is not None else c for c, words in columns for w in (words or ("",))]
-        if len(names) == examples.inputs.shape[1]:
-            return tuple(names)
-    return tuple(f"feature {f}" for f in range(examples.inputs.shape[1]))
+    names = feature_names(examples, examples.inputs.shape[1])
+    return names if examples.table is not None else tuple(f"feature {name}" for name in names)
 
 
 def _unusual(bench: Bench, indices: Array) -> Array:
@@ -163,7 +158,7 @@ def _evidence(bench: Bench, indices: Array, profile: _Profile, unusual: Array, o
     rows = []
     for at in order[:LISTED]:
         index, column = int(indices[at]), int(farthest[at])
-        known = (index, PARTS[parts[index]], words_of(bench, index, parts[index]), bool(gross[at]))
+        known = (index, SPLITS[parts[index]], words_of(bench, index, parts[index]), bool(gross[at]))
         numbers = (round(float(profile.far[at, column]), 3), profile.names[column], round(float(unusual[at]), 4))
         rows.append((*known, *numbers, *(float(f"{v:.6g}") for v in profile.values[at, : len(shown)])))
     first = order[:PICTURES]

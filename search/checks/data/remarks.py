@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from search.checks.check import Found, worst
+from search.checks.check import Found
 from search.checks.evidence import Evidence
-from search.records import CheckVerdict
+from search.records import CheckVerdict, worst
 
 
 @dataclass(frozen=True, kw_only=True)

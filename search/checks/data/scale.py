@@ -10,13 +10,14 @@ import torch
 
 from search.checks.bench import Bench, minibatches
 from search.checks.check import Check, Found, skipped
-from search.checks.data.batch import feature_names, received
+from search.checks.data.batch import received
 from search.checks.data.remarks import Remark, failed, found_of, listed, warned
+from search.checks.data.vectors import feature_names
 from search.checks.evidence import Array, Sheet
+from search.layout import SPLITS
 from search.train.estimator import Estimator
 from search.train.setup import Setup
 
-PARTS = ("train", "validation", "test")
 CHUNK_VALUES = 2**21
 SAMPLED = 20_000
 """Training examples from twice as many of which on the model's statistics are those of every second, third, ..."""
@@ -49,12 +50,12 @@ def look(bench: Bench) -> Found:
     inputs = bench.examples.inputs
     if inputs.dtype.kind == "f" and _has_infinities(inputs, bench.split.train):
         return skipped("training inputs have infinite values, and so no mean, see R02")
-    moments = {part: _moments_of(inputs, bench.split.of(part)) for part in PARTS}
+    moments = {part: _moments_of(inputs, bench.split.of(part)) for part in SPLITS}
     setup = bench.setup()
     names = _names(bench)
     reference = _reference(bench, moments["train"], setup.model)
     own, off = _of_statistics(setup.model, moments, reference)
-    shifts = {part: _shift(bench, part) for part in PARTS[1:]}
+    shifts = {part: _shift(bench, part) for part in SPLITS[1:]}
     remarks = [
         *own,
         *_of_standardised(setup.model, bench, reference, names),

@@ -10,12 +10,12 @@ import numpy as np
 
 from search.checks.bench import Bench
 from search.checks.evidence import Pictures
+from search.layout import SPLITS
 from search.train.data.arrays import Array, Examples
 
 MOST_VALUES = 1024
 """Larger pictures and series are averaged over neighbouring positions until they have about so few values."""
 COMPONENTS = 48
-PARTS = ("train", "validation", "test")
 _FITTED_ON = 4000
 _FITTED_VALUES = 2**22
 _CHUNK_VALUES = 2**22
@@ -133,14 +133,14 @@ def learnable(bench: Bench) -> Array:
 def part_of(bench: Bench) -> Array:
     """Return the part of each example, (N,): 0 train, 1 validation, 2 test, -1 none."""
     parts = np.full(len(bench.examples), -1, dtype=np.int8)
-    for number, name in enumerate(PARTS):
+    for number, name in enumerate(SPLITS):
         parts[bench.split.of(name)] = number
     return parts
 
 
 def words_of(bench: Bench, index: int, part: int) -> str:
     """Return an example's target in words; of the test split none."""
-    if part == PARTS.index("test"):
+    if part == SPLITS.index("test"):
         return ""
     target = bench.examples.targets[index]
     return bench.examples.classes[int(target)] if bench.classifies else f"{float(target):.4g}"
@@ -152,3 +152,13 @@ def pictures(bench: Bench, name: str, title: str, indices: Array, captions: Sequ
         return ()
     inputs = np.nan_to_num(bench.examples.inputs[indices].astype(np.float32))
     return (Pictures(name=name, title=title, inputs=inputs, captions=tuple(captions)),)
+
+
+def feature_names(examples: Examples, number: int) -> tuple[str, ...]:
+    """Return the names of a table's features; their indices where they have none."""
+    if examples.table is not None:
+        columns = examples.table["columns"]
+        names = [w for c, words in columns for w in ([c] if words is None else [f"{c}={word}" for word in words])]
+        if len(names) == number:
+            return tuple(names)
+    return tuple(map(str, range(number)))

@@ -13,12 +13,12 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
 from search.checks.bench import Bench, minibatches
-from search.checks.check import Check, Found, worst
+from search.checks.check import Check, Found
 from search.checks.evidence import Sheet
 from search.checks.setup.differences import errors_of
 from search.checks.setup.parts import buffers_kept
 from search.keyed import keyed_int
-from search.records import CheckVerdict
+from search.records import CheckVerdict, worst
 from search.train import steps
 from search.train.batches import Batch
 from search.train.setup import Setup

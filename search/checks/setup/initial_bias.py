@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from search.checks.bench import Bench
-from search.checks.check import Check, Found, worst
+from search.checks.check import Check, Found
 from search.checks.evidence import Bars, Sheet
 from search.checks.setup.initial_loss import expected_loss
-from search.records import CheckVerdict
+from search.records import CheckVerdict, worst
 from search.train.batches import Batch
 from search.train.setup import Setup
 

@@ -13,9 +13,9 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from search.checks.bench import Bench
-from search.checks.check import Check, Found, worst
+from search.checks.check import Check, Found
 from search.checks.evidence import Curves, Evidence, Matrix
-from search.records import CheckVerdict
+from search.records import CheckVerdict, worst
 from search.train.batches import Batch
 from search.train.setup import Setup
 

@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 
 from search.checks.bench import Bench, train
-from search.checks.check import Check, Found, skipped, worst
+from search.checks.check import Check, Found, skipped
 from search.checks.evidence import Array, Curves, Evidence, Pictures
 from search.keyed import keyed_int
-from search.records import CheckVerdict
+from search.records import CheckVerdict, worst
 from search.train import steps
 from search.train.batches import Batch
 from search.train.losses import Loss, hard_loss

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from search.checks.check import Found, skipped, worst
+from search.checks.check import Found, skipped
 from search.checks.evidence import Evidence, Sheet
-from search.records import CheckVerdict
+from search.records import CheckVerdict, worst
 from search.train import steps
 
 PASS, SKIP, WARN, FAIL = CheckVerdict.PASS, CheckVerdict.SKIP, CheckVerdict.WARN, CheckVerdict.FAIL
