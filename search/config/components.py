@@ -1,0 +1,159 @@
+"""The types of the components that a user chooses by name: a model, an optimiser, a schedule, data, a sampler, ...
+
+As in `schema`, types stand here and values in `conf/`: a field without a default must be given there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from omegaconf import MISSING
+
+
+@dataclass
+class Component:
+    """What every option of an open group has: something to call, and the space of its own keys."""
+
+    _target_: str = MISSING
+    space: dict[str, Any] = field(default_factory=dict)
+    fits: list[str] | None = None  # kinds of data (table, series, picture); null: any
+
+
+@dataclass
+class Linear(Component):
+    """Softmax or least-squares regression on the flattened input."""
+
+
+@dataclass
+class MLP(Component):
+    """A multilayer perceptron."""
+
+    width: int = MISSING
+    depth: int = MISSING
+    dropout: float = MISSING
+
+
+@dataclass
+class CNN(Component):
+    """A small convolutional network."""
+
+    channels: int = MISSING
+    blocks: int = MISSING
+    kernel: int = MISSING
+    dropout: float = MISSING
+
+
+@dataclass
+class Adam(Component):
+    """torch.optim.Adam and AdamW."""
+
+    lr: float = MISSING
+    weight_decay: float = MISSING
+    betas: list[float] = MISSING
+
+
+@dataclass
+class SGD(Component):
+    """torch.optim.SGD."""
+
+    lr: float = MISSING
+    momentum: float = MISSING
+    nesterov: bool = MISSING
+    weight_decay: float = MISSING
+
+
+@dataclass
+class Constant(Component):
+    """No decay."""
+
+
+@dataclass
+class Cosine(Component):
+    """Half a cosine from the base rate to `final` times it, after a linear warm-up."""
+
+    warmup: float = MISSING
+    final: float = MISSING
+
+
+@dataclass
+class BundledData:
+    """Data that a package ships."""
+
+    _target_: str = MISSING
+    name: str = MISSING
+
+
+@dataclass
+class FashionMNIST(BundledData):
+    """The four IDX files under `root`."""
+
+    root: str = MISSING
+    limit: int | None = MISSING
+
+
+@dataclass
+class CSV(BundledData):
+    """A table with a target column."""
+
+    path: str = MISSING
+    target: str = MISSING
+    drop: list[str] = MISSING
+    task: str | None = MISSING
+
+
+@dataclass
+class Sampler:
+    """How parameters are drawn; `kind` is one of random, qmc, tpe, grid."""
+
+    kind: str = MISSING
+
+
+@dataclass
+class Pruner:
+    """When poor trials are stopped; `kind` is one of none, asha, promotion, median, hyperband, optuna_sha."""
+
+    kind: str = MISSING
+
+
+@dataclass
+class Asha(Pruner):
+    """Asynchronous successive halving (Li et al. 2020) over our own rung table."""
+
+    rungs: list[float] = MISSING  # fractions of a trial's planned epochs
+    eta: int = MISSING  # one of eta goes on
+
+
+@dataclass
+class Median(Pruner):
+    """Optuna's MedianPruner."""
+
+    startup_trials: int = MISSING
+    warmup_steps: int = MISSING
+
+
+@dataclass
+class Hyperband(Pruner):
+    """Optuna's HyperbandPruner."""
+
+    min_resource: int = MISSING
+    reduction_factor: int = MISSING
+
+
+@dataclass
+class OptunaSha(Pruner):
+    """Optuna's SuccessiveHalvingPruner."""
+
+    min_resource: int = MISSING
+    reduction_factor: int = MISSING
+
+
+GROUPS: dict[str, dict[str, type]] = {
+    "model": {"linear": Linear, "mlp": MLP, "cnn": CNN},
+    "optimizer": {"adam": Adam, "sgd": SGD},
+    "schedule": {"constant": Constant, "cosine": Cosine},
+    "data": {"bundled": BundledData, "fashion_mnist": FashionMNIST, "csv": CSV},
+    "sampler": {"sampler": Sampler},
+    "pruner": {"pruner": Pruner, "asha": Asha, "median": Median, "hyperband": Hyperband, "optuna_sha": OptunaSha},
+}
+"""Types by group and by the name that `conf/` refers to."""
