@@ -77,6 +77,44 @@ class Cosine(Component):
 
 
 @dataclass
+class ImageAugment(Component):
+    """Pictures moved, relit, blanked in part and mixed; a strength of 0 is off."""
+
+    shift: float = MISSING
+    rotate: float = MISSING
+    scale: float = MISSING
+    flip: float = MISSING
+    crop: float = MISSING
+    brightness: float = MISSING
+    contrast: float = MISSING
+    cutout: float = MISSING
+    mixup: float = MISSING
+    cutmix: float = MISSING
+
+
+@dataclass
+class SeriesAugment(Component):
+    """Series with noise, scaled, shifted, cropped, blanked in part and mixed; a strength of 0 is off."""
+
+    noise: float = MISSING
+    scale: float = MISSING
+    shift: float = MISSING
+    crop: float = MISSING
+    mask: float = MISSING
+    mixup: float = MISSING
+
+
+@dataclass
+class TableAugment(Component):
+    """Rows with noise, values blanked or swapped, and mixed; a strength of 0 is off."""
+
+    noise: float = MISSING
+    dropout: float = MISSING
+    swap: float = MISSING
+    mixup: float = MISSING
+
+
+@dataclass
 class BundledData:
     """Data that a package ships."""
 
@@ -152,6 +190,7 @@ GROUPS: dict[str, dict[str, type]] = {
     "model": {"linear": Linear, "mlp": MLP, "cnn": CNN},
     "optimizer": {"adam": Adam, "sgd": SGD},
     "schedule": {"constant": Constant, "cosine": Cosine},
+    "augment": {"image": ImageAugment, "series": SeriesAugment, "table": TableAugment},
     "data": {"bundled": BundledData, "fashion_mnist": FashionMNIST, "csv": CSV},
     "sampler": {"sampler": Sampler},
     "pruner": {"pruner": Pruner, "asha": Asha, "median": Median, "hyperband": Hyperband, "optuna_sha": OptunaSha},
