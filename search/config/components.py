@@ -64,16 +64,90 @@ class SGD(Component):
 
 
 @dataclass
-class Constant(Component):
-    """No decay."""
+class RMSprop(Component):
+    """torch.optim.RMSprop."""
+
+    lr: float = MISSING
+    alpha: float = MISSING
+    momentum: float = MISSING
+    weight_decay: float = MISSING
 
 
 @dataclass
-class Cosine(Component):
-    """Half a cosine from the base rate to `final` times it, after a linear warm-up."""
+class Schedule(Component):
+    """What every schedule of ours has. Rates are fractions of the optimiser's own."""
 
-    warmup: float = MISSING
+    unit: str = MISSING  # of all times: budget (fractions of the run), epochs, steps (of the optimiser)
+
+
+@dataclass
+class Constant(Schedule):
+    """No decay."""
+
+    warmup: float = MISSING  # of each: how long the rate rises first; then the rest is the budget
+
+
+@dataclass
+class StepDecay(Constant):
+    """Stairs."""
+
+    every: float = MISSING
+    gamma: float = MISSING  # what is left of the rate each time
+
+
+@dataclass
+class Exponential(Constant):
+    """The same part of the rate is lost in each moment."""
+
+    gamma: float = MISSING  # what is left of the rate after one `unit`
+
+
+@dataclass
+class Polynomial(Constant):
+    """From the base rate to `final` times it; a straight line where `power` is 1."""
+
+    power: float = MISSING
     final: float = MISSING
+
+
+@dataclass
+class Cosine(Constant):
+    """Half a cosine from the base rate to `final` times it."""
+
+    final: float = MISSING
+
+
+@dataclass
+class Cyclical(Constant):
+    """Triangles (Smith 2015)."""
+
+    mode: str = MISSING  # triangular, triangular2 or exp_range
+    step_size: float = MISSING  # half a cycle
+    low: float = MISSING
+    gamma: float = MISSING  # with exp_range: what is left of the height after one `unit`
+
+
+@dataclass
+class SGDR(Constant):
+    """Cosines with warm restarts (Loshchilov and Hutter 2017)."""
+
+    cycle: float = MISSING  # the first one
+    multiplier: float = MISSING  # a cycle's length over that of the one before
+    final: float = MISSING
+    decay: float = MISSING  # of both bounds, with each restart
+
+
+@dataclass
+class OneCycle(Schedule):
+    """One rise and one fall, the momentum the other way (Smith and Topin 2018)."""
+
+    rise: float = MISSING
+    start: float = MISSING
+    final: float = MISSING
+    anneal: str = MISSING  # cos or linear
+    three_phase: bool = MISSING  # up, down as fast, then to `final`
+    low_momentum: float | None = MISSING
+    high_momentum: float | None = MISSING
 
 
 @dataclass
@@ -188,8 +262,17 @@ class OptunaSha(Pruner):
 
 GROUPS: dict[str, dict[str, type]] = {
     "model": {"linear": Linear, "mlp": MLP, "cnn": CNN},
-    "optimizer": {"adam": Adam, "sgd": SGD},
-    "schedule": {"constant": Constant, "cosine": Cosine},
+    "optimizer": {"adam": Adam, "sgd": SGD, "rmsprop": RMSprop},
+    "schedule": {
+        "constant": Constant,
+        "step": StepDecay,
+        "exponential": Exponential,
+        "polynomial": Polynomial,
+        "cosine": Cosine,
+        "cyclical": Cyclical,
+        "sgdr": SGDR,
+        "one_cycle": OneCycle,
+    },
     "augment": {"image": ImageAugment, "series": SeriesAugment, "table": TableAugment},
     "data": {"bundled": BundledData, "fashion_mnist": FashionMNIST, "csv": CSV},
     "sampler": {"sampler": Sampler},

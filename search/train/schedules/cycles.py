@@ -25,7 +25,14 @@ _LEAST = 4
 
 
 def cyclical(
-    budget: Budget, *, mode: Mode, step_size: float, low: float, gamma: float, unit: Unit, warmup: float
+    budget: Budget,
+    *,
+    mode: Mode,
+    step_size: float,
+    low: float,
+    gamma: float,
+    unit: Unit = "budget",
+    warmup: float = 0.0,
 ) -> Curve:
     """Return triangles from `low` to 1 and back, each side `step_size` long (Smith 2015, 2017).
 
@@ -53,7 +60,14 @@ def cyclical(
 
 
 def sgdr(
-    budget: Budget, *, cycle: float, multiplier: float, final: float, decay: float, unit: Unit, warmup: float
+    budget: Budget,
+    *,
+    cycle: float,
+    multiplier: float,
+    final: float,
+    decay: float,
+    unit: Unit = "budget",
+    warmup: float = 0.0,
 ) -> Curve:
     """Return half cosines from 1 to `final`, started again after each cycle (Loshchilov and Hutter 2017, equation 5).
 
@@ -88,7 +102,7 @@ def one_cycle(
     three_phase: bool,
     low_momentum: float | None,
     high_momentum: float | None,
-    unit: Unit,
+    unit: Unit = "budget",
 ) -> Curve:
     """Return one rise from `start` to 1 and a fall to `final` over the budget (Smith and Topin 2018).
 

@@ -23,7 +23,7 @@ def constant(budget: Budget, *, unit: Unit = "budget", warmup: float = 0.0) -> C
     return warmed(budget, warmup, unit, lambda rest: Curve(np.ones(rest.steps)))
 
 
-def step(budget: Budget, *, every: float, gamma: float, unit: Unit, warmup: float) -> Curve:
+def step(budget: Budget, *, every: float, gamma: float, unit: Unit = "budget", warmup: float = 0.0) -> Curve:
     """Return stairs: gamma^k after k times `every`."""
     require_positive("gamma", gamma)
     require_share("gamma", gamma)
@@ -35,7 +35,7 @@ def step(budget: Budget, *, every: float, gamma: float, unit: Unit, warmup: floa
     return warmed(budget, warmup, unit, main)
 
 
-def exponential(budget: Budget, *, gamma: float, unit: Unit, warmup: float) -> Curve:
+def exponential(budget: Budget, *, gamma: float, unit: Unit = "budget", warmup: float = 0.0) -> Curve:
     """Return gamma^t with the time t in `unit`: gamma is what is left after the whole budget, an epoch or a step."""
     require_positive("gamma", gamma)
     require_share("gamma", gamma)
@@ -47,7 +47,7 @@ def exponential(budget: Budget, *, gamma: float, unit: Unit, warmup: float) -> C
     return warmed(budget, warmup, unit, main)
 
 
-def polynomial(budget: Budget, *, power: float, final: float, unit: Unit, warmup: float) -> Curve:
+def polynomial(budget: Budget, *, power: float, final: float, unit: Unit = "budget", warmup: float = 0.0) -> Curve:
     """Return (1 - t/T)^power from 1 down to `final` over the whole budget T; a straight line where power is 1."""
     require_positive("power", power)
     require_share("final", final)
@@ -59,7 +59,7 @@ def polynomial(budget: Budget, *, power: float, final: float, unit: Unit, warmup
     return warmed(budget, warmup, unit, main)
 
 
-def cosine(budget: Budget, *, final: float, unit: Unit, warmup: float) -> Curve:
+def cosine(budget: Budget, *, final: float, unit: Unit = "budget", warmup: float = 0.0) -> Curve:
     """Return half a cosine from 1 to `final` over the budget (Loshchilov and Hutter 2017, one cycle of equation 5)."""
     require_share("final", final)
 
