@@ -54,7 +54,8 @@ class TrialSpec:
     `config` is what the trial is trained with (model, optimizer, schedule, trainer, metric), resolved; for a Hydra job
     its overrides. `directory` is the only place where the worker writes.
 
-    `teacher` names an array file of class probabilities (num_train, C) or
+    With `refit_epochs` validation examples are trained on, too, for so many of the configuration's epochs, and the
+    last weights are kept. `teacher` names an array file of class probabilities (num_train, C) or
     values (num_train,), to be imitated as `config["distill"]` says. Each batch is worked through in `micro_batches`
     parts, whose gradients are summed: but for batch norm and dropout, the same training with less memory.
     """
@@ -66,6 +67,7 @@ class TrialSpec:
     directory: str
     teacher: str | None = None
     micro_batches: int = 1
+    refit_epochs: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

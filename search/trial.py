@@ -42,10 +42,11 @@ from search.train.checkpoint import load_state, save_state
 from search.train.data.arrays import Array, Dataset
 from search.train.equipment import Equipment
 from search.train.estimator import Estimator, build
-from search.train.loop import EVALUATION_BATCH, Fitted, NonFiniteError, predict
+from search.train.loop import EVALUATION_BATCH, Fitted, predict
 from search.train.losses import DistillationLoss, Loss
 from search.train.metrics import Metric
 from search.train.setup import Setup, setup_of
+from search.train.steps import NonFiniteError
 
 _NO_MEMORY = "can't allocate memory"  # torch raises a RuntimeError for it on a CPU
 
@@ -116,11 +117,12 @@ class Runner:
         write_atomically(directory / CONFIG, json.dumps(config, indent=1).encode())
         setup = setup_of(
             config,
-            self._dataset,
+            self._dataset if spec.refit_epochs is None else _with_validation(self._dataset),
             self._device,
             seed=spec.seed,
             batches=self._batches(config["trainer"]),
             micro_batches=spec.micro_batches,
+            refit_epochs=spec.refit_epochs,
         )
         if spec.teacher is not None:
             setup = dataclasses.replace(setup, loss=self._distillation(spec, setup))
@@ -213,6 +215,13 @@ def _done(number: int, started: float) -> Outcome:
         seconds=time.time() - started,
         time=time.time(),
     )
+
+
+def _with_validation(dataset: Dataset) -> Dataset:
+    """Return the data with its validation examples among those for training."""
+    split = dataset.split
+    train = np.sort(np.concatenate([split.train, split.validation]))
+    return dataclasses.replace(dataset, split=dataclasses.replace(split, train=train))
 
 
 def load_model(directory: Path, config: Mapping[str, Any], dataset: Dataset) -> Estimator:

@@ -174,7 +174,7 @@ def test_every_epoch_is_reported_once_with_its_figures(tmp_path: Path) -> None:
     _, driver = run(spec(tmp_path))
     assert [(report.number, report.step) for report in driver.reports] == [(7, 1), (7, 2), (7, 3), (7, 4)]
     for figures in driver.figures:
-        assert set(figures) == {OBJECTIVE, "train/loss", "val/loss", "val/accuracy"}
+        assert set(figures) == {OBJECTIVE, "train/loss", "train/lr", "val/loss", "val/accuracy"}
         assert figures[OBJECTIVE] == figures["val/accuracy"]
 
 

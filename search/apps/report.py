@@ -86,7 +86,7 @@ def rows_of(results: Results) -> list[Row]:
         Row(
             name=c.name,
             members=len(c.members),
-            validation=_triple(c.validation),
+            validation=None if c.validation is None else _triple(c.validation),
             test=_triple(c.test),
             champion=c.name == results.champion,
         )

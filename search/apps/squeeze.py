@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from search.apps.refit import refit, refit_configs
 from search.apps.summary import tell
 from search.apps.training import TrainingSession, best_trained
 from search.errors import StrandedError, UsageError
@@ -61,7 +62,8 @@ def _made_from(session: TrainingSession, study: Study) -> str:
 def _make(session: TrainingSession, study: Study, made_from: str, trial_configs: Configs) -> Results:
     """Choose and train the contenders, choose the champion on validation, then open the test split."""
     trials = list(trial_configs)
-    configs = {**trial_configs, **_student_configs(session, study)}
+    refits = refit_configs(session, study)
+    configs = {**trial_configs, **_student_configs(session, study), **refits}
     if not trials:
         raise UsageError(f"squeeze: no trial left predictions in {session.folder / 'trials'}")
     targets = _targets(session, "validation")
@@ -77,6 +79,7 @@ def _make(session: TrainingSession, study: Study, made_from: str, trial_configs:
     )
     candidates = select(trials, predictions, targets, selection)
     candidates += _train_students(session, configs, teacher=candidates[-1])
+    candidates += refit(session, study, refits)
     champion = champion_of(candidates, targets, session.metric)
 
     looks = int(study.journal.attributes.get(_LOOKS, 0)) + 1

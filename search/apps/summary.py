@@ -92,7 +92,9 @@ def _of_results(results: Results, file: Path) -> Summary:
     metrics: dict[str, float] = {}
     for contender in results.contenders:
         key = contender.name.split(" top ")[0].replace(" ", "_")
-        metrics |= {f"validation/{key}": contender.validation.value, f"test/{key}": contender.test.value}
+        metrics[f"test/{key}"] = contender.test.value
+        if contender.validation is not None:
+            metrics[f"validation/{key}"] = contender.validation.value
     note = contenders_markdown(results.metric, rows_of(results))
     return Summary(metrics=metrics, note=note, files=(file,), time=file.stat().st_mtime)
 

@@ -12,7 +12,7 @@ from search.records import Params
 from search.space import Settings, Space, renewed
 from search.sweep.identity import described, flatten
 
-WITHOUT_EFFECT = ("threads", "checkpoint_every", "loading", "loader_workers")
+WITHOUT_EFFECT = ("threads", "checkpoint_every", "loading", "loader_workers", "diagnostics")
 """Settings of the trainer that change how fast a figure comes, not the figure."""
 
 

@@ -26,6 +26,8 @@ from search.train.equipment import Equipment
 from search.train.metrics import Metric, objective
 
 _GROUPS = ("model", "optimizer", "schedule")
+_MAY_BE_ABSENT = ("loss", "augment")
+"""Nodes that a trial is given where they are set."""
 
 
 class TrainingSession(Session):
@@ -44,8 +46,7 @@ class TrainingSession(Session):
         self.selection_metric = objective(self.cfg.squeeze.metric or "loss", None, task, key="squeeze.metric")
         self.space, self.left_out = composed.space.fitting(self.dataset.examples.kind)
         self._composed_space = self.space
-        if self.cfg.loss is not None:
-            self.keys = (*self.keys, "loss")
+        self.keys = (*self.keys, *(node for node in _MAY_BE_ABSENT if self.cfg[node] is not None))  # type: ignore[index]
 
     def narrow(self, name: str, low: float, high: float) -> None:
         """Go on with narrower bounds of a dimension: another space, and as such another study."""
@@ -85,7 +86,7 @@ class TrainingSession(Session):
         tree = OmegaConf.to_container(space.base, resolve=False)
         assert isinstance(tree, dict)
         trainer = {k: v for k, v in tree["trainer"].items() if k not in WITHOUT_EFFECT}
-        nodes = {str(group): tree[group] for group in (*_GROUPS, "loss", "choose") if tree[group]}
+        nodes = {str(group): tree[group] for group in (*_GROUPS, *_MAY_BE_ABSENT, "choose") if tree[group]}
         return flatten(
             {
                 **nodes,

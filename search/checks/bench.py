@@ -100,9 +100,7 @@ class Bench:
 
         Setups of one key have the same initial weights.
         """
-        config = {**self.config}
-        for node, values in (changes or {}).items():
-            config[node] = {**config[node], **values}
+        config = {**self.config, **{node: {**self.config[node], **new} for node, new in (changes or {}).items()}}
         seed = keyed_int(self.seed, "setup", key)
         setup = setup_of(
             config,
@@ -120,8 +118,10 @@ class Bench:
         return setup
 
     def bare_setup(self, changes: Mapping[str, Mapping[str, Any]] | None = None, *, key: str = "") -> Setup:
-        """Return a new setup without regularisation: no dropout, no weight decay."""
+        """Return a new setup without regularisation: no dropout, weight decay, smoothing, augmentation."""
+        changes = {**(changes or {}), "trainer": {**(changes or {}).get("trainer", {}), "label_smoothing": 0.0}}
         setup = self.setup(changes, key=key)
+        setup = dataclasses.replace(setup, rules=dataclasses.replace(setup.rules, augment=None))
         without_dropout(setup.model)
         for group in setup.optimizer.param_groups:
             if "weight_decay" in group:
@@ -205,7 +205,7 @@ def has_dropout(model: nn.Module) -> bool:
 
 def minibatches(setup: Setup, number: int) -> Iterator[Batch]:
     """Yield so many training batches in the order in which a trial of that setup sees them."""
-    size = setup.plan.batch_size
+    size = setup.plan.step_size
     epochs = (
         setup.batches(steps.epoch_order(setup.dataset.split.train, setup.seed, epoch, size), size)
         for epoch in itertools.count(1)
@@ -220,7 +220,12 @@ def train(setup: Setup, batches: Iterator[Batch]) -> Array:
     losses = []
     for batch in batches:
         total = steps.train_step(
-            setup.model, setup.optimizer, setup.loss, batch, micro_batches=setup.plan.micro_batches
+            setup.model,
+            setup.optimizer,
+            setup.loss,
+            batch,
+            micro_batches=setup.plan.parts,
+            rules=setup.rules,
         )
         losses.append(float(total) / len(batch[1]))
         if not np.isfinite(losses[-1]):

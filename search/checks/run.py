@@ -23,7 +23,7 @@ from search.records import CheckSpec, CheckVerdict, Finding, Verdict
 from search.traces import told, user_line
 from search.train.batches import BatchesOf
 from search.train.data.arrays import Dataset, Split
-from search.train.loop import NonFiniteError
+from search.train.steps import NonFiniteError
 
 BATCH = 32
 """Examples of a step that is taken only to see whether it can be."""

@@ -50,6 +50,10 @@ _CHOICES: dict[str, tuple[Any, ...]] = {
     "preflight.on_fail": ("stop", "warn", "skip"),
     "preflight.lr_bounds": ("suggest", "apply", "off", False),
     "trainer.loading": ("memory", "loader"),
+    "trainer.sampling": ("shuffled", "balanced"),
+    "trainer.class_weights": (None, "balanced"),
+    "trainer.decay": ("all", "weights"),
+    "trainer.precision": ("float32", "bf16", "fp16"),
     "sampler.kind": ("random", "qmc", "tpe", "grid"),
     "pruner.kind": ("none", "asha", "promotion", "median", "hyperband", "optuna_sha"),
     "cluster.kind": ("local", "existing"),
@@ -67,6 +71,9 @@ _AT_LEAST: dict[str, float] = {
     "trainer.patience": 1,
     "trainer.checkpoint_every": 1,
     "trainer.loader_workers": 0,
+    "trainer.examples": 2,
+    "trainer.accumulate": 1,
+    "squeeze.refit": 0,
     "budget.checkpoints": 0,
     "failures.window": 1,
     **{f"failures.retries.{kind}": 0 for kind in RETRIED},
@@ -98,6 +105,8 @@ _ABOVE_ZERO = (
     "failures.hang_seconds",
     "failures.timeout_seconds",
     "squeeze.distill.temperature",
+    "trainer.clip_norm",
+    "trainer.clip_value",
 )
 
 
@@ -113,6 +122,8 @@ def check(cfg: SearchConfig) -> None:
         _each(node, key, lambda v: v is None or v > 0, "must be above 0")
     _each(node, "failures.share", lambda v: 0 < v <= 1, "must lie above 0 and up to 1")
     _each(node, "squeeze.distill.mix", lambda v: 0 <= v <= 1, "must lie in 0 to 1")
+    _each(node, "trainer.label_smoothing", lambda v: 0 <= v < 1, "must lie in 0 to below 1")
+    _each(node, "trainer.ema", lambda v: v is None or 0 < v < 1, "must lie between 0 and 1")
     _check_name(cfg.name)
     _check_keys(node)
     _check_stages(cfg)

@@ -68,6 +68,18 @@ class Trainer:
     checkpoint_every: int = MISSING  # epochs between checkpoints
     loading: str = MISSING  # memory: the data lies on the device; loader: PyTorch's DataLoader
     loader_workers: int = MISSING  # processes of the DataLoader
+    examples: int | None = MISSING  # for training; null: all there are
+    sampling: str = MISSING  # shuffled; balanced: each class as often as any other, drawn with replacement
+    class_weights: str | None = MISSING  # balanced: each class counts as much in the loss; null: each example
+    label_smoothing: float = MISSING  # part of a target that is spread over all classes
+    clip_norm: float | None = MISSING  # of all gradients together; null: not clipped
+    clip_value: float | None = MISSING  # of each entry of a gradient; null: not clipped
+    decay: str = MISSING  # what weight decay is for: all; weights: neither biases nor norms
+    accumulate: int = MISSING  # batches whose gradients are summed for one step of the optimiser
+    ema: float | None = MISSING  # decay of the weights' moving average, which is then evaluated and kept; null: none
+    precision: str = MISSING  # float32; bf16, fp16: matrix products in that, weights in float32
+    compile: bool = MISSING  # whether the network goes through torch.compile: pays for long trainings
+    diagnostics: bool = MISSING  # whether layers are looked at while they train
     space: dict[str, Any] = field(default_factory=dict)
 
 
@@ -125,6 +137,7 @@ class Squeeze:
     picks: int = MISSING  # greedy selection with replacement: number of picks
     metric: str | None = MISSING  # what selection looks at; null: the loss
     folds: int = MISSING  # cross-fitting of the validation figures
+    refit: int = MISSING  # times the single best is trained again, on training and validation data; 0: not
     distill: Distill = field(default_factory=Distill)
     student: Any = None  # a model configuration; null: that of the best trial
     register: str | None = MISSING  # name in MLflow's registry; null: not registered
@@ -181,6 +194,7 @@ class SearchConfig:
     model: Any = None
     optimizer: Any = None
     schedule: Any = None
+    augment: Any = None
     loss: Any = None  # a loss of the user's own
     choose: dict[str, Any] = field(default_factory=dict)
     sampler: Any = MISSING

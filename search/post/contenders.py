@@ -19,12 +19,12 @@ class Candidate:
     """A contender before the test split is opened.
 
     `weights` are by member (a folder's name), summing to 1; `validation` holds predictions on the validation split,
-    cross-fitted where members were chosen by it.
+    cross-fitted where members were chosen by it, None where they were trained on it.
     """
 
     name: str
     weights: Mapping[str, float]
-    validation: Array
+    validation: Array | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,13 +61,14 @@ def select(members: Sequence[str], predictions: Array, targets: Array, selection
 
 
 def champion_of(candidates: Sequence[Candidate], targets: Array, metric: Metric) -> Candidate:
-    """Return the best on validation; of equals the one with fewest members."""
+    """Return the best of those with a figure on validation; of equals the one with fewest members."""
 
     def rank(candidate: Candidate) -> tuple[float, int]:
+        assert candidate.validation is not None
         value = metric(candidate.validation, targets)
         return (-value if metric.maximize else value, len(candidate.weights))
 
-    return min(candidates, key=rank)
+    return min((c for c in candidates if c.validation is not None), key=rank)
 
 
 def judged(
@@ -77,7 +78,7 @@ def judged(
     return Contender(
         name=candidate.name,
         members=candidate.weights,
-        validation=figure(metric, candidate.validation, validation_targets),
+        validation=None if candidate.validation is None else figure(metric, candidate.validation, validation_targets),
         test=figure(metric, weighted(candidate.weights, test), test_targets),
     )
 

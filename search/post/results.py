@@ -27,12 +27,12 @@ class Figure:
 class Contender:
     """One candidate for the champion: its members (folder names relative to the study) with weights, and figures.
 
-    `validation` is cross-fitted for what was chosen on the validation split.
+    `validation` is cross-fitted for what was chosen on the validation split, None for what was trained on it.
     """
 
     name: str
     members: Mapping[str, float]
-    validation: Figure
+    validation: Figure | None
     test: Figure
 
 
@@ -65,7 +65,7 @@ class Results:
         try:
             plain: dict[str, Any] = json.loads(path.read_text())
             contenders = tuple(
-                Contender(**{**c, "validation": Figure(**c["validation"]), "test": Figure(**c["test"])})
+                Contender(**{**c, "validation": _figure(c["validation"]), "test": Figure(**c["test"])})
                 for c in plain["contenders"]
             )
             return cls(**{**plain, "contenders": contenders})
@@ -73,3 +73,7 @@ class Results:
             return None
         except (ValueError, KeyError, TypeError) as error:
             raise UsageError(f"{path}: damaged; delete it, and the same command makes it again") from error
+
+
+def _figure(plain: Mapping[str, float] | None) -> Figure | None:
+    return None if plain is None else Figure(**plain)

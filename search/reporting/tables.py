@@ -19,7 +19,7 @@ class Row:
 
     name: str
     members: int
-    validation: tuple[float, float, float]
+    validation: tuple[float, float, float] | None
     test: tuple[float, float, float]
     champion: bool
 
@@ -127,7 +127,9 @@ def in_words(params: Params) -> str:
     return "  ".join(f"{key}={_value(value)}" for key, value in params.items())
 
 
-def _figure(figure: tuple[float, float, float]) -> str:
+def _figure(figure: tuple[float, float, float] | None) -> str:
+    if figure is None:
+        return "none: trained on it"
     value, low, high = figure
     if max(abs(value), abs(low), abs(high)) >= _LARGE:
         return f"{value:.4g} [{low:.3g}, {high:.3g}]"

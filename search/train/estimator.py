@@ -53,11 +53,15 @@ class Estimator(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Map raw inputs (N, *shape) to logits (N, C) or values (N, 1); raise UsageError where they come out else."""
-        outputs: Tensor = self.network(self.standardised(inputs))
+        return self.judged(self.standardised(inputs))
+
+    def judged(self, standardised: Tensor) -> Tensor:
+        """Map inputs as the network is given them to logits (N, C) or values (N, 1); raise UsageError as above."""
+        outputs: Tensor = self.network(standardised)
         if not isinstance(outputs, Tensor):
             raise UsageError(f"model: gives {type(outputs).__name__}; it must give a tensor (N, num_outputs)")
         if not torch.compiler.is_exporting():  # an exported program would take batches of one size alone
-            self._require_shape(outputs, len(inputs))
+            self._require_shape(outputs, len(standardised))
         return outputs * self.target_std + self.target_mean
 
     def _require_shape(self, outputs: Tensor, num: int) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,31 +17,22 @@ from torch import Tensor, nn
 from search.keyed import keyed_int
 from search.records import Verdict
 from search.train import steps
-from search.train.batches import Batches
+from search.train.average import Average
+from search.train.batches import Batch, Batches
 from search.train.checkpoint import load_state, save_state
 from search.train.data.arrays import Array, Dataset
 from search.train.losses import Loss, predictions_of
 from search.train.metrics import Metric, metrics_of
+from search.train.plan import Plan
+from search.train.schedules import Budget, Curve
+from search.train.steps import NonFiniteError, Rules
 
 EVALUATION_BATCH = 1024
+_LOOK_EVERY = 10
+"""Steps between two looks at the loss, on a device that has to be waited for."""
 
 ReportFn = Callable[[int, Mapping[str, float]], tuple[Verdict, str]]
 """(epoch from 1, figures) -> what to do, and why."""
-
-
-class NonFiniteError(Exception):
-    """A loss or a prediction became NaN or infinite."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Plan:
-    """How long and how to train."""
-
-    epochs: int
-    batch_size: int
-    patience: int | None
-    checkpoint_every: int
-    micro_batches: int = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,20 +64,29 @@ class Training:
         self,
         model: nn.Module,
         optimizer: torch.optim.Optimizer,
-        schedule: Callable[[float], float],
+        schedule: Callable[[Budget], Curve],
         loss: Loss,
         batches: Batches,
         dataset: Dataset,
         objective: Metric,
         plan: Plan,
         seed: int,
+        rules: Rules = steps.PLAIN,
     ) -> None:
-        self._model, self._optimizer, self._schedule, self._loss = model, optimizer, schedule, loss
+        """Raise UsageError for a schedule that has no curve over this training."""
+        self._model, self._optimizer, self._loss = model, optimizer, loss
         self._batches, self._dataset, self._objective, self._plan = batches, dataset, objective, plan
         self._seed = seed
+        self._rules = dataclasses.replace(rules, guard=self._guard)
         self._metrics = metrics_of(dataset.examples.task)
         self._base_rates = [group["lr"] for group in optimizer.param_groups]
+        self._steps_per_epoch = math.ceil(
+            steps.examples_an_epoch(len(dataset.split.train), plan.step_size) / plan.step_size
+        )
+        self._curve = schedule(Budget(steps=plan.epochs * self._steps_per_epoch, steps_per_epoch=self._steps_per_epoch))
+        self._average = None if plan.ema is None else Average(model, plan.ema)
         self._epoch = 0
+        self._step = 0
         self._best: _Best | None = None
 
     def fit(self, report: ReportFn, checkpoint: Path | None = None) -> Fitted:
@@ -97,13 +99,14 @@ class Training:
             self._resume(checkpoint)
         stopped: str | None = None
         paused = False
-        while self._epoch < self._plan.epochs and stopped is None:
+        last = self._plan.refit_epochs or self._plan.epochs
+        while self._epoch < last and stopped is None:
             self._epoch += 1
-            figures = {"train/loss": self._train_epoch(), **self._validate()}
+            figures = {"train/loss": self._train_epoch(), "train/lr": self._rate(), **self._validate()}
             self._keep_best(figures)
             verdict, reason = report(self._epoch, figures)
             stopped = reason if verdict is Verdict.STOP else self._out_of_patience()
-            if stopped is None and verdict is Verdict.PAUSE and self._epoch < self._plan.epochs:
+            if stopped is None and verdict is Verdict.PAUSE and self._epoch < last:
                 stopped, paused = reason, True
             # A run that was told to stop leaves no checkpoint to go on from.
             due = paused or (stopped is None and self._epoch % self._plan.checkpoint_every == 0)
@@ -125,44 +128,81 @@ class Training:
         batch_size = max(1, EVALUATION_BATCH // self._plan.micro_batches)
         return predict(self._model, self._batches, indices, self._dataset.examples.task, batch_size)
 
+    @contextlib.contextmanager
+    def _averaged(self) -> Iterator[None]:
+        """Let the network have the weights that are judged: their moving average, where there is one."""
+        with contextlib.nullcontext() if self._average is None else self._average.applied():
+            yield
+
     def _train_epoch(self) -> float:
         """Run one epoch; return the mean training loss per example."""
         steps.seed_everything(keyed_int(self._seed, "epoch", self._epoch))  # dropout and whatever user code draws
-        size = self._plan.batch_size
-        order = steps.epoch_order(self._dataset.split.train, self._seed, self._epoch, size)
-        num_batches = math.ceil(len(order) / size)
+        order = self._order()
         self._model.train()
         total: Tensor | float = 0.0
-        for i, batch in enumerate(self._batches(order, size)):
-            self._set_rate((self._epoch - 1 + (i + 0.5) / num_batches) / self._plan.epochs)
-            total = total + steps.train_step(
-                self._model,
-                self._optimizer,
-                self._loss,
-                batch,
-                micro_batches=self._plan.micro_batches,
-            )
+        self._step = (self._epoch - 1) * self._steps_per_epoch
+        for batch in self._batches(order, self._plan.step_size):
+            self._follow_schedule()
+            total = total + self._train_step(batch)
+            if self._average is not None:
+                self._average.update()
+            self._step += 1
         mean = float(total) / len(order)
         if not math.isfinite(mean):
             raise NonFiniteError(f"the training loss became {mean} in epoch {self._epoch}")
         return mean
 
-    def _set_rate(self, position: float) -> None:
-        factor = self._schedule(position)
-        for group, rate in zip(self._optimizer.param_groups, self._base_rates, strict=True):
-            group["lr"] = rate * factor
+    def _order(self) -> Tensor:
+        train, size = self._dataset.split.train, self._plan.step_size
+        if self._plan.sampling == "balanced":
+            classes = self._dataset.examples.targets[train]
+            return steps.balanced_order(train, classes, self._seed, self._epoch, size)
+        return steps.epoch_order(train, self._seed, self._epoch, size)
+
+    def _train_step(self, batch: Batch) -> Tensor:
+        return steps.train_step(
+            self._model,
+            self._optimizer,
+            self._loss,
+            batch,
+            micro_batches=self._plan.parts,
+            rules=self._rules,
+        )
+
+    def _guard(self, model: nn.Module, inputs: Tensor, loss: Tensor) -> None:
+        """Raise NonFiniteError for a loss that is none, before its gradients spoil the weights."""
+        # Elsewhere than on a CPU each look waits for the device.
+        due = loss.device.type == "cpu" or self._step % _LOOK_EVERY == 0
+        if due and loss.numel() == 1 and not math.isfinite(loss.detach()):
+            at = self._step % self._steps_per_epoch + 1
+            raise NonFiniteError(f"the training loss became {float(loss.detach())} in step {at} of epoch {self._epoch}")
+
+    def _follow_schedule(self) -> None:
+        rate, momenta = self._curve.rates[self._step], self._curve.momenta
+        for group, base in zip(self._optimizer.param_groups, self._base_rates, strict=True):
+            group["lr"] = base * float(rate)
+            if momenta is not None and "momentum" in group:
+                group["momentum"] = float(momenta[self._step])
+            elif momenta is not None and "betas" in group:
+                group["betas"] = (float(momenta[self._step]), *group["betas"][1:])
+
+    def _rate(self) -> float:
+        return float(self._optimizer.param_groups[0]["lr"])
 
     def _validate(self) -> dict[str, float]:
         validation = self._dataset.split.validation
-        predictions = self.predict(validation)
+        with self._averaged():
+            predictions = self.predict(validation)
         if not np.isfinite(predictions).all():
             raise NonFiniteError(f"predictions on the validation split are not finite after epoch {self._epoch}")
         targets = self._dataset.examples.targets[validation]
         return {f"val/{name}": metric(predictions, targets) for name, metric in self._metrics.items()}
 
     def _keep_best(self, figures: dict[str, float]) -> None:
-        if self._best is None or self._better(figures, self._best.figures):
-            weights = {key: value.detach().clone() for key, value in self._model.state_dict().items()}
+        refit = self._plan.refit_epochs is not None
+        if refit or self._best is None or self._better(figures, self._best.figures):
+            judged = self._model.state_dict() if self._average is None else self._average.weights
+            weights = {key: value.detach().clone() for key, value in judged.items()}
             self._best = _Best(self._epoch, dict(figures), weights)
 
     def _better(self, new: Mapping[str, float], old: Mapping[str, float]) -> bool:
@@ -188,6 +228,8 @@ class Training:
                 "model": self._model.state_dict(),
                 "optimizer": self._optimizer.state_dict(),
                 "best": {"step": self._best.step, "figures": self._best.figures, "weights": self._best.weights},
+                "average": None if self._average is None else self._average.state_dict(),
+                "scaler": None if self._rules.scaler is None else self._rules.scaler.state_dict(),
             },
         )
 
@@ -199,6 +241,10 @@ class Training:
         self._optimizer.load_state_dict(state["optimizer"])
         self._epoch = state["epoch"]
         self._best = _Best(**state["best"])
+        if self._average is not None:
+            self._average.load_state_dict(state["average"])
+        if self._rules.scaler is not None:
+            self._rules.scaler.load_state_dict(state["scaler"])
 
 
 def predict(model: nn.Module, batches: Batches, indices: Array, task: str, batch_size: int = EVALUATION_BATCH) -> Array:

@@ -17,15 +17,13 @@ Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
 """(outputs (N, C) or (N, 1), targets (N,), indices of the examples (N,)) -> mean loss."""
 
 
-def loss_of(node: Mapping[str, Any] | None, task: str, target_std: float, device: torch.device) -> Loss:
-    """Return the loss that a configuration's `loss` node names; the task's own where there is none.
+def own_loss(node: Mapping[str, Any], task: str, target_std: float, device: torch.device) -> Loss:
+    """Return the loss that a configuration's `loss` node names.
 
     Its target is a function of (outputs, targets), or a class that makes one, e.g. torch.nn.CrossEntropyLoss: of
     logits (N, C) and class indices (N,), or of values (N,) and targets (N,), both over the training targets' standard
     deviation. Raises UsageError where it cannot be made.
     """
-    if node is None:
-        return hard_loss(task, target_std)
     made = factory(node, "loss")
     called = getattr(made, "func", made)
     criterion = made() if isinstance(called, type) else made
@@ -36,10 +34,17 @@ def loss_of(node: Mapping[str, Any] | None, task: str, target_std: float, device
     return lambda outputs, targets, _: criterion(outputs.squeeze(1) / target_std, targets / target_std)
 
 
-def hard_loss(task: str, target_std: float) -> Loss:
-    """Return cross-entropy of logits, or squared error in units of the target's variance."""
+def hard_loss(
+    task: str, target_std: float, *, label_smoothing: float = 0.0, class_weights: Tensor | None = None
+) -> Loss:
+    """Return cross-entropy of logits, or squared error in units of the target's variance.
+
+    Classes alone know smoothing (Szegedy et al. 2016) and weights (C,), by which the mean over a batch is weighted.
+    """
     if task == "classification":
-        return lambda outputs, targets, _: functional.cross_entropy(outputs, targets)
+        return lambda outputs, targets, _: functional.cross_entropy(
+            outputs, targets, weight=class_weights, label_smoothing=label_smoothing
+        )
     return lambda outputs, targets, _: functional.mse_loss(outputs.squeeze(1), targets) / target_std**2
 
 

@@ -89,7 +89,7 @@ def range_test(
             with torch.no_grad(), torch.random.fork_rng(devices):  # the step draws the same dropout
                 outputs = torch.func.functional_call(model, unmoved, (batch[0],))
                 first = float(setup.loss(outputs, batch[1], batch[2]))
-            total = training.train_step(model, optimizer, setup.loss, batch)
+            total = training.train_step(model, optimizer, setup.loss, batch, rules=setup.rules)
             if watch.over(float(total) / len(batch[1]), first):
                 break
     return judged(rates[: len(watch.losses)], np.array(watch.losses), np.array(watch.first), steps)

@@ -4,19 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
+from torch import Tensor, nn
 
 from search.config.build import factory
+from search.errors import UsageError
 from search.keyed import keyed_int
+from search.train import losses
+from search.train.augment import augment_of
 from search.train.batches import Batches, ResidentBatches
 from search.train.data.arrays import Dataset
+from search.train.data.subset import with_fewer
 from search.train.estimator import Estimator, build
-from search.train.loop import Plan, Training
-from search.train.losses import Loss, loss_of
+from search.train.loop import Training
+from search.train.losses import Loss, own_loss
 from search.train.metrics import Metric, objective
-from search.train.steps import seed_everything
+from search.train.plan import Plan
+from search.train.schedules import Budget, Curve, curve_of
+from search.train.steps import Rules, seed_everything
+
+_TYPES = {"float32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,18 +36,21 @@ class Setup:
 
     model: Estimator
     optimizer: torch.optim.Optimizer
-    schedule: Callable[[float], float]
+    schedule: Callable[[Budget], Curve]
     loss: Loss
     batches: Batches
     dataset: Dataset
     metric: Metric
     plan: Plan
+    rules: Rules
     seed: int
     standard_loss: bool
-    """Whether the loss is the task's own: cross-entropy, or squared error over the target's variance."""
+    """Whether the loss is the task's own: plain cross-entropy, or squared error over the target's variance."""
 
     def training(self) -> Training:
         """Return the run of it; everything random in it is keyed by the seed."""
+        if self.plan.compile:
+            self.model.network.compile()
         return Training(
             model=self.model,
             optimizer=self.optimizer,
@@ -46,6 +60,7 @@ class Setup:
             dataset=self.dataset,
             objective=self.metric,
             plan=self.plan,
+            rules=self.rules,
             seed=self.seed,
         )
 
@@ -58,29 +73,80 @@ def setup_of(
     seed: int,
     batches: Batches | None = None,
     micro_batches: int = 1,
+    refit_epochs: int | None = None,
 ) -> Setup:
     """Return the setup that a trial's configuration describes, its weights drawn by `seed`.
 
-    `config` has the nodes model, optimizer, schedule, loss, trainer and metric, resolved. Without `batches` all data
-    is put on the device. Raises UsageError where a part cannot be built.
+    `config` has the nodes model, optimizer, schedule, loss, augment, trainer and metric, resolved. Without `batches`
+    all data is put on the device. Raises UsageError where a part cannot be built or does not fit the data.
     """
-    metric = objective(config["metric"]["name"], config["metric"]["mode"], dataset.examples.task)
+    trainer, examples = config["trainer"], dataset.examples
+    metric = objective(config["metric"]["name"], config["metric"]["mode"], examples.task)
+    _require_fitting(config, examples.task)
+    dataset = with_fewer(dataset, trainer.get("examples"), seed)
     seed_everything(keyed_int(seed, "init"))
-    model = build(config["model"], dataset, prior=config.get("loss") is None).to(device)
+    even = "balanced" in (trainer.get("class_weights"), trainer.get("sampling"))
+    model = build(config["model"], dataset, prior=config.get("loss") is None and not even).to(device)
     return Setup(
         model=model,
-        optimizer=factory(config["optimizer"], "optimizer")(model.parameters()),
-        schedule=factory(config["schedule"], "schedule"),
-        loss=loss_of(config.get("loss"), dataset.examples.task, float(model.target_std), device),
-        batches=batches or ResidentBatches(dataset.examples, device),
+        optimizer=factory(config["optimizer"], "optimizer")(_groups(model, trainer.get("decay", "all"))),
+        schedule=partial(curve_of, config["schedule"]),
+        loss=_loss(config, dataset, model, device),
+        batches=batches or ResidentBatches(examples, device),
         dataset=dataset,
         metric=metric,
-        plan=_plan(config["trainer"], micro_batches),
+        plan=Plan.of(trainer, micro_batches=micro_batches, refit_epochs=refit_epochs),
+        rules=_rules(config, examples.kind, device),
         seed=seed,
-        standard_loss=config.get("loss") is None,
+        standard_loss=not (config.get("loss") or trainer.get("label_smoothing") or even),
     )
 
 
-def _plan(trainer: Mapping[str, Any], micro_batches: int) -> Plan:
-    settings = {key: trainer[key] for key in ("epochs", "batch_size", "patience", "checkpoint_every")}
-    return Plan(**settings, micro_batches=micro_batches)
+def _require_fitting(config: Mapping[str, Any], task: str) -> None:
+    """Raise UsageError for settings that need classes, or a loss that knows them, where there are none."""
+    trainer = config["trainer"]
+    needs_classes = {key: trainer.get(key) for key in ("class_weights", "label_smoothing")}
+    if trainer.get("sampling") == "balanced":
+        needs_classes["sampling"] = "balanced"
+    for key, value in needs_classes.items():
+        if value and task != "classification":
+            raise UsageError(f"trainer.{key}={value}: is for classes, and this data is a {task}")
+        if value and key != "sampling" and config.get("loss") is not None:
+            raise UsageError(f"trainer.{key}={value}: cannot be combined with a loss of your own; set it there")
+
+
+def _groups(model: nn.Module, decay: str) -> list[dict[str, Any]]:
+    """Return the parameters in groups: with `decay=weights` only matrices and filters decay, no biases and norms."""
+    parameters = list(model.parameters())
+    if decay == "all":
+        return [{"params": parameters}]
+    groups: list[dict[str, Any]] = [
+        {"params": [p for p in parameters if p.ndim > 1]},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    return [group for group in groups if group["params"]]
+
+
+def _loss(config: Mapping[str, Any], dataset: Dataset, model: Estimator, device: torch.device) -> Loss:
+    examples, trainer, target_std = dataset.examples, config["trainer"], float(model.target_std)
+    if config.get("loss") is not None:
+        return own_loss(config["loss"], examples.task, target_std, device)
+    weights: Tensor | None = None
+    if trainer.get("class_weights") == "balanced":
+        counts = np.bincount(examples.targets[dataset.split.train], minlength=len(examples.classes))
+        balanced = counts.sum() / (len(counts) * np.maximum(counts, 1))
+        weights = torch.tensor(balanced, dtype=torch.float32, device=device)
+    smoothing = trainer.get("label_smoothing", 0.0)
+    return losses.hard_loss(examples.task, target_std, label_smoothing=smoothing, class_weights=weights)
+
+
+def _rules(config: Mapping[str, Any], kind: str, device: torch.device) -> Rules:
+    trainer = config["trainer"]
+    precision = trainer.get("precision", "float32")
+    return Rules(
+        augment=augment_of(config.get("augment"), kind),
+        clip_norm=trainer.get("clip_norm"),
+        clip_value=trainer.get("clip_value"),
+        autocast=_TYPES[precision],
+        scaler=torch.amp.GradScaler(device.type) if precision == "fp16" else None,
+    )

@@ -3,15 +3,44 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils.data import WeightedRandomSampler
 
 from search.keyed import keyed_int
+from search.train.augment import Augment
 from search.train.batches import Batch
 from search.train.data.arrays import Array
+from search.train.estimator import Estimator
 from search.train.losses import Loss
+
+
+class NonFiniteError(Exception):
+    """A loss or a prediction became NaN or infinite."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rules:
+    """What a step does beside following the gradient."""
+
+    augment: Augment | None = None
+    clip_norm: float | None = None
+    """The norm of all gradients together is scaled down to this (Pascanu et al. 2013)."""
+    clip_value: float | None = None
+    """Each entry of a gradient is cut to within this on either side of 0; before the norm, where both are set."""
+    autocast: torch.dtype | None = None
+    """The type that matrix products are computed in; weights stay float32 (Micikevicius et al. 2018)."""
+    scaler: torch.amp.GradScaler | None = None
+    """Scales the loss, so that small gradients do not vanish in float16."""
+    guard: Callable[[nn.Module, Tensor, Tensor], None] | None = None
+    """Is shown the network, its inputs and the loss before the gradients are taken; raises to end the training."""
+
+
+PLAIN = Rules()
 
 
 def seed_everything(seed: int) -> None:
@@ -21,15 +50,32 @@ def seed_everything(seed: int) -> None:
     np.random.seed(seed % 2**32)
 
 
-def epoch_order(train: Array, seed: int, epoch: int, batch_size: int) -> Tensor:
-    """Return the indices of the training examples in the order of that epoch, int64 (M,).
+def examples_an_epoch(number: int, step_size: int) -> int:
+    """Return how many of so many examples an epoch uses.
 
-    The last one is left out where it would be a batch of its own: batch norm cannot take a single example.
+    The last is left out where it would be a step of its own: batch norm cannot take a single example.
     """
+    return number - 1 if number % step_size == 1 and number > step_size else number
+
+
+def epoch_order(train: Array, seed: int, epoch: int, step_size: int) -> Tensor:
+    """Return the indices of the training examples in the order of that epoch, int64 (M,)."""
     generator = torch.Generator().manual_seed(keyed_int(seed, "order", epoch))
     indices = torch.as_tensor(train)
     order = indices[torch.randperm(len(indices), generator=generator)]
-    return order[:-1] if len(order) % batch_size == 1 and len(order) > batch_size else order
+    return order[: examples_an_epoch(len(order), step_size)]
+
+
+def balanced_order(train: Array, classes: Array, seed: int, epoch: int, step_size: int) -> Tensor:
+    """Return indices of training examples drawn with replacement, each class as often as any other, int64 (M,).
+
+    `classes` are those of the training examples, in the same order.
+    """
+    generator = torch.Generator().manual_seed(keyed_int(seed, "order", epoch))
+    weights = 1.0 / np.bincount(classes)[classes]
+    number = examples_an_epoch(len(train), step_size)
+    drawn = WeightedRandomSampler(weights.tolist(), number, replacement=True, generator=generator)
+    return torch.as_tensor(train)[list(drawn)]
 
 
 def train_step(
@@ -39,17 +85,52 @@ def train_step(
     batch: Batch,
     *,
     micro_batches: int = 1,
+    rules: Rules = PLAIN,
 ) -> Tensor:
     """Take one step of the optimiser; return the batch's loss summed over its examples, a scalar without gradient."""
     inputs, targets, indices = batch
     optimizer.zero_grad(set_to_none=True)
     total = torch.zeros((), device=targets.device)
     for part in _parts(micro_batches, inputs, targets, indices):
-        mean = loss(model(part[0]), part[1], part[2])
-        (mean * (len(part[1]) / len(targets))).backward()  # type: ignore[no-untyped-call]
+        mean = _loss(model, loss, part, rules)
+        if rules.guard is not None:
+            rules.guard(model, part[0], mean)
+        share = mean * (len(part[1]) / len(targets))
+        (share if rules.scaler is None else rules.scaler.scale(share)).backward()  # type: ignore[no-untyped-call]
         total = total + mean.detach() * len(part[1])
-    optimizer.step()
+    _follow(model, optimizer, rules)
     return total
+
+
+def _loss(model: nn.Module, loss: Loss, part: tuple[Tensor, ...], rules: Rules) -> Tensor:
+    """Return the mean loss of a part of a batch (inputs, targets, indices) as the rules say."""
+    inputs, targets, indices = part
+    with torch.autocast(inputs.device.type, rules.autocast, enabled=rules.autocast is not None):
+        if rules.augment is None:
+            return loss(model(inputs), targets, indices)
+        assert isinstance(model, Estimator)
+        changed, mixed = rules.augment(model.standardised(inputs))
+        outputs = model.judged(changed)
+        if mixed is None:
+            return loss(outputs, targets, indices)
+        others = mixed.partners
+        own, other = (loss(outputs, *of) for of in ((targets, indices), (targets[others], indices[others.cpu()])))
+        return mixed.share * own + (1 - mixed.share) * other
+
+
+def _follow(model: nn.Module, optimizer: torch.optim.Optimizer, rules: Rules) -> None:
+    """Clip the gradients and let the optimiser follow them."""
+    if rules.scaler is not None:
+        rules.scaler.unscale_(optimizer)
+    if rules.clip_value is not None:
+        nn.utils.clip_grad_value_(model.parameters(), rules.clip_value)
+    if rules.clip_norm is not None:
+        nn.utils.clip_grad_norm_(model.parameters(), rules.clip_norm)
+    if rules.scaler is None:
+        optimizer.step()
+    else:
+        rules.scaler.step(optimizer)
+        rules.scaler.update()
 
 
 def _parts(micro_batches: int, *batch: Tensor) -> list[tuple[Tensor, ...]]:

@@ -22,15 +22,18 @@ from search.train.data import digits
 from search.train.data.arrays import Array, Dataset, Examples, Split
 from search.train.data.split import divide
 from search.train.estimator import build
-from search.train.loop import Fitted, NonFiniteError, Plan, ReportFn, Training, predict
+from search.train.loop import Fitted, ReportFn, Training, predict
 from search.train.losses import Loss, hard_loss
 from search.train.metrics import objective
+from search.train.plan import Plan
+from search.train.schedules import Budget, Curve
+from search.train.steps import NonFiniteError
 
 CPU = torch.device("cpu")
 GOLDEN = Path(__file__).parent / "golden"
 Ruling = tuple[Verdict, str]
 GO_ON: Ruling = (Verdict.GO_ON, "")
-COSINE = partial(schedules.cosine, warmup=0.05, final=0.0)
+COSINE = partial(schedules.cosine, warmup=0.05, final=0.0, unit="budget")
 
 MLP = {"_target_": "search.train.models.mlp.MLP", "width": 32, "depth": 2, "dropout": 0.3}
 CNN = {"_target_": "search.train.models.cnn.CNN", "channels": 4, "blocks": 2, "kernel": 3, "dropout": 0.1}
@@ -75,7 +78,7 @@ class Run:
     seed: int = 0
     dataset: Dataset = field(default_factory=lambda: digits_dataset(250))
     batches: Callable[[Examples], Batches] = lambda examples: ResidentBatches(examples, CPU)
-    schedule: Callable[[float], float] = COSINE
+    schedule: Callable[[Budget], Curve] = COSINE
     metric: str | None = None
     loss: Loss | None = None
     trace: dict[int, dict[str, float]] = field(default_factory=dict)
@@ -218,8 +221,9 @@ def test_a_resumed_run_is_bitwise_the_undisturbed_one(
 
 
 def test_the_best_weights_from_before_the_kill_are_kept(tmp_path: Path) -> None:
-    def schedule(position: float) -> float:
-        return 1.0 if position < 0.5 else 300.0  # the second half spoils what the first has learnt
+    def schedule(budget: Budget) -> Curve:
+        half = budget.steps // 2
+        return Curve(np.repeat([1.0, 300.0], [half, budget.steps - half]))  # the second spoils what was learnt
 
     whole = Run(schedule=schedule)
     expected = whole.fit()
@@ -500,23 +504,38 @@ def test_each_epoch_has_an_order_of_its_own_by_seed_and_number() -> None:
 
 
 def test_the_rate_of_every_step_is_the_base_rate_times_the_schedule() -> None:
-    positions: list[float] = []
+    budgets: list[Budget] = []
+    rates: list[float] = []
 
-    def schedule(position: float) -> float:
-        positions.append(position)
-        return 0.5 + position
+    def schedule(budget: Budget) -> Curve:
+        budgets.append(budget)
+        return Curve(np.linspace(0.5, 1.0, budget.steps))
 
     run = Run(model=LINEAR, dataset=part_of_digits(64), batch_size=16, epochs=3, schedule=schedule)
+    run.torch_optimizer.register_step_pre_hook(lambda optimizer, *_: rates.append(optimizer.param_groups[0]["lr"]))
     run.fit()
-    # the middle of each step: a warm-up from 0 wastes no first step, a fall to 0 no last one
-    assert positions == pytest.approx([(i + 0.5) / 12 for i in range(12)])
-    assert [group["lr"] for group in run.torch_optimizer.param_groups] == pytest.approx([3e-3 * (0.5 + 11.5 / 12)])
+    assert budgets == [Budget(steps=12, steps_per_epoch=4)]
+    assert rates == pytest.approx(list(3e-3 * np.linspace(0.5, 1.0, 12)))
+    assert [run.trace[epoch]["train/lr"] for epoch in (1, 2, 3)] == pytest.approx([rates[3], rates[7], rates[11]])
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_a_schedule_of_momentum_sets_momentum_or_the_first_beta(optimizer: str) -> None:
+    def schedule(budget: Budget) -> Curve:
+        return Curve(np.ones(budget.steps), momenta=np.linspace(0.95, 0.85, budget.steps))
+
+    run = Run(model=LINEAR, dataset=part_of_digits(64), batch_size=16, epochs=3, schedule=schedule, optimizer=optimizer)
+    run.fit()
+    group = run.torch_optimizer.param_groups[0]
+    assert (group["momentum"] if optimizer == "sgd" else group["betas"][0]) == pytest.approx(0.85)
 
 
 def test_the_training_loss_is_the_mean_over_examples() -> None:
     # a rate of 0 leaves the weights as they were, so that the mean can be worked out afterwards
     dataset = part_of_digits(38)
-    run = Run(model=LINEAR, dataset=dataset, batch_size=16, epochs=1, schedule=lambda position: 0.0)
+    run = Run(
+        model=LINEAR, dataset=dataset, batch_size=16, epochs=1, schedule=lambda budget: Curve(np.zeros(budget.steps))
+    )
     run.fit()
     inputs, targets = (
         torch.as_tensor(a[dataset.split.train]) for a in (dataset.examples.inputs, dataset.examples.targets)
@@ -531,7 +550,7 @@ def test_figures_of_an_epoch_are_those_of_the_validation_split() -> None:
     fitted = run.fit()
     validation = run.dataset.split.validation
     targets = run.dataset.examples.targets[validation]
-    assert set(run.trace[1]) == {"train/loss", "val/accuracy", "val/loss"}
+    assert set(run.trace[1]) == {"train/loss", "train/lr", "val/accuracy", "val/loss"}
     assert run.trace[1]["val/accuracy"] == np.mean(fitted.predictions.argmax(1) == targets)
     assert fitted.predictions.shape == (len(validation), 10)
     assert fitted.predictions.dtype == np.float32
@@ -661,7 +680,7 @@ def failing_from(call: int, value: float) -> Loss:
 def test_a_loss_that_is_no_number_ends_the_run_in_its_epoch(value: float) -> None:
     dataset = part_of_digits(64)
     run = Run(dataset=dataset, batch_size=16, loss=failing_from(6, value), epochs=5)  # epoch 2 has calls 4 to 7
-    with pytest.raises(NonFiniteError, match=r"training loss became (nan|inf) in epoch 2"):
+    with pytest.raises(NonFiniteError, match=r"training loss became (nan|inf) in step 3 of epoch 2"):
         run.fit()
     assert list(run.trace) == [1]
 
@@ -740,7 +759,7 @@ def test_a_regression_learns_and_answers_in_the_targets_unit() -> None:
     run = Run(model=LINEAR, optimizer="sgd", dataset=line(1000.0, 5000.0), epochs=15)
     fitted = run.fit()
     targets = run.dataset.examples.targets[200:250]
-    assert set(fitted.figures) == {"train/loss", "val/loss", "val/rmse", "val/mae", "val/r2"}
+    assert set(fitted.figures) == {"train/loss", "train/lr", "val/loss", "val/rmse", "val/mae", "val/r2"}
     assert fitted.predictions.shape == (50,)
     assert fitted.figures["val/rmse"] == pytest.approx(
         math.sqrt(np.mean((fitted.predictions - targets) ** 2)), rel=1e-4

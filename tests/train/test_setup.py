@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from search.errors import UsageError
 from search.train.data.arrays import Dataset, Examples, Split
-from search.train.losses import loss_of
+from search.train.losses import own_loss
 from search.train.setup import Setup, setup_of
 from tests.kits.zoo import LINEAR, config
 
@@ -82,13 +82,13 @@ def test_to_a_loss_of_ones_own_go_the_networks_outputs_as_they_are() -> None:
 )
 def test_a_loss_of_classes_is_called_with_logits_and_indices(node: dict[str, Any], expected: Any) -> None:
     outputs, targets = torch.randn(5, 2, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 1, 0, 1, 1])
-    given = loss_of(node, "classification", 1.0, CPU)(outputs, targets, torch.arange(5))
+    given = own_loss(node, "classification", 1.0, CPU)(outputs, targets, torch.arange(5))
     assert float(given) == pytest.approx(float(expected(outputs, targets)))
 
 
 def test_a_loss_of_numbers_is_called_with_both_over_the_targets_deviation() -> None:
     outputs, targets = torch.tensor([[2.0], [6.0]]), torch.tensor([4.0, 4.0])
-    loss = loss_of({"_target_": f"{__name__}.half_squared"}, "regression", 2.0, CPU)
+    loss = own_loss({"_target_": f"{__name__}.half_squared"}, "regression", 2.0, CPU)
     assert float(loss(outputs, targets, torch.arange(2))) == pytest.approx(0.5)
 
 

@@ -59,7 +59,7 @@ def _unseeded_order(train: Array, seed: int, epoch: int, batch_size: int) -> Ten
 
 
 def _step_without_zero(
-    model: torch.nn.Module, optimizer: torch.optim.Optimizer, loss: Loss, batch: Batch, *, micro_batches: int = 1
+    model: torch.nn.Module, optimizer: torch.optim.Optimizer, loss: Loss, batch: Batch, **_: object
 ) -> Tensor:
     """Take a step along all gradients since the start."""
     inputs, targets, indices = batch

@@ -16,8 +16,8 @@ from search.keyed import keyed_int
 from search.records import CheckVerdict, Verdict
 from search.train import steps
 from search.train.data.arrays import Dataset, Split
-from search.train.loop import NonFiniteError
 from search.train.setup import Setup
+from search.train.steps import NonFiniteError
 
 EPOCHS = 2
 BATCHES = 10

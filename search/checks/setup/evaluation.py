@@ -52,7 +52,7 @@ def look(bench: Bench) -> Iterator[Part]:
     initial = _loss(setup, training=True) if tracked_norms(setup.model) else 0.0
     try:
         fitted = setup.training().fit(report)
-    except loop.NonFiniteError as error:
+    except steps.NonFiniteError as error:
         yield Part(what="predictions", verdict=SKIP, words=str(error))
         return
     validation, task = setup.dataset.split.validation, setup.dataset.examples.task

@@ -29,7 +29,7 @@ def per_example(values: Tensor, inputs: Tensor) -> Tensor:
     return values.reshape(-1, *(1,) * (inputs.ndim - 1))
 
 
-def stretch(length: Tensor | int, size: int, inputs: Tensor) -> Tensor:
+def stretch(length: int, size: int, inputs: Tensor) -> Tensor:
     """Return a mask (N, size) of `length` positions in a row around a drawn one; the ends may cut it off."""
     first = torch.randint(size, (len(inputs), 1), device=inputs.device) - length // 2
     positions = torch.arange(size, device=inputs.device)

@@ -49,7 +49,13 @@ def cyclical(
         each = gamma ** (1 / rest.of_one(unit)) if mode == "exp_range" else 1.0
         curve = stepped(
             lambda optimizer: CyclicLR(
-                optimizer, low, 1.0, step_size_up=side, mode=mode, gamma=each, cycle_momentum=False
+                optimizer,
+                low,
+                1.0,
+                step_size_up=side,
+                mode=mode,
+                gamma=each,
+                cycle_momentum=False,  # type: ignore[arg-type]
             ),
             rest.steps,
         )

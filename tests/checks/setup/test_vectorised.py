@@ -101,7 +101,7 @@ def test_a_standard_loss_that_is_summed_fails(monkeypatch):
 
 
 def test_micro_batches_that_are_not_weighed_fail(monkeypatch):
-    def step(model, optimizer, loss, batch, *, micro_batches=1):
+    def step(model, optimizer, loss, batch, *, micro_batches=1, **_):
         optimizer.zero_grad(set_to_none=True)
         for part in steps._parts(micro_batches, *batch):
             loss(model(part[0]), part[1], part[2]).backward()
