@@ -32,6 +32,8 @@ class MLP(Component):
     width: int = MISSING
     depth: int = MISSING
     dropout: float = MISSING
+    activation: str = MISSING
+    norm: str = MISSING
 
 
 @dataclass
@@ -41,6 +43,40 @@ class CNN(Component):
     channels: int = MISSING
     blocks: int = MISSING
     kernel: int = MISSING
+    dropout: float = MISSING
+
+
+@dataclass
+class ResNet(Component):
+    """A residual network for small pictures and for series."""
+
+    channels: int = MISSING
+    stages: int = MISSING
+    blocks: int = MISSING
+    preactivation: bool = MISSING
+    dropout: float = MISSING
+
+
+@dataclass
+class GRU(Component):
+    """A recurrent network of gated units."""
+
+    hidden: int = MISSING
+    layers: int = MISSING
+    bidirectional: bool = MISSING
+    pooling: str = MISSING
+    frame: int = MISSING
+    dropout: float = MISSING
+
+
+@dataclass
+class Transformer(Component):
+    """A Transformer over patches."""
+
+    width: int = MISSING
+    depth: int = MISSING
+    heads: int = MISSING
+    patch: int = MISSING
     dropout: float = MISSING
 
 
@@ -261,7 +297,7 @@ class OptunaSha(Pruner):
 
 
 GROUPS: dict[str, dict[str, type]] = {
-    "model": {"linear": Linear, "mlp": MLP, "cnn": CNN},
+    "model": {"linear": Linear, "mlp": MLP, "cnn": CNN, "resnet": ResNet, "gru": GRU, "transformer": Transformer},
     "optimizer": {"adam": Adam, "sgd": SGD, "rmsprop": RMSprop},
     "schedule": {
         "constant": Constant,
