@@ -13,7 +13,7 @@ from torch.nn.modules.dropout import _DropoutNd
 from search.checks.bench import Bench
 from search.checks.check import Check, Found
 from search.checks.evidence import Bars
-from search.checks.setup import evaluation
+from search.checks.setup import evaluation, variance_shift
 from search.checks.setup.parts import (
     FAIL,
     PASS,
@@ -44,7 +44,7 @@ def look(bench: Bench) -> Found:
     with precise():
         parts = [_switches(model), *_gradients(model, batch)]
         passes, differences = _passes(model, batch)
-        parts += [*passes, *_norms(model, batch)]
+        parts += [*passes, *_norms(model, batch), *variance_shift.look(model, batch)]
         if not any(part.verdict is FAIL for part in parts):  # else predictions would be wrong for a known reason
             parts += evaluation.look(bench)
     bars = Bars(
@@ -65,7 +65,7 @@ def look(bench: Bench) -> Found:
 def _passed(parts: Sequence[Part]) -> str:
     """Return what can be said of all parts where nothing is wrong: those first that not every model has."""
     words = {part.what: part.words for part in parts if part.verdict is PASS}
-    order = ("dropout", "batch norm", "predictions")
+    order = ("dropout", "batch norm", "variance shift", "predictions")
     return "; ".join(["two passes in evaluation mode are the same", *(words[what] for what in order if what in words)])
 
 
