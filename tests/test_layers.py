@@ -47,7 +47,7 @@ OWNERS = {
     "torch": ("search.train", "search.checks", "search.trial", "search.post"),
     "optuna": ("search.jobs.calls", "search.space", "search.sweep"),
     "matplotlib": ("search.reporting.figures",),
-    "PIL": ("search.reporting.figures",),
+    "PIL": ("search.reporting.figures", "search.train.data"),
     "hydra": ("search.config", "search.space.overrides", "search.jobs", "search.apps", "search._plugins"),
 }
 """Third-party packages and the modules, or packages with all that is in them, that may import each."""

@@ -241,8 +241,36 @@ class FashionMNIST(BundledData):
 
 
 @dataclass
-class CSV(BundledData):
-    """A table with a target column."""
+class MNIST1D(BundledData):
+    """Series that the package mnist1d makes."""
+
+    shuffled: bool = MISSING
+
+
+@dataclass
+class ImageFolder(BundledData):
+    """A folder of pictures for each class, under `root`."""
+
+    root: str = MISSING
+    size: int | None = MISSING
+    channels: int | None = MISSING
+
+
+@dataclass
+class NPZ(BundledData):
+    """Arrays in a file, by their names."""
+
+    path: str = MISSING
+    inputs: str = MISSING
+    targets: str = MISSING
+    test_inputs: str | None = MISSING
+    test_targets: str | None = MISSING
+    task: str | None = MISSING
+
+
+@dataclass
+class Table(BundledData):
+    """A table in a file, with a target column."""
 
     path: str = MISSING
     target: str = MISSING
@@ -310,7 +338,14 @@ GROUPS: dict[str, dict[str, type]] = {
         "one_cycle": OneCycle,
     },
     "augment": {"image": ImageAugment, "series": SeriesAugment, "table": TableAugment},
-    "data": {"bundled": BundledData, "fashion_mnist": FashionMNIST, "csv": CSV},
+    "data": {
+        "bundled": BundledData,
+        "fashion_mnist": FashionMNIST,
+        "mnist1d": MNIST1D,
+        "image_folder": ImageFolder,
+        "npz": NPZ,
+        "table": Table,
+    },
     "sampler": {"sampler": Sampler},
     "pruner": {"pruner": Pruner, "asha": Asha, "median": Median, "hyperband": Hyperband, "optuna_sha": OptunaSha},
 }

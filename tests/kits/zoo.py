@@ -67,18 +67,9 @@ def some_of(examples: Examples, seed: int, number: int = MOST_EXAMPLES) -> Examp
 
 def table(name: str, seed: int) -> Examples:
     """Return a table of scikit-learn's: iris, wine, breast_cancer (classes), diabetes (a regression)."""
-    from sklearn import datasets
+    from search.train.data import bundled
 
-    x, y = getattr(datasets, f"load_{name}")(return_X_y=True)
-    numbers = name == "diabetes"
-    made = Examples(
-        name=name,
-        inputs=x.astype(np.float32),
-        targets=y.astype(np.float32 if numbers else np.int64),
-        task="regression" if numbers else "classification",
-        classes=() if numbers else tuple(map(str, np.unique(y))),
-    )
-    return some_of(made, seed)
+    return some_of(getattr(bundled, name)(name), seed)
 
 
 def divided(examples: Examples, seed: int) -> Dataset:

@@ -13,7 +13,7 @@ from search.errors import UsageError
 from search.files import no_room
 from search.traces import told
 from search.train.data.arrays import Array, Examples
-from search.train.data.table import TableEncoder
+from search.train.data.pairs import examples_of_pair, with_test
 
 _ALLOWED = (
     "a pair (inputs, targets) of arrays, tensors, lists or a DataFrame; {'train': pair, 'test': pair}; "
@@ -52,9 +52,8 @@ def examples_of(made: Any, name: str) -> Examples:
     if isinstance(made, Examples):
         return made
     if isinstance(made, Mapping) and set(made) == {"train", "test"}:
-        return _with_test(_pair(made["train"]), _pair(made["test"]), name)
-    inputs, targets = _pair(made)
-    return _examples(inputs, targets, name)
+        return with_test(_pair(made["train"]), _pair(made["test"]), name, "data._target_")
+    return examples_of_pair(_pair(made), name, "data._target_")
 
 
 def _pair(made: Any) -> tuple[Any, Array]:
@@ -106,68 +105,3 @@ def _array(value: Any) -> Array:
         value = value.detach().cpu()
         value = (value.float() if str(value.dtype) == "torch.bfloat16" else value).numpy()  # NumPy has no such type
     return np.asarray(value)
-
-
-def _with_test(train: tuple[Any, Array], test: tuple[Any, Array], name: str) -> Examples:
-    own = np.arange(len(train[1]), len(train[1]) + len(test[1]), dtype=np.int64)
-    for part, (x, y) in {"train": train, "test": test}.items():
-        if len(x) != len(y):
-            raise UsageError(f"data._target_: {part} has {len(x)} inputs but {len(y)} targets")
-    return _examples(_joined(train[0], test[0]), np.concatenate([train[1], test[1]]), name, test=own)
-
-
-def _joined(train: Any, test: Any) -> Any:
-    """Return the inputs of both; raise UsageError where they are of different kinds."""
-    tables = isinstance(train, pd.DataFrame), isinstance(test, pd.DataFrame)
-    if all(tables):
-        if odd := sorted(map(str, set(train.columns) ^ set(test.columns))):
-            raise UsageError(f"data._target_: train and test must have the same columns; {odd[0]} stands in one alone")
-        return pd.concat([train, test], ignore_index=True)
-    if any(tables) or train.shape[1:] != test.shape[1:]:
-        raise UsageError(
-            f"data._target_: an input of train is {train.shape[1:]}, one of test {test.shape[1:]}; must be the same"
-        )
-    return np.concatenate([train, test])
-
-
-def _examples(inputs: Any, targets: Array, name: str, test: Array | None = None) -> Examples:
-    if not len(inputs):
-        raise UsageError("data._target_: gives no examples")
-    columns: dict[str, Array] = {}
-    table = None
-    if isinstance(inputs, pd.DataFrame):
-        encoder = TableEncoder.fit(inputs)
-        columns = {str(c): inputs[c].to_numpy() for c in inputs.columns}
-        array, table = encoder.encode(inputs), encoder.to_plain()
-    else:
-        array = inputs
-    if array.ndim < 2 or array.dtype.kind not in "biuf":
-        raise UsageError(f"data._target_: the inputs are {array.dtype} {array.shape}; they must be numbers (N, ...)")
-    numbers, classes = _targets(targets)
-    return Examples(
-        name=name,
-        inputs=array,
-        targets=numbers,
-        task="classification" if classes else "regression",
-        classes=classes,
-        test=test,
-        columns=columns,
-        table=table,
-    )
-
-
-def _targets(targets: Array) -> tuple[Array, tuple[str, ...]]:
-    """Return (targets, names of the classes; none for numbers)."""
-    if targets.ndim != 1:
-        raise UsageError(f"data._target_: the targets have the shape {targets.shape}; they must be (N,)")
-    if missing := int(pd.isna(targets).sum()):
-        raise UsageError(f"data._target_: {missing} targets are missing or NaN; leave these examples out")
-    if targets.dtype.kind == "f":
-        return targets.astype(np.float32), ()
-    if targets.dtype.kind not in "biuOSU":
-        raise UsageError(f"data._target_: the targets are {targets.dtype}; they must be words or numbers")
-    words = targets.astype(str) if targets.dtype == object else targets
-    classes, indices = np.unique(words, return_inverse=True)
-    if len(classes) < 2:
-        raise UsageError(f"data._target_: the targets are of one class only, {classes[0]}")
-    return indices.astype(np.int64), tuple(map(str, classes))
