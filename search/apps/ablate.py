@@ -2,27 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
+from search.apps.repeated import Configs, base_of_study, values_by_seed
 from search.apps.report import print_ablation
 from search.apps.summary import tell
-from search.apps.training import TrainingSession, best_trained
-from search.errors import GaveUpError
-from search.files import unfinished
-from search.keyed import keyed_int
-from search.layout import LOG, WEIGHTS, predictions_of
+from search.apps.training import TrainingSession
 from search.post.ablation import BASE, Ablation, base_of, change_of, unchanged
-from search.records import Outcome, Report, TrialSpec
-from search.reporting.progress import TrainingsDisplay
 from search.space import changed, in_words, misfit, settings_of
-from search.sweep.batch import run_all
-from search.sweep.repeat import run_missing
 from search.sweep.study import Study
-
-Configs = Mapping[str, Mapping[str, Any]]
-"""What is trained, by the name of the change."""
 
 
 def ablate(session: TrainingSession, study: Study) -> None:
@@ -30,10 +19,10 @@ def ablate(session: TrainingSession, study: Study) -> None:
 
     Every figure is one of validation; the test split is not touched.
     """
-    name, base = _base(session, study)
+    name, base = base_of_study(session, study)
     changes = _changes(session, base)
     different = {change: config for change, config in changes.items() if config != base}
-    values = _values(session, {BASE: base, **different})
+    values = values_by_seed(session, "ablation", {BASE: base, **different}, session.cfg.ablation.seeds)
     told = base_of(name, values[BASE])
     ablation = Ablation(
         metric=session.metric.name,
@@ -52,14 +41,6 @@ def ablate(session: TrainingSession, study: Study) -> None:
     if "report" not in session.cfg.stages:  # which prints it, too
         print_ablation(session, ablation)
     tell(session, study.journal)
-
-
-def _base(session: TrainingSession, study: Study) -> tuple[str, Mapping[str, Any]]:
-    """Return the best trial's name and configuration, the default's where there is none."""
-    best = best_trained(session, study)
-    if best is None:
-        return "the default", session.spec(0, session.first[0]).config
-    return f"trial {best[0]}", best[1]
 
 
 def _changes(session: TrainingSession, base: Mapping[str, Any]) -> Configs:
@@ -83,63 +64,3 @@ def _unfit(session: TrainingSession, name: str, change: Mapping[str, Any]) -> st
         if (fits := piece.get("fits")) is not None and kind not in fits:
             return f"changes.{name}.{group}: fits {' and '.join(fits)} data only, and this is a {kind}"
     return None
-
-
-def _values(session: TrainingSession, configs: Configs) -> dict[str, list[float | None]]:
-    """Return the metric of each configuration by seed, None where its training failed."""
-    specs = _specs(session, configs)
-    outcomes = run_missing(specs, lambda missing: _run(session, missing))
-    for spec in specs:
-        _clear(spec)
-    failed = [(spec, outcome) for spec, outcome in zip(specs, outcomes, strict=True) if outcome.failure is not None]
-    for spec, outcome in failed:
-        session.console.print(f"{_title(spec)} failed: {outcome.reason}", style="red", markup=False)
-    if len(failed) == len(specs):
-        spec, outcome = failed[0]
-        log = Path(spec.directory) / LOG
-        raise GaveUpError(f"all {len(specs)} trainings failed; the first: {outcome.reason} (see {log})")
-    values: dict[str, list[float | None]] = {name: [] for name in configs}
-    for spec, outcome in zip(specs, outcomes, strict=True):
-        values[_kind(spec)].append(None if outcome.failure else outcome.value)
-    return values
-
-
-def _specs(session: TrainingSession, configs: Configs) -> list[TrialSpec]:
-    """Return all trainings, seed by seed: when one is killed, whole pairs are there."""
-    about_data = {k: v for k, v in session.identity.items() if k.partition(".")[0] in ("data", "split")}
-    specs: list[TrialSpec] = []
-    for k in range(session.cfg.ablation.seeds):
-        seed = keyed_int(session.cfg.seed, "ablation", k)  # one for all: same batches, same weights where shapes agree
-        for name, config in configs.items():
-            # The folder is all that is known of it later, also where there is no study that knows its data.
-            whole = {**config, "trained_on": {**about_data, "seed": seed}}
-            directory = session.folder / "ablation" / name / str(k)
-            specs.append(TrialSpec(number=len(specs), params={}, config=whole, seed=seed, directory=str(directory)))
-    return specs
-
-
-def _kind(spec: TrialSpec) -> str:
-    return Path(spec.directory).parent.name
-
-
-def _title(spec: TrialSpec) -> str:
-    return f"{_kind(spec)} with seed {Path(spec.directory).name}"
-
-
-def _run(session: TrainingSession, specs: Sequence[TrialSpec]) -> list[Outcome]:
-    with TrainingsDisplay(session.console, "ablation", [_kind(spec) for spec in specs]) as display:
-
-        def watch(said: Report | Outcome) -> None:
-            display(said)
-            if isinstance(said, Outcome) and said.failure is None:
-                _clear(specs[said.number])  # now: all together may be more than the disk takes
-
-        return run_all(session.executor, specs, watch, session.failures())
-
-
-def _clear(spec: TrialSpec) -> None:
-    """Remove what nobody needs of a training that ended."""
-    for name in (WEIGHTS, predictions_of("validation")):
-        path = Path(spec.directory) / name
-        path.unlink(missing_ok=True)
-        unfinished(path).unlink(missing_ok=True)

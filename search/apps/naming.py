@@ -20,6 +20,7 @@ _NOT_IN_NAMES = (
     "trial=",
     "ablate=",
     "ablation.",
+    "data_curve.",
     "changes.",
 )
 """Overrides that do not make another study: a longer budget goes on in the same folder."""

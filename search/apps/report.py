@@ -10,9 +10,18 @@ from urllib.parse import quote
 from search.apps.session import Session
 from search.checks.stored import StageFindings
 from search.post.ablation import Ablation
+from search.post.data_curve import FACTORS, DataCurve
 from search.post.results import Figure, Results
 from search.records import Outcome
-from search.reporting.tables import AblationRow, Row, ablation_table, contenders_table, trials_table
+from search.reporting.tables import (
+    AblationRow,
+    DataRow,
+    Row,
+    ablation_table,
+    contenders_table,
+    data_table,
+    trials_table,
+)
 from search.sweep.driver import Driver
 from search.sweep.study import Study
 from search.tracking.outbox import delivered
@@ -52,6 +61,9 @@ def report(session: Session, study: Study, driver: Driver) -> None:
     ablation = Ablation.load(session.folder)
     if ablation is not None:
         print_ablation(session, ablation)
+    curve = DataCurve.load(session.folder)
+    if curve is not None:
+        print_data_curve(session, curve)
     _how_to_go_on(session, study, driver, results)
 
 
@@ -113,6 +125,23 @@ def lines_of(ablation: Ablation) -> list[AblationRow]:
         )
         for v in (ablation.base, *ablation.changes)
     ]
+
+
+def print_data_curve(session: Session, curve: DataCurve) -> None:
+    """Print what more data would bring."""
+    session.console.print(data_table(curve.metric, curve.base, curve.seeds, sizes_of(curve)))
+    session.console.print(curve.sentence(), markup=False, highlight=False)
+
+
+def sizes_of(curve: DataCurve) -> list[DataRow]:
+    """Return the sizes that were measured, and those asked about, as lines of a table."""
+    measured = [
+        DataRow(examples=str(size), spread=curve.spread(row), expected=curve.expected(size))
+        for row, size in enumerate(curve.sizes)
+    ]
+    more = [(factor, factor * curve.sizes[-1]) for factor in FACTORS]
+    asked = [DataRow(examples=f"{f} x: {n}", spread=None, expected=curve.expected(n)) for f, n in more]
+    return [*measured, *(asked if curve.law is not None else [])]
 
 
 def _how_to_go_on(session: Session, study: Study, driver: Driver, results: Results | None) -> None:

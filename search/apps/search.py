@@ -30,7 +30,7 @@ from search.sweep.identity import require_same
 from search.sweep.journal import Journal, holds_study
 from search.sweep.study import IDENTITY, Study
 
-_AFTER_CHECKS = {"search", "squeeze", "ablate", "report", "sync"}
+_AFTER_CHECKS = {"search", "squeeze", "ablate", "data_curve", "report", "sync"}
 
 
 def run(composed: Composed, place: Place) -> int:
@@ -59,6 +59,7 @@ def run(composed: Composed, place: Place) -> int:
             "search": lambda: _search(session, study, driver),
             "squeeze": lambda: _squeeze(session, study),
             "ablate": lambda: _ablate(session, study),
+            "data_curve": lambda: _data_curve(session, study),
             "report": lambda: report(session, study, driver),
         }
         for stage in stages:
@@ -109,7 +110,7 @@ def _check_resume(session: Session) -> None:
     there, resume = holds_study(session.folder), session.cfg.resume
     if resume == "never" and there:
         raise UsageError(f"resume=never: {session.folder} holds a study; choose another name=... or resume=auto")
-    begins = {"inspect", "preflight", "search", "ablate"} & set(session.cfg.stages)
+    begins = {"inspect", "preflight", "search", "ablate", "data_curve"} & set(session.cfg.stages)
     if not there and (resume == "must" or not begins):
         why = "resume=must" if resume == "must" else f"stages={list(session.cfg.stages)}"
         raise UsageError(f"{why}: {session.folder} holds no study; check name=... or search first")
@@ -221,3 +222,10 @@ def _ablate(session: Session, study: Study) -> None:
         from search.apps.ablate import ablate  # brings scipy
 
         ablate(session, study)
+
+
+def _data_curve(session: Session, study: Study) -> None:
+    if isinstance(session, TrainingSession):
+        from search.apps.data_curve import data_curve  # brings scipy
+
+        data_curve(session, study)

@@ -6,17 +6,19 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from search.apps.report import lines_of, rows_of
+from search.apps.report import lines_of, rows_of, sizes_of
 from search.apps.session import Session
 from search.checks.rows import STAGES
 from search.checks.stored import StageFindings, folder_of
 from search.post import ablation as ablations
+from search.post import data_curve as data_curves
 from search.post import results as judgements
 from search.post.ablation import Ablation
+from search.post.data_curve import FACTORS, DataCurve
 from search.post.results import Results
 from search.records import CheckVerdict, worst
 from search.reporting.findings import findings_markdown, summary_line
-from search.reporting.tables import ablation_markdown, contenders_markdown
+from search.reporting.tables import ablation_markdown, contenders_markdown, data_markdown
 from search.sweep.journal import Journal
 from search.tracking.outbox import delivered, summary_digest
 from search.tracking.tracker import StageRun, Summary
@@ -45,6 +47,8 @@ def summary_of(folder: Path) -> Summary | None:
         parts.append(_of_results(results, folder / judgements.FILE))
     if (ablation := Ablation.load(folder)) is not None:
         parts.append(_of_ablation(ablation, folder / ablations.FILE))
+    if (curve := DataCurve.load(folder)) is not None:
+        parts.append(_of_data_curve(curve, folder))
     if not parts:
         return None
     return Summary(
@@ -103,3 +107,15 @@ def _of_ablation(ablation: Ablation, file: Path) -> Summary:
     gains = {f"ablation/{c.name}": c.gain for c in ablation.changes if c.gain is not None}
     note = ablation_markdown(ablation.metric, lines_of(ablation))
     return Summary(metrics=gains, note=note, files=(file,), time=file.stat().st_mtime)
+
+
+def _of_data_curve(curve: DataCurve, folder: Path) -> Summary:
+    metrics: dict[str, float] = {}
+    if (law := curve.law) is not None:
+        metrics = {"data_curve/floor": law.floor, "data_curve/exponent": law.exponent}
+        expected = {factor: curve.expected(factor * law.most) for factor in (1, *FACTORS)}
+        metrics |= {f"data_curve/times_{factor}": told[0] for factor, told in expected.items() if told is not None}
+    note = f"{data_markdown(curve.metric, sizes_of(curve))}\n\n{curve.sentence()}"
+    file = folder / data_curves.FILE
+    there = tuple(path for path in (file, folder / data_curves.PICTURE) if path.exists())
+    return Summary(metrics=metrics, note=note, files=there, time=file.stat().st_mtime)

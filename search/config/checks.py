@@ -8,14 +8,14 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from search.config.arguments import CHOOSABLE
 from search.config.messages import suggestion
 from search.config.schema import SearchConfig
 from search.errors import UsageError
 
-STAGES = ("inspect", "preflight", "search", "squeeze", "ablate", "report", "sync", "train", "preview")
+STAGES = ("inspect", "preflight", "search", "squeeze", "ablate", "data_curve", "report", "sync", "train", "preview")
 """The stages that exist, in the order in which they run; the last three run alone and on request only."""
 
 RETRIED = ("exception", "non_finite", "out_of_memory", "timeout", "hang", "lost_worker", "preempted")
@@ -33,6 +33,7 @@ _CLOSED = (
     "squeeze",
     "squeeze.distill",
     "ablation",
+    "data_curve",
 )
 _OF_PRUNERS = {
     "asha": ("rungs", "eta"),
@@ -49,6 +50,7 @@ _CHOICES: dict[str, tuple[Any, ...]] = {
     "inspect.on_fail": ("stop", "warn"),
     "preflight.on_fail": ("stop", "warn", "skip"),
     "preflight.lr_bounds": ("suggest", "apply", "off", False),
+    "data_curve.hold": ("steps", "epochs"),
     "trainer.loading": ("memory", "loader"),
     "trainer.sampling": ("shuffled", "balanced"),
     "trainer.class_weights": (None, "balanced"),
@@ -90,6 +92,7 @@ _AT_LEAST: dict[str, float] = {
     "squeeze.picks": 1,
     "squeeze.folds": 2,
     "ablation.seeds": 2,
+    "data_curve.seeds": 2,
     "pruner.eta": 2,
     "pruner.startup_trials": 0,
     "pruner.warmup_steps": 0,
@@ -110,6 +113,10 @@ _ABOVE_ZERO = (
 )
 
 
+_FEWEST_SIZES = 3
+"""A curve of three parameters needs as many points."""
+
+
 def check(cfg: SearchConfig) -> None:
     """Raise UsageError for the first value that cannot work."""
     node = OmegaConf.structured(cfg) if not isinstance(cfg, DictConfig) else cfg
@@ -128,6 +135,7 @@ def check(cfg: SearchConfig) -> None:
     _check_keys(node)
     _check_stages(cfg)
     _check_ablation(cfg)
+    _check_data_curve(node)
     _check_split(cfg)
     _check_device(cfg.device)
     _check_pruner(node)
@@ -217,6 +225,19 @@ def _check_ablation(cfg: SearchConfig) -> None:
             raise UsageError(f"changes.{name}: must be 1 to 120 letters, digits and _ - other than base (a folder)")
 
 
+def _check_data_curve(cfg: DictConfig) -> None:
+    sizes = cfg.data_curve.sizes
+    if isinstance(sizes, int) and not isinstance(sizes, bool) and sizes >= _FEWEST_SIZES:
+        return
+    given = list(sizes) if isinstance(sizes, ListConfig) else []
+    whole = all(isinstance(size, int) and not isinstance(size, bool) for size in given)
+    if not whole or len(given) < _FEWEST_SIZES or given != sorted(set(given)) or given[0] < 1:
+        raise UsageError(
+            f"data_curve.sizes={given or sizes}: must be a number of at least {_FEWEST_SIZES} sizes, or a rising list "
+            f"of as many numbers of examples"
+        )
+
+
 def _check_split(cfg: SearchConfig) -> None:
     fractions = list(cfg.split.fractions)
     if len(fractions) != 3 or min(fractions) <= 0 or abs(sum(fractions) - 1) > 1e-6:
@@ -266,7 +287,7 @@ def _check_objective(cfg: DictConfig) -> None:
         raise UsageError("pruner.kind=promotion: pauses trials, which a function cannot; use asha")
     elif cfg.ablate:
         raise UsageError(f"ablate={list(cfg.ablate)}: is for networks, not for an objective of your own")
-    elif not {"search", "report", "sync", "train", "preview"} & set(cfg.stages):
+    elif "data_curve" in cfg.stages or not {"search", "report", "sync", "train", "preview"} & set(cfg.stages):
         raise UsageError(f"stages={list(cfg.stages)}: is for networks, not for an objective of your own")
 
 

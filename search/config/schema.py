@@ -151,6 +151,15 @@ class Ablation:
 
 
 @dataclass
+class DataCurve:
+    """How the best trial is trained on parts of the training split."""
+
+    sizes: Any = MISSING  # at most so many, each twice the one before, up to all; or a list of numbers of examples
+    seeds: int = MISSING  # trainings of each
+    hold: str = MISSING  # what is the same for all sizes: steps (with more epochs of fewer examples) or epochs
+
+
+@dataclass
 class Inspect:
     """How the data is looked at."""
 
@@ -204,6 +213,7 @@ class SearchConfig:
     squeeze: Squeeze = field(default_factory=Squeeze)
     ablate: list[str] = MISSING  # names in `changes`
     ablation: Ablation = field(default_factory=Ablation)
+    data_curve: DataCurve = field(default_factory=DataCurve)
     changes: dict[str, Any] = field(default_factory=dict)  # pieces of a trial's configuration, by name
 
 

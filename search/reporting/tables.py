@@ -108,6 +108,46 @@ def _cells(row: AblationRow) -> tuple[str, ...]:
     return row.name, row.what, str(row.pairs or ""), _spread(row.spread), _gain(row.gain, row.interval), row.verdict
 
 
+@dataclass(frozen=True, kw_only=True)
+class DataRow:
+    """A line of a curve against data size: `spread` as measured, (mean, standard deviation); what the law expects."""
+
+    examples: str
+    spread: tuple[float, float | None] | None
+    expected: tuple[float, tuple[float, float] | None] | None
+
+
+def data_table(metric: str, base: str, seeds: int, rows: Sequence[DataRow]) -> Table:
+    """Return a metric by number of training examples, for the terminal."""
+    table = Table(title=f"{base} on parts of the training data: {metric} on validation over {seeds} seeds")
+    for name in _data_head(metric):
+        table.add_column(name, justify="right")
+    for row in rows:
+        table.add_row(*_data_cells(row), style="" if row.spread is not None else "dim")
+    return table
+
+
+def data_markdown(metric: str, rows: Sequence[DataRow]) -> str:
+    """Return a metric by number of training examples in Markdown."""
+    lines = [f"| {' | '.join(_data_head(metric))} |", "|---:|---:|---:|"]
+    return "\n".join([*lines, *(f"| {' | '.join(_data_cells(row))} |" for row in rows)])
+
+
+def _data_head(metric: str) -> tuple[str, str, str]:
+    return "training examples", metric, "the law, with a 95 % interval"
+
+
+def _data_cells(row: DataRow) -> tuple[str, str, str]:
+    if row.expected is None:
+        return row.examples, _spread(row.spread), ""
+    value, interval = row.expected
+    return (
+        row.examples,
+        _spread(row.spread),
+        _spread((value, None)) if interval is None else _figure((value, *interval)),
+    )
+
+
 def trials_table(metric: str, outcomes: Sequence[Outcome], params: Mapping[int, Params]) -> Table:
     """Return the best trials with their parameters, for the terminal; `metric` is a figure's name, and of what."""
     table = Table(title=f"best trials by {metric}")

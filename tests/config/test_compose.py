@@ -38,6 +38,9 @@ def options() -> list[str]:
 
 NEEDED = {
     "data=csv": ("data.path=t.csv", "data.target=y"),
+    "data=parquet": ("data.path=t.parquet", "data.target=y"),
+    "data=npz": ("data.path=a.npz",),
+    "data=image_folder": ("data.root=pictures",),
     "tracking=server": ("tracking.uri=http://127.0.0.1:5000",),
     "cluster=existing": ("cluster.address=auto",),
 }
