@@ -82,14 +82,15 @@ def fit(sizes: Array, errors: Array) -> PowerLaw | None:
     shares = sizes / sizes.max()
     (own,) = _fitted(shares, means[None], weights)
     generator = np.random.default_rng(0)  # the same interval whenever it is shown
-    drawn = generator.integers(0, len(errors), size=(_RESAMPLES, len(errors)))
+    drawn = np.sort(generator.integers(0, len(errors), size=(_RESAMPLES, len(errors))), axis=1)
+    different, which = np.unique(drawn, axis=0, return_inverse=True)  # few, of few seeds
     return PowerLaw(
         most=int(sizes.max()),
         floor=float(own[0]),
         fall=float(own[1]),
         exponent=float(own[2]),
         seeds=len(errors),
-        resampled=_fitted(shares, errors[drawn].mean(axis=1), weights),
+        resampled=_fitted(shares, errors[different].mean(axis=1), weights)[which],
         follows=_follows(errors, _at(own[None], shares)[0], weights, parameters=3 if own[1] else 1),
     )
 
