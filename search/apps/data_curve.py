@@ -6,8 +6,6 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from omegaconf import OmegaConf
-
 from search.apps.repeated import base_of_study, values_by_seed
 from search.apps.report import print_data_curve
 from search.apps.summary import tell
@@ -29,7 +27,7 @@ def data_curve(session: TrainingSession, study: Study) -> None:
     node = session.cfg.data_curve
     name, base = base_of_study(session, study)
     most = min(len(session.dataset.split.train), base["trainer"].get("examples") or math.inf)
-    wanted = node.sizes if isinstance(node.sizes, int) else list(OmegaConf.to_container(node.sizes))
+    wanted = session.plain("data_curve")["sizes"]
     sizes = sizes_of(wanted, int(most), len(session.dataset.examples.classes))
     configs = {str(size): with_examples(base, size, int(most), hold=node.hold) for size in sizes}
     values = values_by_seed(session, "data_curve", configs, node.seeds)

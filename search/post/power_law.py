@@ -38,9 +38,14 @@ class PowerLaw:
     resampled: Array
     follows: bool | None
 
+    @property
+    def _own(self) -> Array:
+        return np.array([[self.floor, self.fall, self.exponent]])
+
     def at(self, sizes: Array) -> Array:
         """Return the error at each of the sizes (M,)."""
-        return _at(np.array([[self.floor, self.fall, self.exponent]]), sizes / self.most)[0]
+        (errors,) = _at(self._own, sizes / self.most)
+        return np.asarray(errors)
 
     def interval(self, sizes: Array) -> Array | None:
         """Return the 95 % interval (2, M) of the error at each of the sizes, None from a single seed.
@@ -56,7 +61,7 @@ class PowerLaw:
         both = np.array([1.0, factor])
         own, others = (
             1 - errors[:, 1] / np.maximum(errors[:, 0], np.finfo(float).tiny)
-            for errors in (_at(np.array([[self.floor, self.fall, self.exponent]]), both), _at(self.resampled, both))
+            for errors in (_at(self._own, both), _at(self.resampled, both))
         )
         around = self._around(own, others[:, None])
         return float(own[0]), None if around is None else (float(around[0, 0]), float(around[1, 0]))

@@ -16,7 +16,7 @@ def law(floor: float, fall: float, exponent: float, sizes: Array) -> Array:
 def noisy(errors: Array, seeds: int, share: float, generator: np.random.Generator) -> Array:
     """Return errors with noise, half of whose variance a seed's sizes have in common."""
     common, own = generator.normal(size=(seeds, 1)), generator.normal(size=(seeds, len(errors)))
-    return errors * (1 + share * np.sqrt(0.5) * (common + own))
+    return np.asarray(errors * (1 + share * np.sqrt(0.5) * (common + own)))
 
 
 @pytest.mark.parametrize(
