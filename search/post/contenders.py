@@ -8,10 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from search.post.results import Contender, Figure
-from search.post.selection import combine, cross_fitted, greedy, single_best, uniform
+from search.post.selection import among, combine, cross_fitted, greedy, single_best, snapshots_of_best, uniform
 from search.train.metrics import Array, Metric
 
 GREEDY = "greedy ensemble"
+SNAPSHOTS = "snapshot ensemble"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,14 +40,30 @@ class Selection:
     seed: int
 
 
-def select(members: Sequence[str], predictions: Array, targets: Array, selection: Selection) -> list[Candidate]:
-    """Return single best, uniform and greedy from the members' stacked predictions (M, N, ...)."""
-    k = min(selection.top_k, len(members))
+def select(
+    members: Sequence[str],
+    predictions: Array,
+    targets: Array,
+    selection: Selection,
+    owners: Mapping[str, str] | None = None,
+) -> list[Candidate]:
+    """Return single best, uniform and greedy, last, from the members' stacked predictions (M, N, ...).
+
+    `owners` names the trial of each member that is a snapshot of it. Snapshots are no single best, and one that equals
+    its trial counts once; with two of one trial there is an ensemble of snapshots alone.
+    """
+    index = {member: i for i, member in enumerate(members)}
+    of = {index[snapshot]: index[trial] for snapshot, trial in (owners or {}).items()}
+    trials = [i for i in index.values() if i not in of]
+    distinct = [i for i in index.values() if i not in of or not np.array_equal(predictions[i], predictions[of[i]])]
+    k = min(selection.top_k, len(distinct))
     methods = {
-        "single best": single_best(selection.objective),
-        f"uniform top {k}": uniform(selection.objective, k),
-        GREEDY: greedy(selection.by, selection.picks),
+        "single best": among(single_best(selection.objective), trials),
+        f"uniform top {k}": among(uniform(selection.objective, k), distinct),
     }
+    if len(set(of.values())) < len(of):
+        methods[SNAPSHOTS] = snapshots_of_best(selection.objective, of)
+    methods[GREEDY] = among(greedy(selection.by, selection.picks), distinct)
     candidates = []
     for name, method in methods.items():
         weights = method(predictions, targets)

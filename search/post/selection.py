@@ -6,7 +6,8 @@ weight per member, summing to 1, and predicts the weighted mean.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -50,6 +51,31 @@ def greedy(metric: Metric, picks: int) -> Method:
             if metric.better(values[pick], best_value):
                 best_counts, best_value = counts.copy(), float(values[pick])
         return np.asarray(best_counts / best_counts.sum())
+
+    return select
+
+
+def snapshots_of_best(metric: Metric, owners: Mapping[int, int]) -> Method:
+    """Return the method that averages the snapshots of the best trial that has at least two (Huang et al. 2017).
+
+    `owners` has the index of its trial for each snapshot's.
+    """
+    several = [trial for trial, count in Counter(owners.values()).items() if count > 1]
+
+    def select(predictions: Array, targets: Array) -> Array:
+        best = several[int(_ranking(predictions[several], targets, metric)[0])]
+        return _unit(np.array([i for i, trial in owners.items() if trial == best]), len(predictions))
+
+    return select
+
+
+def among(method: Method, chosen: Sequence[int]) -> Method:
+    """Return the method that leaves out all members but those of these indices."""
+
+    def select(predictions: Array, targets: Array) -> Array:
+        weights = np.zeros(len(predictions))
+        weights[list(chosen)] = method(predictions[list(chosen)], targets)
+        return weights
 
     return select
 

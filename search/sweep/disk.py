@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import heapq
+import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
 from search.files import unfinished
-from search.layout import CHECKPOINT, SPLITS, WEIGHTS, predictions_of
+from search.layout import CHECKPOINT, SNAPSHOTS, SPLITS, WEIGHTS, predictions_of
 from search.records import Decision, Event, Outcome, Paused, Started, TrialState, Verdict
 from search.sweep.journal import trial_folder
 from search.sweep.study import Progress, Study
 
-_OF_THE_BEST = (WEIGHTS, *map(predictions_of, SPLITS))
+_OF_THE_BEST = (SNAPSHOTS, WEIGHTS, *map(predictions_of, SPLITS))
 _OF_THE_RESTING = (CHECKPOINT, *_OF_THE_BEST)
 
 
@@ -93,8 +94,10 @@ class Disk:
         self._size -= size
 
     def _size_of(self, number: int, name: str) -> int:
+        path = self._file(number, name)
         try:
-            return self._file(number, name).stat().st_size
+            files = path.rglob("*") if path.is_dir() else [path]
+            return sum(file.stat().st_size for file in files if not file.is_dir())
         except OSError:
             return 0
 
@@ -102,8 +105,11 @@ class Disk:
         return trial_folder(self._folder, number) / name
 
     def _remove(self, number: int, names: Iterable[str]) -> None:
-        """Remove files, with what a worker that died in writing them left."""
+        """Remove files and folders, with what a worker that died in writing them left."""
         for name in names:
             path = self._file(number, name)
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+                continue
             path.unlink(missing_ok=True)
             unfinished(path).unlink(missing_ok=True)

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from search.post.selection import combine, cross_fitted, greedy, single_best, uniform
+from search.post.selection import among, combine, cross_fitted, greedy, single_best, snapshots_of_best, uniform
 from search.train.metrics import Array, Metric, metrics_of
 
 ACCURACY, LOSS = metrics_of("classification")["accuracy"], metrics_of("classification")["loss"]
@@ -68,6 +68,18 @@ def test_greedy_averages_values() -> None:
     targets = np.array([1.0, 2.0, 3.0])
     predictions = np.stack([targets - 1, targets + 1, targets + 5])
     assert greedy(RMSE, 10)(predictions, targets).tolist() == [0.5, 0.5, 0]
+
+
+def test_members_that_are_left_out_get_no_weight() -> None:
+    predictions, targets = members(5, 200)
+    assert among(single_best(LOSS), [4, 2])(predictions, targets).tolist() == [0, 0, 1, 0, 0]
+    assert among(uniform(LOSS, 2), [1, 4, 3])(predictions, targets).tolist() == [0, 0.5, 0, 0.5, 0]
+
+
+def test_snapshots_are_those_of_the_best_trial_with_two_of_them() -> None:
+    predictions, targets = members(8, 400)
+    owners = {3: 2, 4: 1, 5: 1, 6: 0, 7: 2}  # trial 0 is the best, and has one
+    assert snapshots_of_best(ACCURACY, owners)(predictions, targets).tolist() == [0, 0, 0, 0, 0.5, 0.5, 0, 0]
 
 
 def test_cross_fitting_never_lets_an_example_choose_its_own_ensemble() -> None:

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from search.files import unfinished
-from search.layout import CHECKPOINT, CONFIG, LOG, SPLITS, WEIGHTS, predictions_of
+from search.layout import CHECKPOINT, CONFIG, LOG, SNAPSHOTS, SPLITS, WEIGHTS, predictions_of
 from search.records import Decision, Event, Outcome, Paused, Started, TrialState, Verdict
 from search.sweep.disk import Disk
 from search.sweep.journal import Journal, trial_folder
@@ -11,7 +11,8 @@ from search.sweep.study import Progress, Study
 from tests.kits.bench import PROMOTION, SPACE, Bench
 from tests.kits.doubles import outcome
 
-OF_THE_BEST = {WEIGHTS, *map(predictions_of, SPLITS)}
+OF_A_SNAPSHOT = {WEIGHTS, predictions_of("validation")}
+OF_THE_BEST = {WEIGHTS, *map(predictions_of, SPLITS), *(f"{SNAPSHOTS}/0/{name}" for name in OF_A_SNAPSHOT)}
 KEPT_ALWAYS = {CONFIG, LOG}
 SIZE = 100
 
@@ -26,7 +27,7 @@ def fill(folder: Path, number: int) -> None:
 
 def left(folder: Path, name: str) -> list[int]:
     """Return the numbers of the trials that have a file."""
-    return sorted(int(path.parent.name) for path in folder.glob(f"trials/*/{name}"))
+    return sorted(int(path.relative_to(folder).parts[1]) for path in folder.glob(f"trials/*/{name}"))
 
 
 def ended(number: int, value: float | None, state: TrialState = TrialState.COMPLETE) -> Outcome:
@@ -62,6 +63,7 @@ def test_only_the_best_keep_weights_and_predictions(tmp_path: Path, maximize: bo
     tell(disk(tmp_path, maximize=maximize), tmp_path, *(ended(n, value) for n, value in enumerate(values)))
     for name in OF_THE_BEST:
         assert left(tmp_path, name) == best
+    assert left(tmp_path, SNAPSHOTS) == best
     for name in KEPT_ALWAYS:
         assert left(tmp_path, name) == [0, 1, 2, 3]
     assert left(tmp_path, CHECKPOINT) == []
