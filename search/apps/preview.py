@@ -17,6 +17,7 @@ from search.config.schema import Cluster, SearchConfig
 from search.layout import WEIGHTS
 from search.records import Outcome, Params
 from search.reporting.progress import SteadyConsole
+from search.reporting.schedules import cycles_line, drawn, momentum_line
 from search.reporting.space import Pace, Plan, Sample, cost_line, grid_line, samples_table, space_table
 from search.space import Dimension, Space, num_points
 from search.sweep import samplers
@@ -26,6 +27,8 @@ from search.sweep.pruners import rung_steps
 _SHOWN_TRIALS = 5
 _PACE = {"seconds_per_epoch", "parameters"}
 _BYTES_OF_A_WEIGHT = 4
+_STEPS_PER_EPOCH = 100
+"""Of a schedule's picture, which is drawn before the data is read."""
 
 
 def preview(composed: Composed) -> int:
@@ -43,6 +46,9 @@ def preview(composed: Composed) -> int:
         console.print(f"note: {note}", style="dim", highlight=False, markup=False)
     console.print(f"budget: {'; '.join(_budget(space, cfg))}", highlight=False, markup=False)
     console.print(cost_line(_pace(folder, outcomes), _plan(space, cfg, len(outcomes))), highlight=False, markup=False)
+    if cfg.objective is None:
+        for line in _schedules(space, hydra.runtime.choices):
+            console.print(line, highlight=False, markup=False)
     return 0
 
 
@@ -58,6 +64,24 @@ def first_trials(space: Space, cfg: SearchConfig) -> list[Sample]:
     return [
         Sample(number=number, chosen_by=by, params=space.shown(params)) for number, (by, params) in enumerate(chosen)
     ]
+
+
+def _schedules(space: Space, choices: Mapping[str, str | None]) -> Iterator[str]:
+    """Yield pictures of the schedules that trials may begin with: the last lines, since PyTorch takes a second more."""
+    from search.train.schedules import Budget, curve_of
+
+    options = list(map(str, space.base.choose.get("schedule") or {}))
+    for option in options or [str(choices.get("schedule"))]:
+        config = next(space.compositions({"schedule": option} if options else {}))
+        node, rate, epochs = config["schedule"], config["optimizer"].get("lr"), config["trainer"]["epochs"]
+        budget = Budget(steps=epochs * _STEPS_PER_EPOCH, steps_per_epoch=_STEPS_PER_EPOCH)
+        curve = curve_of(node, budget)
+        of_what = "factor of the learning rate" if rate is None else f"learning rate, with optimizer.lr={rate:g},"
+        yield f"schedule={option}: {of_what} over {epochs} epochs"
+        yield from drawn(curve.rates * (1.0 if rate is None else rate), epochs)
+        yield from filter(None, (momentum_line(curve.momenta), cycles_line(curve.cycle_ends, _STEPS_PER_EPOCH)))
+        if node.get("unit", "steps") == "steps":
+            yield f"drawn with {_STEPS_PER_EPOCH} steps an epoch: how many there are depends on the data"
 
 
 def _named(choices: Mapping[str, str | None]) -> dict[str, str]:

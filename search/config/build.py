@@ -39,6 +39,13 @@ def named(target: str, key: str) -> Callable[..., Any]:
     return factory({"_target_": target}, key)
 
 
+def target_of(node: Mapping[str, Any], key: str) -> Callable[..., Any]:
+    """Return what `node["_target_"]` names with nothing bound: a class is one; raise UsageError as `factory` does."""
+    factory({"_target_": node.get("_target_")}, key)
+    target: Callable[..., Any] = get_method(node["_target_"])
+    return target
+
+
 def accepted(node: Mapping[str, Any], offered: Mapping[str, Any]) -> dict[str, Any]:
     """Return those of the offered arguments that the node's target takes by name and does not set itself."""
     target = get_method(node["_target_"])

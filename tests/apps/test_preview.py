@@ -22,8 +22,16 @@ def trials_shown(said: str) -> dict[int, tuple[str, dict[str, str]]]:
 def test_a_preview_is_light_and_leaves_nothing(tmp_path: Path) -> None:
     said = probed(tmp_path, PREVIEW)
     assert (said.code, said.errors) == (0, [])
-    assert not {"torch", "ray", "mlflow", "pandas", "sklearn"} & set(said.heavy)
+    assert not {"ray", "mlflow", "pandas", "sklearn"} & set(said.heavy)  # a schedule's curve is PyTorch's
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_preview_of_an_objective_needs_no_torch(tmp_path: Path) -> None:
+    said = probed(
+        tmp_path, PREVIEW, "+objective={_target_: math.exp, x: 1.0}", "+objective.space.x={low: 0.0, high: 1.0}"
+    )
+    assert (said.code, said.errors) == (0, [])
+    assert "torch" not in said.heavy
 
 
 def test_a_preview_of_several_jobs_leaves_nothing(tmp_path: Path) -> None:
@@ -55,6 +63,27 @@ def test_the_preflights_short_runs_tell_the_pace_before_there_is_a_trial(tmp_pat
     StageFindings(stage="preflight", made_from="", began=0.0, ended=1.0, findings=(finding,)).save(study)
     said = search(tmp_path, PREVIEW, *ALONE, "budget.trials=2", "trainer.epochs=4")
     assert "cost: at most 4 s for 2 trials on 1 worker (0.5 s an epoch); about 8.0 MB on disk for 2 trials" in said
+
+
+def test_a_preview_draws_each_schedule_there_is(tmp_path: Path) -> None:
+    said = search(tmp_path, PREVIEW, "choose.schedule=[cosine,one_cycle,sgdr]", "trainer.epochs=8", *ALONE)
+    first = re.escape("schedule=cosine: learning rate, with optimizer.lr=0.001, over 8 epochs")
+    assert re.search(rf"{first}\n *0\.001 ┤ +█", said)
+    assert said.count("over 8 epochs") == 3
+    assert len(re.findall(r"^ +0 +4 +8$", said, re.MULTILINE)) == 3
+    assert "momentum, or the first of betas: 0.95 to 0.85, lowest after 30% of the run" in said
+    assert "cycles end at epoch 1.14, 3.43, 8" in said
+    assert "steps an epoch" not in said
+
+
+def test_a_schedule_in_steps_says_how_it_was_drawn(tmp_path: Path) -> None:
+    said = search(tmp_path, PREVIEW, "schedule=step", "schedule.unit=steps", "schedule.every=500", *ALONE)
+    assert "drawn with 100 steps an epoch: how many there are depends on the data" in said
+
+
+def test_a_preview_refuses_a_schedule_that_cannot_be(tmp_path: Path) -> None:
+    said = search(tmp_path, PREVIEW, "schedule.unit=weeks", *ALONE, code=2)
+    assert "schedule.unit=weeks: must be one of budget, epochs, steps" in said
 
 
 def test_a_preview_of_a_grid_counts_its_points(tmp_path: Path) -> None:

@@ -52,10 +52,10 @@ def cyclical(
                 optimizer,
                 low,
                 1.0,
-                step_size_up=side,
+                step_size_up=side,  # type: ignore[arg-type] # it takes parts of steps, too
                 mode=mode,
                 gamma=each,
-                cycle_momentum=False,  # type: ignore[arg-type]
+                cycle_momentum=False,
             ),
             rest.steps,
         )

@@ -7,9 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from hydra.utils import get_method
 
-from search.config.build import factory, named
+from search.config.build import factory, target_of
 from search.errors import UsageError
 from search.traces import told
 from search.train.data.arrays import Array
@@ -25,8 +24,7 @@ def curve_of(node: Mapping[str, Any], budget: Budget) -> Curve:
     factors alone, or a scheduler of `torch.optim.lr_scheduler` (see `torchs.of_users`). Raises UsageError for
     settings that cannot be, and for what is no curve of that length.
     """
-    named(node.get("_target_") or "", "schedule")  # raises where it cannot be imported
-    target = get_method(node["_target_"])
+    target = target_of(node, "schedule")
     place = f"schedule._target_={node['_target_']}"
     try:
         found = of_users(target, node, budget) if inspect.isclass(target) else factory(node, "schedule")(budget)

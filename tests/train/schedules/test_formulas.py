@@ -86,7 +86,7 @@ def test_cyclical_is_smiths(steps: int, size: int, low: float, gamma: float, mod
     def smith(iteration: int) -> float:
         cycle = math.floor(1 + iteration / (2 * size))
         x = abs(iteration / size - 2 * cycle + 1)
-        height = {"1": 1.0, "2": 1 / 2 ** (cycle - 1), "exp": gamma**iteration}[mode]
+        height: float = {"1": 1.0, "2": 1 / 2 ** (cycle - 1), "exp": gamma**iteration}[mode]
         return low + (1 - low) * max(0.0, 1 - x) * height
 
     curve = schedules.cyclical(budget(steps), mode=named, step_size=size, low=low, gamma=gamma, unit="steps")
