@@ -57,7 +57,8 @@ class TrialSpec:
     With `refit_epochs` validation examples are trained on, too, for so many of the configuration's epochs, and the
     last weights are kept. `teacher` names an array file of class probabilities (num_train, C) or
     values (num_train,), to be imitated as `config["distill"]` says. Each batch is worked through in `micro_batches`
-    parts, whose gradients are summed: but for batch norm and dropout, the same training with less memory.
+    parts, whose gradients are summed: but for batch norm and dropout, the same training with less memory. With
+    `snapshots` the weights at the end of each cycle of its schedule are kept, too.
     """
 
     number: int
@@ -68,6 +69,7 @@ class TrialSpec:
     teacher: str | None = None
     micro_batches: int = 1
     refit_epochs: int | None = None
+    snapshots: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,16 +9,18 @@ import json
 import time
 import traceback
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from search.config.inside import require_shared
 from search.errors import UsageError
 from search.files import no_room, write_atomically
-from search.layout import CHECKPOINT, CONFIG, OUTCOME, WEIGHTS, predictions_of
+from search.layout import CHECKPOINT, CONFIG, OUTCOME, SNAPSHOTS, WEIGHTS, predictions_of
 from search.memory import peak_memory, reset_peak_memory
 from search.records import (
     OBJECTIVE,
@@ -127,7 +129,8 @@ class Runner:
         if spec.teacher is not None:
             setup = dataclasses.replace(setup, loss=self._distillation(spec, setup))
         reporter = _Reporter(spec.number, setup.metric, report)
-        fitted = setup.training().fit(reporter, checkpoint=directory / CHECKPOINT)
+        keep = partial(_keep_snapshot, directory) if spec.snapshots else None
+        fitted = setup.training().fit(reporter, directory / CHECKPOINT, keep)
         self._keep(directory, setup.model, fitted)
         outcome = reporter.outcome(fitted, seconds=time.time() - started)
         if fitted.paused:
@@ -239,6 +242,14 @@ def save_array(path: Path, array: Array) -> None:
     buffer = io.BytesIO()
     np.save(buffer, array, allow_pickle=False)
     write_atomically(path, buffer.getvalue())
+
+
+def _keep_snapshot(directory: Path, cycle: int, weights: Mapping[str, Tensor], predictions: Array) -> None:
+    """Write a snapshot of a trial as a member of its own: a folder with weights and, last, predictions."""
+    folder = directory / SNAPSHOTS / str(cycle)
+    folder.mkdir(parents=True, exist_ok=True)
+    save_state(folder / WEIGHTS, weights)
+    save_array(folder / predictions_of("validation"), predictions)
 
 
 def _device(name: str) -> str:

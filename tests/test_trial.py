@@ -19,7 +19,7 @@ from search.apps.cli import config_folder
 from search.apps.naming import register_resolvers
 from search.config import schema
 from search.errors import UsageError
-from search.layout import CHECKPOINT, CONFIG, OUTCOME, WEIGHTS
+from search.layout import CHECKPOINT, CONFIG, OUTCOME, SNAPSHOTS, WEIGHTS
 from search.records import (
     OBJECTIVE,
     Decision,
@@ -624,3 +624,47 @@ def test_an_outcome_is_plain_json(tmp_path: Path) -> None:
     run(work)
     stored = json.loads((Path(work.directory) / OUTCOME).read_text())
     assert (stored["event"], stored["state"], stored["failure"]) == ("outcome", "complete", None)
+
+
+# ------------------------------------------------------------------------------------------------------- snapshots
+
+SGDR = ("schedule=sgdr", "schedule.unit=epochs", "schedule.cycle=1", "schedule.multiplier=1")
+
+
+def test_a_trial_leaves_a_member_for_each_cycle_of_its_schedule(tmp_path: Path) -> None:
+    config = configured(*SGDR)
+    work = runner()
+    done = work(spec(tmp_path, config, snapshots=True), Driver())
+    assert isinstance(done, Outcome)
+    folders = sorted((tmp_path / "trial" / SNAPSHOTS).iterdir())
+    assert [folder.name for folder in folders] == ["0", "1", "2", "3"]
+    for folder in folders:
+        assert {path.name for path in folder.iterdir()} == {WEIGHTS, "validation.npy"}
+    members = tuple((str(folder), config) for folder in folders)
+    work(PredictSpec(number=0, members=members, split="validation"), Driver())
+    found = [np.load(folder / "validation.npy") for folder in folders]
+    assert len({array.tobytes() for array in found}) == 4
+    best = np.load(tmp_path / "trial" / "validation.npy")
+    assert done.best_step is not None
+    np.testing.assert_array_equal(found[done.best_step - 1], best)
+
+
+def test_only_who_asks_for_them_gets_snapshots(tmp_path: Path) -> None:
+    runner()(spec(tmp_path, configured(*SGDR)), Driver())
+    assert not (tmp_path / "trial" / SNAPSHOTS).exists()
+
+
+def test_snapshots_survive_a_kill(tmp_path: Path) -> None:
+    config = configured("schedule=sgdr", "schedule.cycle=0.2", "schedule.multiplier=1")
+    runner()(spec(tmp_path / "whole", config, snapshots=True), Driver())
+    for at in (1, 3):
+        with pytest.raises(KeyboardInterrupt):
+            runner()(spec(tmp_path / "killed", config, snapshots=True), Driver(die_at=at))
+    runner()(spec(tmp_path / "killed", config, snapshots=True), Driver())
+    whole, killed = (sorted((tmp_path / name).glob(f"trial/{SNAPSHOTS}/*/*")) for name in ("whole", "killed"))
+    assert [path.relative_to(tmp_path / "whole") for path in whole] == [
+        path.relative_to(tmp_path / "killed") for path in killed
+    ]
+    assert len(whole) == 10
+    for one, other in zip(whole, killed, strict=True):
+        assert one.read_bytes() == other.read_bytes()

@@ -220,4 +220,4 @@ def _size(trial: Path) -> int:
     """Return what a trial with weights takes on disk; 0 for one whose weights were cleared away."""
     if not (trial / WEIGHTS).exists():
         return 0
-    return sum(path.stat().st_size for path in trial.iterdir() if path.is_file())
+    return sum(path.stat().st_size for path in trial.rglob("*") if path.is_file())

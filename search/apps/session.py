@@ -184,6 +184,7 @@ class Session(ABC):
             config=self.space.configure(params, self.keys) if config is None else config,
             seed=keyed_int(self.cfg.seed, number, "trial"),
             directory=str(trial_folder(self.folder, number)),
+            snapshots=True,
         )
 
     def trained(self, number: int, params: Params, composed_from: int) -> Settings:

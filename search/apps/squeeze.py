@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +17,7 @@ from search.apps.training import TrainingSession, best_trained
 from search.errors import StrandedError, UsageError
 from search.files import no_room
 from search.keyed import keyed_int
-from search.layout import CONFIG, predictions_of
+from search.layout import CONFIG, SNAPSHOTS, predictions_of
 from search.post.contenders import Candidate, Selection, champion_of, judged, select, weighted
 from search.post.results import FILE, Results
 from search.records import PredictSpec, TrialSpec, TrialState
@@ -43,11 +43,13 @@ def squeeze(session: TrainingSession, study: Study) -> None:
     made_from = _made_from(session, study)
     results = Results.load(session.folder)
     configs, left_out = _trial_configs(session, study)
+    owners = _owners(session.folder, configs)
+    configs |= {snapshot: configs[trial] for snapshot, trial in owners.items()}
     if results is None or results.made_from != made_from:
         if left_out:
             note = f"note: the squeeze leaves {len(left_out)} out, the first of them {left_out[0]}"
             session.console.print(note, style="dim", markup=False)
-        results = _make(session, study, made_from, configs)
+        results = _make(session, study, made_from, configs, owners)
     if results.model is None and results.problem is None and session.tracking_uri is not None:
         results = _register(session, study, results, configs)
     tell(session, study.journal)
@@ -59,15 +61,20 @@ def _made_from(session: TrainingSession, study: Study) -> str:
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
 
-def _make(session: TrainingSession, study: Study, made_from: str, trial_configs: Configs) -> Results:
-    """Choose and train the contenders, choose the champion on validation, then open the test split."""
-    trials = list(trial_configs)
+def _make(
+    session: TrainingSession, study: Study, made_from: str, trained: Configs, owners: Mapping[str, str]
+) -> Results:
+    """Choose and train the contenders, choose the champion on validation, then open the test split.
+
+    `trained` are trials and their snapshots; `owners` has the trial of each snapshot.
+    """
+    members = list(trained)
     refits = refit_configs(session, study)
-    configs = {**trial_configs, **_student_configs(session, study), **refits}
-    if not trials:
+    configs = {**trained, **_student_configs(session, study), **refits}
+    if not members:
         raise UsageError(f"squeeze: no trial left predictions in {session.folder / 'trials'}")
     targets = _targets(session, "validation")
-    predictions = np.stack([_load(session, folder, "validation") for folder in trials])
+    predictions = np.stack([_load(session, folder, "validation") for folder in members])
     cfg = session.cfg.squeeze
     selection = Selection(
         objective=session.metric,
@@ -77,16 +84,16 @@ def _make(session: TrainingSession, study: Study, made_from: str, trial_configs:
         folds=cfg.folds,
         seed=session.cfg.seed,
     )
-    candidates = select(trials, predictions, targets, selection)
+    candidates = select(members, predictions, targets, selection, owners)
     candidates += _train_students(session, configs, teacher=candidates[-1])
     candidates += refit(session, study, refits)
     champion = champion_of(candidates, targets, session.metric)
 
     looks = int(study.journal.attributes.get(_LOOKS, 0)) + 1
     study.journal.set_attribute(_LOOKS, looks)  # before the look: a look that was cut short was one, too
-    members = sorted({folder for candidate in candidates for folder in candidate.weights})
-    _predict(session, configs, members, "test")
-    test = {folder: _load(session, folder, "test") for folder in members}
+    chosen = sorted({folder for candidate in candidates for folder in candidate.weights})
+    _predict(session, configs, chosen, "test")
+    test = {folder: _load(session, folder, "test") for folder in chosen}
     test_targets = _targets(session, "test")
     results = Results(
         metric=session.metric.name,
@@ -123,6 +130,15 @@ def _trial_configs(session: TrainingSession, study: Study) -> tuple[dict[str, Se
         else:
             configs[str(folder.relative_to(session.folder))] = config
     return configs, left_out
+
+
+def _owners(study: Path, trials: Iterable[str]) -> dict[str, str]:
+    """Return the trial of each snapshot that trials left, both as folders relative to the study's."""
+    owners: dict[str, str] = {}
+    for trial in trials:
+        found = (study / trial / SNAPSHOTS).glob(f"*/{predictions_of('validation')}")
+        owners |= {f"{trial}/{SNAPSHOTS}/{cycle}": trial for cycle in sorted(int(path.parent.name) for path in found)}
+    return owners
 
 
 def _student_configs(session: TrainingSession, study: Study) -> dict[str, Settings]:

@@ -9,6 +9,17 @@ import torch
 from torch import Tensor, nn
 
 
+@contextlib.contextmanager
+def having(model: nn.Module, weights: Mapping[str, Tensor]) -> Iterator[None]:
+    """Let a network have other weights, and its own back afterwards."""
+    own = copied(model.state_dict())
+    model.load_state_dict(weights)
+    try:
+        yield
+    finally:
+        model.load_state_dict(own)
+
+
 class Average:
     """The average of a network's parameters and buffers after each step.
 
@@ -18,7 +29,7 @@ class Average:
 
     def __init__(self, model: nn.Module, decay: float) -> None:
         self._model, self._decay, self._step = model, decay, 0
-        self.weights = _copied(model.state_dict())
+        self.weights = copied(model.state_dict())
 
     def update(self) -> None:
         """Take the weights in."""
@@ -33,12 +44,8 @@ class Average:
     @contextlib.contextmanager
     def applied(self) -> Iterator[None]:
         """Let the network have the average, and its own weights back afterwards."""
-        own = _copied(self._model.state_dict())
-        self._model.load_state_dict(self.weights)
-        try:
+        with having(self._model, self.weights):
             yield
-        finally:
-            self._model.load_state_dict(own)
 
     def state_dict(self) -> dict[str, object]:
         """Return what a checkpoint keeps."""
@@ -54,5 +61,6 @@ class Average:
             value.copy_(weights[name])
 
 
-def _copied(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def copied(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return copies of weights, as they are now."""
     return {name: value.detach().clone() for name, value in state.items()}

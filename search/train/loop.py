@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from search.keyed import keyed_int
 from search.records import Verdict
 from search.train import steps
-from search.train.average import Average
+from search.train.average import Average, copied, having
 from search.train.batches import Batch, Batches
 from search.train.checkpoint import load_state, save_state
 from search.train.data.arrays import Array, Dataset
@@ -33,6 +33,9 @@ _LOOK_EVERY = 10
 
 ReportFn = Callable[[int, Mapping[str, float]], tuple[Verdict, str]]
 """(epoch from 1, figures) -> what to do, and why."""
+
+KeepFn = Callable[[int, Mapping[str, Tensor], Array], None]
+"""(cycle from 0, weights at its end, predictions on the validation split): is called at the end of the epoch."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,15 +88,18 @@ class Training:
         )
         self._curve = schedule(Budget(steps=plan.epochs * self._steps_per_epoch, steps_per_epoch=self._steps_per_epoch))
         self._average = None if plan.ema is None else Average(model, plan.ema)
+        self._cycles = {end: cycle for cycle, end in enumerate(self._curve.cycle_ends)}
+        self._snapshots: dict[int, dict[str, Tensor]] = {}
         self._epoch = 0
         self._step = 0
         self._best: _Best | None = None
 
-    def fit(self, report: ReportFn, checkpoint: Path | None = None) -> Fitted:
+    def fit(self, report: ReportFn, checkpoint: Path | None = None, keep: KeepFn | None = None) -> Fitted:
         """Train to the end of the plan, or until `report` or the patience says stop, and restore the best weights.
 
         With `checkpoint`, goes on from that file where it is whole, and leaves it when told to pause (not at the end
-        of the plan). Raises NonFiniteError.
+        of the plan). `keep` is given a snapshot of each cycle of the schedule (Huang et al. 2017); those of epochs
+        that are run again are given again. Raises NonFiniteError.
         """
         if checkpoint is not None:
             self._resume(checkpoint)
@@ -104,6 +110,7 @@ class Training:
             self._epoch += 1
             figures = {"train/loss": self._train_epoch(), "train/lr": self._rate(), **self._validate()}
             self._keep_best(figures)
+            self._hand_over_snapshots(keep)
             verdict, reason = report(self._epoch, figures)
             stopped = reason if verdict is Verdict.STOP else self._out_of_patience()
             if stopped is None and verdict is Verdict.PAUSE and self._epoch < last:
@@ -147,6 +154,8 @@ class Training:
             if self._average is not None:
                 self._average.update()
             self._step += 1
+            if (cycle := self._cycles.get(self._step)) is not None:
+                self._snapshots[cycle] = copied(self._judged())
         mean = float(total) / len(order)
         if not math.isfinite(mean):
             raise NonFiniteError(f"the training loss became {mean} in epoch {self._epoch}")
@@ -201,9 +210,21 @@ class Training:
     def _keep_best(self, figures: dict[str, float]) -> None:
         refit = self._plan.refit_epochs is not None
         if refit or self._best is None or self._better(figures, self._best.figures):
-            judged = self._model.state_dict() if self._average is None else self._average.weights
-            weights = {key: value.detach().clone() for key, value in judged.items()}
-            self._best = _Best(self._epoch, dict(figures), weights)
+            self._best = _Best(self._epoch, dict(figures), copied(self._judged()))
+
+    def _judged(self) -> Mapping[str, Tensor]:
+        return self._model.state_dict() if self._average is None else self._average.weights
+
+    def _hand_over_snapshots(self, keep: KeepFn | None) -> None:
+        """Give away those of this epoch's cycles; one whose predictions are not finite is of no use."""
+        taken, self._snapshots = self._snapshots, {}
+        if keep is None:
+            return
+        for cycle, weights in taken.items():
+            with having(self._model, weights):
+                predictions = self.predict(self._dataset.split.validation)
+            if np.isfinite(predictions).all():
+                keep(cycle, weights, predictions)
 
     def _better(self, new: Mapping[str, float], old: Mapping[str, float]) -> bool:
         """Compare by the objective; where it is equal (accuracies often are) by the loss."""

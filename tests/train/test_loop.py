@@ -22,9 +22,9 @@ from search.train.data import digits
 from search.train.data.arrays import Array, Dataset, Examples, Split
 from search.train.data.split import divide
 from search.train.estimator import build
-from search.train.loop import Fitted, ReportFn, Training, predict
+from search.train.loop import Fitted, KeepFn, ReportFn, Training, predict
 from search.train.losses import Loss, hard_loss
-from search.train.metrics import objective
+from search.train.metrics import metrics_of, objective
 from search.train.plan import Plan
 from search.train.schedules import Budget, Curve
 from search.train.steps import NonFiniteError
@@ -34,6 +34,7 @@ GOLDEN = Path(__file__).parent / "golden"
 Ruling = tuple[Verdict, str]
 GO_ON: Ruling = (Verdict.GO_ON, "")
 COSINE = partial(schedules.cosine, warmup=0.05, final=0.0, unit="budget")
+SGDR = partial(schedules.sgdr, cycle=2, multiplier=1.0, final=0.0, decay=1.0)
 
 MLP = {"_target_": "search.train.models.mlp.MLP", "width": 32, "depth": 2, "dropout": 0.3}
 CNN = {"_target_": "search.train.models.cnn.CNN", "channels": 4, "blocks": 2, "kernel": 3, "dropout": 0.1}
@@ -75,6 +76,8 @@ class Run:
     patience: int | None = None
     checkpoint_every: int = 1
     micro_batches: int = 1
+    ema: float | None = None
+    refit_epochs: int | None = None
     seed: int = 0
     dataset: Dataset = field(default_factory=lambda: digits_dataset(250))
     batches: Callable[[Examples], Batches] = lambda examples: ResidentBatches(examples, CPU)
@@ -102,16 +105,23 @@ class Run:
                 patience=self.patience,
                 checkpoint_every=self.checkpoint_every,
                 micro_batches=self.micro_batches,
+                ema=self.ema,
+                refit_epochs=self.refit_epochs,
             ),
             seed=self.seed,
         )
 
-    def fit(self, checkpoint: Path | None = None, report: ReportFn = lambda step, figures: GO_ON) -> Fitted:
+    def fit(
+        self,
+        checkpoint: Path | None = None,
+        report: ReportFn = lambda step, figures: GO_ON,
+        keep: KeepFn | None = None,
+    ) -> Fitted:
         def remember(step: int, figures: Mapping[str, float]) -> Ruling:
             self.trace[step] = dict(figures)
             return report(step, figures)
 
-        return self.training.fit(remember, checkpoint)
+        return self.training.fit(remember, checkpoint, keep)
 
 
 def tell(verdict: Verdict, at: int, reason: str = "told to") -> ReportFn:
@@ -272,6 +282,74 @@ def test_a_checkpoint_of_a_longer_plan_is_left_aside(tmp_path: Path) -> None:
     shorter = Run(epochs=3)
     shorter.fit(tmp_path / "c")
     assert list(shorter.trace) == [1, 2, 3]
+
+
+# ------------------------------------------------------------------------------------------------------ snapshots
+
+
+@dataclass
+class Kept:
+    """What the loop handed over, by cycle."""
+
+    weights: dict[int, dict[str, Tensor]] = field(default_factory=dict)
+    predictions: dict[int, Array] = field(default_factory=dict)
+
+    def __call__(self, cycle: int, weights: Mapping[str, Tensor], predictions: Array) -> None:
+        self.weights[cycle], self.predictions[cycle] = dict(weights), predictions
+
+
+def still_after(step: int, ends: tuple[int, ...]) -> Callable[[Budget], Curve]:
+    """Return a schedule whose rate is 0 after so many steps: the weights stay as they then are."""
+    return lambda budget: Curve((np.arange(budget.steps) < step).astype(float), cycle_ends=ends)
+
+
+@pytest.mark.parametrize("step", [1, 7, 8, 16])
+def test_a_snapshot_has_the_weights_at_the_very_step_at_which_its_cycle_ends(step: int) -> None:
+    """Four steps an epoch: steps 8 and 16 end one."""
+    settings: dict[str, Any] = {"model": LINEAR, "dataset": part_of_digits(64), "batch_size": 16, "optimizer": "sgd"}
+    run, kept = Run(**settings, epochs=4, schedule=still_after(step, (step,))), Kept()
+    run.fit(keep=kept)
+    last = Run(**settings, epochs=4, refit_epochs=4, schedule=still_after(step, ()))  # which keeps the last weights
+    last.fit()
+    assert list(kept.weights) == [0]
+    for name, value in last.network.state_dict().items():
+        assert torch.equal(kept.weights[0][name], value), name
+    np.testing.assert_array_equal(kept.predictions[0], last.training.predict(last.dataset.split.validation))
+
+
+@pytest.mark.parametrize("ema", [None, 0.9])
+def test_snapshots_change_nothing_and_are_judged_as_the_epochs_are(ema: float | None) -> None:
+    """With cycles of whole epochs, a snapshot's figure is that of its epoch, also where weights are averaged."""
+    plain = Run(schedule=partial(SGDR, unit="epochs"), model=CNN, ema=ema)
+    expected = plain.fit()
+    run, kept = Run(schedule=partial(SGDR, unit="epochs"), model=CNN, ema=ema), Kept()
+    assert_same_fit(run.fit(keep=kept), expected)
+    assert_same_weights(run.network, plain.network)
+    loss, targets = metrics_of("classification")["loss"], run.dataset.examples.targets[run.dataset.split.validation]
+    found = {2 * cycle + 2: loss(predictions, targets) for cycle, predictions in kept.predictions.items()}
+    assert found == {epoch: run.trace[epoch]["val/loss"] for epoch in (2, 4, 6)}
+
+
+def test_snapshots_of_a_resumed_run_are_bitwise_those_of_the_undisturbed_one(tmp_path: Path) -> None:
+    schedule = partial(SGDR, cycle=0.2)  # ends within epochs
+    whole = Kept()
+    Run(schedule=schedule).fit(keep=whole)
+    found = Kept()
+    for step in (2, 3, 5):
+        with pytest.raises(KilledError):
+            Run(schedule=schedule, checkpoint_every=2).fit(tmp_path / "c", kill_after(step), found)
+    Run(schedule=schedule, checkpoint_every=2).fit(tmp_path / "c", keep=found)
+    assert list(found.weights) == list(whole.weights) == list(range(5))
+    for cycle, weights in whole.weights.items():
+        np.testing.assert_array_equal(found.predictions[cycle], whole.predictions[cycle])
+        for name, value in weights.items():
+            assert torch.equal(found.weights[cycle][name], value), name
+
+
+def test_a_run_that_is_stopped_has_the_snapshots_until_then() -> None:
+    kept = Kept()
+    Run(schedule=partial(SGDR, unit="epochs")).fit(report=tell(Verdict.STOP, at=4), keep=kept)
+    assert list(kept.weights) == [0, 1]
 
 
 # ------------------------------------------------------------------------------------------------ paused and resumed
