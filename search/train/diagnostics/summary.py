@@ -1,0 +1,56 @@
+"""The few figures of a run that stand beside its losses."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from search.train.diagnostics.table import FIGURES, Array, jitter
+
+_WORST = {
+    "layers/update_ratio_max": ("update_ratio", np.max),
+    "layers/update_ratio_median": ("update_ratio", np.median),
+    "layers/activation_std_max": ("activation_std", np.max),
+    "layers/activation_std_min": ("activation_std", np.min),
+    "layers/activation_std_median": ("activation_std", np.median),
+    "layers/dead_max": ("dead", np.max),
+    "layers/saturated_max": ("saturated", np.max),
+    "layers/gradient_norm_max": ("gradient_norm", np.max),
+    "layers/gradient_norm_median": ("gradient_norm", np.median),
+    "layers/weight_max": ("weight_max", np.max),
+}
+NAMES = (*_WORST, "layers/gradient_first_to_last", "layers/jitter")
+"""All of them; a search may hold many trials, so they stay few."""
+
+
+def summary(row: Array, predictions: Sequence[Array]) -> dict[str, float]:
+    """Return the figures of a step's row (L, F) and of the last two epochs' predictions, as far as they are known."""
+    found = {name: _over(row[:, FIGURES.index(figure)], by) for name, (figure, by) in _WORST.items()}
+    found["layers/gradient_first_to_last"] = first_to_last(row)
+    if len(predictions) > 1:
+        found["layers/jitter"] = float(jitter(np.stack(predictions))[-1])
+    return {name: value for name, value in found.items() if math.isfinite(value)}
+
+
+def first_to_last(row: Array) -> float:
+    """Return by how much the loss hangs on the first layer's weights, over the same of the last one's.
+
+    Layers count by |gradient| |weights|, which no rescaling of a layer changes; those without a matrix of weights are
+    left out. NaN where there are no two.
+    """
+    size = pull(row)
+    size = size[np.isfinite(size)]
+    return float(size[0] / size[-1]) if len(size) > 1 and size[-1] > 0 else math.nan
+
+
+def pull(row: Array) -> Array:
+    """Return |gradient| |weights| of each layer (..., L), for rows (..., L, F)."""
+    gradient, norm = (row[..., FIGURES.index(figure)] for figure in ("gradient_norm", "weight_norm"))
+    return np.asarray(gradient * norm)
+
+
+def _over(values: Array, by: object) -> float:
+    known = values[np.isfinite(values)]
+    return float(by(known)) if len(known) else math.nan  # type: ignore[operator]
