@@ -14,7 +14,7 @@ from search.train.diagnostics.layers import compiled, shown
 
 _HUGE = 1e30
 """Products of such numbers overflow float32; what stands for infinity in cleaned inputs is larger."""
-_TOO_HIGH = "the learning rate is too high, or a gradient exploded"
+TOO_HIGH = "the learning rate is too high, or a gradient exploded"
 
 
 @dataclass
@@ -70,7 +70,7 @@ def _told(first: _First) -> str:
     where = f"first in {first.name} ({type(first.module).__name__})"
     broken = _broken(first.module)
     if broken:
-        return f"{where}, whose {broken} became so in an earlier update: {_TOO_HIGH}"
+        return f"{where}, whose {broken} became so in an earlier update: {TOO_HIGH}"
     if not all(_finite(given) for given in first.given):
         return f"{where}, whose inputs are not: it arises in your code before it, a log or root of 0, a division by 0"
     size = max((float(given.abs().max()) for given in first.given), default=0.0)
@@ -80,13 +80,13 @@ def _told(first: _First) -> str:
         return f"{where}, which is given numbers of up to {size:.1g}: the data hold such, or activations grew so large"
     weight = max((float(p.detach().abs().max()) for p in first.module.parameters() if p.numel()), default=0.0)
     finite = f"whose weights are finite (up to {weight:.2g})" if weight else "which has no weights"
-    return f"{where}, {finite}: its inputs of up to {size:.2g} make it overflow; {_TOO_HIGH}"
+    return f"{where}, {finite}: its inputs of up to {size:.2g} make it overflow; {TOO_HIGH}"
 
 
 def _without(model: nn.Module, largest: float) -> str:
     broken = _broken(model)
     if broken:
-        return f"no output of the network is, but its {broken}: {_TOO_HIGH}"
+        return f"no output of the network is, but its {broken}: {TOO_HIGH}"
     return (
         f"the network's outputs are finite (up to {largest:.2g}), so it is the loss: a log of 0, a division by 0, "
         "or targets that are not finite"

@@ -48,7 +48,8 @@ def first_to_last(row: Array) -> float:
 def pull(row: Array) -> Array:
     """Return |gradient| |weights| of each layer (..., L), for rows (..., L, F)."""
     gradient, norm = (row[..., FIGURES.index(figure)] for figure in ("gradient_norm", "weight_norm"))
-    return np.asarray(gradient * norm)
+    with np.errstate(invalid="ignore", over="ignore"):  # of a run whose weights are 0 or infinite
+        return np.asarray(gradient * norm)
 
 
 def _over(values: Array, by: object) -> float:

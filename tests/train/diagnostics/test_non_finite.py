@@ -49,7 +49,11 @@ CASES: dict[str, tuple[Callable[[], nn.Module], float, tuple[str, ...]]] = {
         0.0,
         ("first in 3 (Linear), whose weight (NaN in 8%)", "earlier update", "learning rate is too high"),
     ),
-    "own code after": (lambda: net(Block(before=False)), 0.0, ("first in 2 (Block), in its own code", "a log or root of 0")),
+    "own code after": (
+        lambda: net(Block(before=False)),
+        0.0,
+        ("first in 2 (Block), in its own code", "a log or root of 0"),
+    ),
     "own code before": (
         lambda: net(Block(before=True)),
         0.0,

@@ -38,7 +38,9 @@ def step(
     optimizer.step()
 
 
-def watched(model: nn.Module, inputs: Tensor = INPUTS, *, lr: float = 0.1, parts: int = 1, steps: int = 1) -> LayerTable:
+def watched(
+    model: nn.Module, inputs: Tensor = INPUTS, *, lr: float = 0.1, parts: int = 1, steps: int = 1
+) -> LayerTable:
     optimizer = sgd(model, lr)
     probe = Probe(model, optimizer)
     for number in range(steps):
@@ -66,7 +68,9 @@ def test_figures_are_those_of_plain_arithmetic() -> None:
     assert figure(table, "1", "silent") == pytest.approx((hidden.amax(0) == 0).float().mean().item())
     assert figure(table, "3", "saturated") == pytest.approx((squashed.abs() > 0.97).float().mean().item())
     weight, bias = model[0].weight.detach(), model[0].bias.detach()
-    assert figure(table, "0", "update_ratio") == pytest.approx(((weight - before).norm() / weight.norm()).item(), rel=1e-4)
+    assert figure(table, "0", "update_ratio") == pytest.approx(
+        ((weight - before).norm() / weight.norm()).item(), rel=1e-4
+    )
     gradient = math.hypot(model[0].weight.grad.norm().item(), model[0].bias.grad.norm().item())
     assert figure(table, "0", "gradient_norm") == pytest.approx(gradient, rel=1e-4)
     for name, values in (("weight", weight), ("bias", bias)):
@@ -225,7 +229,9 @@ def test_half_precision_is_looked_at_in_full() -> None:
     probe = Probe(model, optimizer)
     with probe.watching(0):
         step(model, optimizer, bf16=True)
-    assert figure(probe.table(), "0", "activation_std") == pytest.approx(figure(watched(mlp()), "0", "activation_std"), rel=0.02)
+    assert figure(probe.table(), "0", "activation_std") == pytest.approx(
+        figure(watched(mlp()), "0", "activation_std"), rel=0.02
+    )
 
 
 def test_a_compiled_model_is_known_by_its_weights_alone() -> None:
