@@ -79,12 +79,12 @@ _Found = Mapping[str, Diagnosis]
 _Rule = Callable[[Signs, _Found], Diagnosis | None]
 
 
-def _not_finite(signs: Signs, found: _Found) -> Diagnosis | None:
+def _not_finite(signs: Signs, _: _Found) -> Diagnosis | None:
     failure = signs.course.failure
     return Diagnosis(tag=NOT_FINITE, sentence=failure, figures={}) if failure else None
 
 
-def _exploding(signs: Signs, found: _Found) -> Diagnosis | None:
+def _exploding(signs: Signs, _: _Found) -> Diagnosis | None:
     """Judge by weights that nothing has moved yet; of recurrent layers, in which it may come later, by all rows."""
     pulls = np.nan_to_num(signs.pulls, nan=0.0, posinf=np.inf)
     if not pulls.size:
@@ -114,8 +114,8 @@ def _not_normalised(signs: Signs, found: _Found) -> Diagnosis | None:
     return Diagnosis(
         tag=NOT_NORMALISED,
         sentence=(
-            f"the outputs' standard deviation goes from {first:.2g} in the first layer to {last:.2g} in the last hidden "
-            "one before training (healthy: 0.5 to 2); initialise for the activation, or normalise"
+            f"the outputs' standard deviation goes from {first:.2g} in the first layer to {last:.2g} in the last "
+            "hidden one before training (healthy: 0.5 to 2); initialise for the activation, or normalise"
         ),
         figures={"first_std": first, "last_std": last},
     )
@@ -130,7 +130,7 @@ def _grows(signs: Signs) -> bool:
     return times >= _GROWTH and not _STD[0] < last < _STD[1]
 
 
-def _collapsed(signs: Signs, found: _Found) -> Diagnosis | None:
+def _collapsed(signs: Signs, _: _Found) -> Diagnosis | None:
     if len(signs.table.steps) < 2 or not signs.shrunk < _COLLAPSED or _learned(signs):
         return None
     return Diagnosis(
@@ -212,8 +212,8 @@ def _vanishing(signs: Signs, found: _Found) -> Diagnosis | None:
     return Diagnosis(
         tag=VANISHING,
         sentence=(
-            f"the gradient of {_name(signs, int(signs.weighted[0]))} is {share:.1g} of the largest layer's, relative to "
-            "the weights: activations saturate, or it is a long way without shortcuts"
+            f"the gradient of {_name(signs, int(signs.weighted[0]))} is {share:.1g} of the largest layer's, relative "
+            "to the weights: activations saturate, or it is a long way without shortcuts"
         ),
         figures={"first_to_largest": share},
     )

@@ -97,7 +97,7 @@ class Outputs:
             start += call.units
 
     def _hook(self, layer: Layer) -> RemovableHandle:
-        def hook(module: nn.Module, inputs: object, made: object) -> None:
+        def hook(_: nn.Module, __: object, made: object) -> None:
             output = output_of(made)
             if output is not None:
                 with torch.no_grad():
