@@ -187,7 +187,8 @@ class Outcome:
 
     `value` is the objective at `best_step`, the step whose weights were kept; it is None where none was reached, or
     where there are several objectives: those are the `values`.
-    `peak_memory` is in bytes, of the worker's process ("host") and of its GPU ("device").
+    `peak_memory` is in bytes, of the worker's process ("host") and of its GPU ("device"). `diagnosis` names what ails
+    the trial, e.g. "dead ReLU; learning rate too high"; it is empty for a healthy one.
     """
 
     number: int
@@ -202,6 +203,7 @@ class Outcome:
     seconds: float
     time: float
     values: tuple[float, ...] = ()
+    diagnosis: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -266,6 +268,8 @@ def _plain(record: Event | Failure) -> dict[str, Any]:
     fields = {k: _plain(v) if isinstance(v, Outcome | Failure) else v for k, v in vars(record).items()}
     if fields.get("values") == ():  # one objective, as most searches have: their lines stay what they were
         del fields["values"]
+    if fields.get("diagnosis") == "":
+        del fields["diagnosis"]
     return fields
 
 

@@ -20,7 +20,7 @@ from torch import Tensor
 from search.config.inside import require_shared
 from search.errors import UsageError
 from search.files import no_room, write_atomically
-from search.layout import CHECKPOINT, CONFIG, OUTCOME, SNAPSHOTS, WEIGHTS, predictions_of
+from search.layout import CHECKPOINT, CONFIG, DIAGNOSIS, DIAGNOSTICS, OUTCOME, SNAPSHOTS, WEIGHTS, predictions_of
 from search.memory import peak_memory, reset_peak_memory
 from search.records import (
     OBJECTIVE,
@@ -42,6 +42,8 @@ from search.traces import told, user_traceback
 from search.train.batches import Batches, BatchesOf, LoaderBatches, ResidentBatches
 from search.train.checkpoint import load_state, save_state
 from search.train.data.arrays import Array, Dataset
+from search.train.diagnostics.diagnosis import tags_of
+from search.train.diagnostics.diary import Diary
 from search.train.equipment import Equipment
 from search.train.estimator import Estimator, build
 from search.train.loop import EVALUATION_BATCH, Fitted, predict
@@ -127,12 +129,18 @@ class Runner:
             refit_epochs=spec.refit_epochs,
         )
         if spec.teacher is not None:
-            setup = dataclasses.replace(setup, loss=self._distillation(spec, setup))
+            setup = dataclasses.replace(setup, loss=self._distillation(spec, setup), nothing_train=None)
         reporter = _Reporter(spec.number, setup.metric, report)
         keep = partial(_keep_snapshot, directory) if spec.snapshots else None
-        fitted = setup.training().fit(reporter, directory / CHECKPOINT, keep)
+        training = setup.training()
+        try:
+            fitted = training.fit(reporter, directory / CHECKPOINT, keep)
+        except NonFiniteError as error:
+            outcome = _failed(spec.number, error, time.time() - started)
+            return dataclasses.replace(outcome, diagnosis=_diagnosed(training.diary, directory, failure=str(error)))
         self._keep(directory, setup.model, fitted)
-        outcome = reporter.outcome(fitted, seconds=time.time() - started)
+        diagnosis = _diagnosed(training.diary, directory, ended=not (fitted.paused or reporter.told_to_stop))
+        outcome = reporter.outcome(fitted, diagnosis, seconds=time.time() - started)
         if fitted.paused:
             return Paused(number=spec.number, step=fitted.steps, so_far=outcome, time=outcome.time)
         return outcome
@@ -184,18 +192,18 @@ class _Reporter:
     def __init__(self, number: int, metric: Metric, report: Callable[[Report], Decision]) -> None:
         self._number, self._report = number, report
         self._key = f"val/{metric.name}"
-        self._told_to_stop = False
+        self.told_to_stop = False
 
     def __call__(self, step: int, figures: Mapping[str, float]) -> tuple[Verdict, str]:
         metrics = {OBJECTIVE: figures[self._key], **figures}
         decision = self._report(Report(number=self._number, step=step, metrics=metrics, time=time.time()))
-        self._told_to_stop = decision.verdict is Verdict.STOP
+        self.told_to_stop = decision.verdict is Verdict.STOP
         return decision.verdict, decision.reason or "told to stop"
 
-    def outcome(self, fitted: Fitted, seconds: float) -> Outcome:
+    def outcome(self, fitted: Fitted, diagnosis: str, seconds: float) -> Outcome:
         return Outcome(
             number=self._number,
-            state=TrialState.PRUNED if fitted.paused or self._told_to_stop else TrialState.COMPLETE,
+            state=TrialState.PRUNED if fitted.paused or self.told_to_stop else TrialState.COMPLETE,
             value=fitted.figures[self._key],
             best_step=fitted.best_step,
             steps=fitted.steps,
@@ -203,7 +211,21 @@ class _Reporter:
             reason=fitted.stopped or "all epochs done",
             seconds=seconds,
             time=time.time(),
+            diagnosis=diagnosis,
         )
+
+
+def _diagnosed(diary: Diary | None, directory: Path, *, ended: bool = False, failure: str = "") -> str:
+    """Write down what the layers were like and what ails the trial; return the latter in words."""
+    if diary is None:
+        return ""
+    diary.table.save(directory / DIAGNOSTICS)
+    found = diary.diagnoses(ended=ended, failure=failure)
+    lines = "".join(f"{diagnosis.tag}: {diagnosis.sentence}\n" for diagnosis in found)
+    (directory / DIAGNOSIS).unlink(missing_ok=True)  # of an earlier attempt
+    if lines:
+        write_atomically(directory / DIAGNOSIS, lines.encode())
+    return tags_of(found)
 
 
 def _done(number: int, started: float) -> Outcome:

@@ -12,6 +12,8 @@ from typing import NamedTuple
 from search.records import Event, Failure, Outcome, Paused, Report, Retried, Started, TrialState
 
 UID = "search.uid"
+DIAGNOSIS = "diagnosis"
+"""Tag of a trial that something ails; what, in words out of a fixed vocabulary."""
 BEST = "best"
 """The objective of a trial; on the search, the best one so far."""
 ENDED = {TrialState.COMPLETE: "FINISHED", TrialState.PRUNED: "FINISHED", TrialState.FAILED: "FAILED"}
@@ -125,6 +127,8 @@ def _end(page: Page, outcome: Outcome) -> None:
     page.end, page.status = milliseconds(outcome.time), ENDED[outcome.state]
     page.points += [Point(key, 0, page.end, value) for key, value in final.items()]
     page.tags |= {"search.state": outcome.state.value, "search.reason": outcome.reason[:_LONGEST_TAG]}
+    if outcome.diagnosis:
+        page.tags[DIAGNOSIS] = outcome.diagnosis
     if outcome.failure is not None:
         page.tags |= {"search.failure": outcome.failure.kind.value}
         page.tags |= {"search.traceback": outcome.failure.traceback[-_LONGEST_TAG:]}

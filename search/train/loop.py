@@ -21,6 +21,9 @@ from search.train.average import Average, copied, having
 from search.train.batches import Batch, Batches
 from search.train.checkpoint import load_state, save_state
 from search.train.data.arrays import Array, Dataset
+from search.train.diagnostics.course import nothing_of
+from search.train.diagnostics.diary import Diary
+from search.train.diagnostics.non_finite import first_non_finite
 from search.train.losses import Loss, predictions_of
 from search.train.metrics import Metric, metrics_of
 from search.train.plan import Plan
@@ -75,8 +78,13 @@ class Training:
         plan: Plan,
         seed: int,
         rules: Rules = steps.PLAIN,
+        *,
+        nothing_train: float | None = None,
     ) -> None:
-        """Raise UsageError for a schedule that has no curve over this training."""
+        """`nothing_train` is the training loss of a model that knows nothing of the inputs, where that is known.
+
+        Raises UsageError for a schedule that has no curve over this training.
+        """
         self._model, self._optimizer, self._loss = model, optimizer, loss
         self._batches, self._dataset, self._objective, self._plan = batches, dataset, objective, plan
         self._seed = seed
@@ -90,6 +98,11 @@ class Training:
         self._average = None if plan.ema is None else Average(model, plan.ema)
         self._cycles = {end: cycle for cycle, end in enumerate(self._curve.cycle_ends)}
         self._snapshots: dict[int, dict[str, Tensor]] = {}
+        self.diary: Diary | None = None
+        """What it is like from inside; None where nobody looks."""
+        if plan.diagnostics:
+            nothing = nothing_train, nothing_of(dataset, "validation")
+            self.diary = Diary(model, optimizer, steps_per_epoch=self._steps_per_epoch, nothing=nothing)
         self._epoch = 0
         self._step = 0
         self._best: _Best | None = None
@@ -108,7 +121,7 @@ class Training:
         last = self._plan.refit_epochs or self._plan.epochs
         while self._epoch < last and stopped is None:
             self._epoch += 1
-            figures = {"train/loss": self._train_epoch(), "train/lr": self._rate(), **self._validate()}
+            figures = self._run_epoch()
             self._keep_best(figures)
             self._hand_over_snapshots(keep)
             verdict, reason = report(self._epoch, figures)
@@ -141,6 +154,15 @@ class Training:
         with contextlib.nullcontext() if self._average is None else self._average.applied():
             yield
 
+    def _run_epoch(self) -> dict[str, float]:
+        """Train and evaluate; return the epoch's figures."""
+        loss = self._train_epoch()
+        predictions = self._validated()
+        targets = self._dataset.examples.targets[self._dataset.split.validation]
+        figures = {f"val/{name}": metric(predictions, targets) for name, metric in self._metrics.items()}
+        layers = {} if self.diary is None else self.diary.close_epoch(loss, figures["val/loss"], predictions)
+        return {"train/loss": loss, "train/lr": self._rate(), **figures, **layers}
+
     def _train_epoch(self) -> float:
         """Run one epoch; return the mean training loss per example."""
         steps.seed_everything(keyed_int(self._seed, "epoch", self._epoch))  # dropout and whatever user code draws
@@ -150,7 +172,8 @@ class Training:
         self._step = (self._epoch - 1) * self._steps_per_epoch
         for batch in self._batches(order, self._plan.step_size):
             self._follow_schedule()
-            total = total + self._train_step(batch)
+            with contextlib.nullcontext() if self.diary is None else self.diary.looking(self._step):
+                total = total + self._train_step(batch)
             if self._average is not None:
                 self._average.update()
             self._step += 1
@@ -184,7 +207,10 @@ class Training:
         due = loss.device.type == "cpu" or self._step % _LOOK_EVERY == 0
         if due and loss.numel() == 1 and not math.isfinite(loss.detach()):
             at = self._step % self._steps_per_epoch + 1
-            raise NonFiniteError(f"the training loss became {float(loss.detach())} in step {at} of epoch {self._epoch}")
+            with torch.autocast(inputs.device.type, self._rules.autocast, enabled=self._rules.autocast is not None):
+                where = first_non_finite(model, inputs)
+            became = f"the training loss became {float(loss.detach())} in step {at} of epoch {self._epoch}"
+            raise NonFiniteError(f"{became}: {where}")
 
     def _follow_schedule(self) -> None:
         rate, momenta = self._curve.rates[self._step], self._curve.momenta
@@ -198,14 +224,15 @@ class Training:
     def _rate(self) -> float:
         return float(self._optimizer.param_groups[0]["lr"])
 
-    def _validate(self) -> dict[str, float]:
-        validation = self._dataset.split.validation
+    def _validated(self) -> Array:
+        """Return the predictions on the validation split; raise NonFiniteError where they are none."""
         with self._averaged():
-            predictions = self.predict(validation)
+            predictions = self.predict(self._dataset.split.validation)
         if not np.isfinite(predictions).all():
-            raise NonFiniteError(f"predictions on the validation split are not finite after epoch {self._epoch}")
-        targets = self._dataset.examples.targets[validation]
-        return {f"val/{name}": metric(predictions, targets) for name, metric in self._metrics.items()}
+            inputs = next(self._batches(torch.as_tensor(self._dataset.split.validation), EVALUATION_BATCH))[0]
+            where = first_non_finite(self._model, inputs)
+            raise NonFiniteError(f"predictions on validation are not finite after epoch {self._epoch}: {where}")
+        return predictions
 
     def _keep_best(self, figures: dict[str, float]) -> None:
         refit = self._plan.refit_epochs is not None
@@ -251,6 +278,7 @@ class Training:
                 "best": {"step": self._best.step, "figures": self._best.figures, "weights": self._best.weights},
                 "average": None if self._average is None else self._average.state_dict(),
                 "scaler": None if self._rules.scaler is None else self._rules.scaler.state_dict(),
+                "diary": None if self.diary is None else self.diary.state_dict(),
             },
         )
 
@@ -266,6 +294,8 @@ class Training:
             self._average.load_state_dict(state["average"])
         if self._rules.scaler is not None:
             self._rules.scaler.load_state_dict(state["scaler"])
+        if self.diary is not None and state.get("diary") is not None:
+            self.diary.load_state_dict(state["diary"])
 
 
 def predict(model: nn.Module, batches: Batches, indices: Array, task: str, batch_size: int = EVALUATION_BATCH) -> Array:

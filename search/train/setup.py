@@ -19,6 +19,7 @@ from search.train.augment import augment_of
 from search.train.batches import Batches, ResidentBatches
 from search.train.data.arrays import Dataset
 from search.train.data.subset import with_fewer
+from search.train.diagnostics.course import nothing_of
 from search.train.estimator import Estimator, build
 from search.train.loop import Training
 from search.train.losses import Loss, own_loss
@@ -46,6 +47,8 @@ class Setup:
     seed: int
     standard_loss: bool
     """Whether the loss is the task's own: plain cross-entropy, or squared error over the target's variance."""
+    nothing_train: float | None = None
+    """The loss of a model that knows nothing of the inputs; None for one of the user's, or of a teacher's."""
 
     def training(self) -> Training:
         """Return the run of it; everything random in it is keyed by the seed."""
@@ -62,6 +65,7 @@ class Setup:
             plan=self.plan,
             rules=self.rules,
             seed=self.seed,
+            nothing_train=self.nothing_train,
         )
 
 
@@ -98,6 +102,7 @@ def setup_of(
         plan=Plan.of(trainer, micro_batches=micro_batches, refit_epochs=refit_epochs),
         rules=_rules(config, examples.kind, device),
         seed=seed,
+        nothing_train=nothing_of(dataset, "train", even=even) if config.get("loss") is None else None,
         standard_loss=not (config.get("loss") or trainer.get("label_smoothing") or even),
     )
 

@@ -8,6 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
+from search.train.data.arrays import Dataset
 from search.train.diagnostics.summary import pull
 from search.train.diagnostics.table import Array, LayerTable
 
@@ -33,6 +34,24 @@ class Course:
     steps_per_epoch: int
     ended: bool
     failure: str = ""
+
+
+def nothing_of(dataset: Dataset, part: str, *, even: bool = False) -> float:
+    """Return the loss on "train" or "validation" of knowing nothing but the training targets.
+
+    As the loop counts it: cross-entropy; squared error, over the training targets' variance while training and in the
+    target's own unit while validating. `even`: the loss counts classes alike, however rare they are.
+    """
+    targets, split = dataset.examples.targets, dataset.split
+    train, judged = targets[split.train], targets[split.of(part)]
+    if dataset.examples.task == "regression":
+        errors = (judged - train.mean(dtype=np.float64)) ** 2
+        return 1.0 if part == "train" else float(errors.mean())
+    number = dataset.examples.num_outputs
+    if even:
+        return float(np.log(number))
+    shares = np.maximum(np.bincount(train, minlength=number), 1) / len(train)
+    return float(-np.log(shares / shares.sum())[judged].mean())
 
 
 @dataclass(frozen=True, eq=False)

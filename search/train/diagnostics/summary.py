@@ -31,7 +31,7 @@ def summary(row: Array, predictions: Sequence[Array]) -> dict[str, float]:
     found["layers/gradient_first_to_last"] = first_to_last(row)
     if len(predictions) > 1:
         found["layers/jitter"] = float(jitter(np.stack(predictions))[-1])
-    return {name: value for name, value in found.items() if math.isfinite(value)}
+    return {name: float(f"{value:.4g}") for name, value in found.items() if math.isfinite(value)}
 
 
 def first_to_last(row: Array) -> float:
