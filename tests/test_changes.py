@@ -91,7 +91,7 @@ def test_what_cannot_be_laid_over_the_base_is_named(piece: Mapping[str, Any], wh
 # ---------------------------------------------------------------------------------------------- composed by Hydra
 
 SHIPPED = {
-    "schedule": {"schedule": {"_target_": "search.train.schedules.constant"}},
+    "schedule": {"schedule": {"_target_": "search.train.schedules.constant", "unit": "budget", "warmup": 0.0}},
     "dropout": {"model": {"dropout": 0.0}},
     "weight_decay": {"optimizer": {"weight_decay": 0.0}},
 }
@@ -120,7 +120,7 @@ def test_changes_are_added_on_the_command_line() -> None:
     assert [d.name for d in space.dimensions if "changes" in d.name] == [], "a change's own space is not searched"
     base = space.configure(space.default())
     assert changed(base, change(cfg, "narrow"))["model"] == {**base["model"], "width": 64}
-    warm = {"_target_": "search.train.schedules.cosine", "warmup": 0.05, "final": 0.1}
+    warm = {"_target_": "search.train.schedules.cosine", "unit": "budget", "warmup": 0.05, "final": 0.1}
     assert changed(base, change(cfg, "warm"))["schedule"] == warm
     assert set(changed(base, change(cfg, "net"))["model"]) == {"_target_", "channels", "blocks", "kernel", "dropout"}
 
