@@ -18,6 +18,7 @@ BENCHES = {
     "idle": "how long a free worker waits for its next job, beside Hydra's Optuna sweeper",
     "scale": "what the ten-thousandth trial costs, and 100,000 trials on 1,000 workers in virtual time",
     "startup": "the time to the help, to a mistake's message, to the first trial that trains",
+    "schedules": "what learning-rate schedules are worth on a data set, at equal epochs and over seeds",
     "replay": "what early stopping saves and loses, on learning curves that somebody measured",
 }
 """What each one measures; each is a module with `arguments`, `run` and `GOALS`."""
