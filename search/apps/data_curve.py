@@ -10,9 +10,11 @@ from search.apps.repeated import base_of_study, values_by_seed
 from search.apps.report import print_data_curve
 from search.apps.summary import tell
 from search.apps.training import TrainingSession
+from search.errors import UsageError
 from search.files import write_atomically
 from search.post.data_curve import PICTURE, DataCurve, sizes_of
 from search.sweep.study import Study
+from search.train.plan import Plan
 
 _IN_EPOCHS = ("epochs", "patience", "checkpoint_every")
 """Settings of a trainer that count epochs."""
@@ -53,11 +55,16 @@ def data_curve(session: TrainingSession, study: Study) -> None:
 def with_examples(config: Mapping[str, Any], size: int, most: int, *, hold: str) -> Mapping[str, Any]:
     """Return a configuration that is trained on so many of `most` examples.
 
-    With `hold` "steps" it has as many epochs more as each has fewer batches, so that the curve shows what examples are
-    worth and not what steps are.
+    With `hold` "steps" it has as many epochs more as each has fewer steps, so that the curve shows what examples are
+    worth and not what steps are. Raises UsageError where a schedule in epochs would be another one by that.
     """
+    if hold == "steps" and config["schedule"].get("unit") == "epochs":
+        raise UsageError(
+            "data_curve.hold=steps: epochs of fewer examples are shorter, and schedule.unit=epochs counts them; "
+            "must be epochs, or schedule.unit budget or steps"
+        )
     trainer = config["trainer"]
-    batch = trainer["batch_size"]
-    more = math.ceil(most / batch) / math.ceil(size / batch) if hold == "steps" else 1.0
+    step = Plan.of(trainer).step_size
+    more = math.ceil(most / step) / math.ceil(size / step) if hold == "steps" else 1.0
     longer = {key: round(trainer[key] * more) for key in _IN_EPOCHS if trainer.get(key) is not None}
     return {**config, "trainer": {**trainer, **longer, "examples": size}}

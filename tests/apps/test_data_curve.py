@@ -7,11 +7,12 @@ from typing import Any
 import pytest
 
 from search.apps.data_curve import with_examples
+from search.errors import UsageError
 from tests.kits.commands import events, mlflow_runs, one_after_another, search
 
-SMALL = ("trainer.epochs=2", "data_curve.sizes=3", "data_curve.seeds=2", "model=mlp", "budget.trials=1")
+SMALL = ("trainer.epochs=2", "data_curve.sizes=[30,180,1078]", "data_curve.seeds=2", "model=mlp", "budget.trials=1")
 SEARCH = (*SMALL, "stages=[search,data_curve,report]")
-SIZES = ("269", "539", "1078")
+SIZES = ("30", "180", "1078")
 
 
 def table(printed: str) -> list[str]:
@@ -36,7 +37,7 @@ def study(folder: Path, printed: str) -> Path:
 def test_each_size_is_trained_for_as_many_steps_over_the_same_seeds(study: Path) -> None:
     stored = json.loads((study / "data_curve.json").read_text())
     assert (stored["base"], stored["metric"], stored["hold"]) == ("trial 0", "accuracy", "steps")
-    assert stored["sizes"] == [269, 539, 1078]
+    assert stored["sizes"] == [30, 180, 1078]
     assert all(0 < value <= 1 for row in stored["values"] for value in row)
     assert [len(row) for row in stored["values"]] == [2, 2, 2]
     configs = {
@@ -45,7 +46,7 @@ def test_each_size_is_trained_for_as_many_steps_over_the_same_seeds(study: Path)
         for k in "01"
     }
     trainers = {size: configs[size, "0"]["trainer"] for size in SIZES}
-    assert [(trainers[s]["examples"], trainers[s]["epochs"]) for s in SIZES] == [(269, 8), (539, 4), (1078, 2)]
+    assert [(trainers[s]["examples"], trainers[s]["epochs"]) for s in SIZES] == [(30, 68), (180, 11), (1078, 2)]
     for k in "01":
         assert len({configs[size, k]["trained_on"]["seed"] for size in SIZES}) == 1
     assert {p.name for p in (study / "data_curve").rglob("*") if p.is_file()} == {
@@ -98,9 +99,20 @@ EPOCHS: dict[str, tuple[int, str, dict[str, Any]]] = {
 
 @pytest.mark.parametrize(("size", "hold", "expected"), EPOCHS.values(), ids=EPOCHS)
 def test_fewer_examples_are_given_more_epochs(size: int, hold: str, expected: dict[str, Any]) -> None:
-    config = {"trainer": {"epochs": 9, "patience": 3, "checkpoint_every": 10, "batch_size": 32}, "model": {"width": 8}}
+    trainer = {"epochs": 9, "patience": 3, "checkpoint_every": 10, "batch_size": 16, "accumulate": 2}
+    config: dict[str, Any] = {"trainer": trainer, "model": {"width": 8}, "schedule": {"unit": "budget"}}
     made = with_examples(config, size, 1000, hold=hold)
     assert made == {**config, "trainer": {**config["trainer"], **expected, "examples": size}}
+
+
+def test_a_schedule_in_epochs_is_not_stretched() -> None:
+    config = {"trainer": {"epochs": 9, "patience": None, "checkpoint_every": 10, "batch_size": 32}}
+    in_epochs = {**config, "schedule": {"unit": "epochs", "warmup": 2}}
+    with pytest.raises(
+        UsageError, match=r"^data_curve\.hold=steps: .* schedule\.unit=epochs counts them; must be epochs"
+    ):
+        with_examples(in_epochs, 20, 1000, hold="steps")
+    assert with_examples(in_epochs, 20, 1000, hold="epochs")["schedule"] == in_epochs["schedule"]
 
 
 MISTAKES: dict[str, tuple[list[str], str]] = {
