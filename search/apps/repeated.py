@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from search.apps.training import TrainingSession, best_trained
 from search.errors import GaveUpError
 from search.files import unfinished
 from search.keyed import keyed_int
-from search.layout import LOG, WEIGHTS, predictions_of
+from search.layout import DIAGNOSIS, DIAGNOSTICS, LOG, SNAPSHOTS, WEIGHTS, predictions_of
 from search.records import Outcome, Report, TrialSpec
 from search.reporting.progress import TrainingsDisplay
 from search.sweep.batch import run_all
@@ -87,7 +88,9 @@ def _run(session: TrainingSession, stage: str, specs: Sequence[TrialSpec]) -> li
 
 def _clear(spec: TrialSpec) -> None:
     """Remove what nobody needs of a training that ended."""
-    for name in (WEIGHTS, predictions_of("validation")):
-        path = Path(spec.directory) / name
+    directory = Path(spec.directory)
+    for name in (WEIGHTS, predictions_of("validation"), DIAGNOSTICS, DIAGNOSIS):
+        path = directory / name
         path.unlink(missing_ok=True)
         unfinished(path).unlink(missing_ok=True)
+    shutil.rmtree(directory / SNAPSHOTS, ignore_errors=True)
