@@ -42,7 +42,7 @@ def test_a_preview_of_several_jobs_leaves_nothing(tmp_path: Path) -> None:
 
 def test_a_preview_shows_space_grid_trials_and_budget(tmp_path: Path) -> None:
     said = search(tmp_path, PREVIEW, "enqueue=[{model: cnn, model.channels: 24}]", *ALONE)
-    assert "8 dimensions; with optimizer=adamw, schedule=cosine" in said
+    assert "9 dimensions; with optimizer=adamw, schedule=cosine" in said
     assert re.search(r"│   model=cnn +│ +│ +│ +│\n│     model.channels +│ choice +│ 8, 16, 24 +│ 16 +│", said)
     assert re.search(r"│ optimizer.lr +│ float, log +│ 0.0003 to 0.01 +│ 0.001 +│", said)
     assert "grid: continuous in model.mlp.dropout, model.cnn.dropout, optimizer.lr" in said
@@ -93,6 +93,7 @@ def test_a_preview_of_a_grid_counts_its_points(tmp_path: Path) -> None:
         "~model.space.dropout",
         "~optimizer.space.lr",
         "~optimizer.space.weight_decay",
+        "~schedule.space.warmup",
     )
     said = search(tmp_path, PREVIEW, *finite, "~model.space.depth")
     assert "grid: 3 points" in said

@@ -84,7 +84,8 @@ def test_no_default_lies_outside_its_space(option: str) -> None:
 
 MLP = {"model.width": "one of 64, 128, 256", "model.depth": "1 to 3", "model.dropout": "0 to 0.5"}
 CNN = {"model.channels": "one of 8, 16, 24", "model.dropout": "0 to 0.4"}
-ADAMW = {"optimizer.lr": "0.0003 to 0.01, log", "optimizer.weight_decay": "0.0001 to 0.1, log"}
+COSINE = {"schedule.warmup": "one of 0.0, 0.05, 0.1"}
+ADAMW = {"optimizer.lr": "0.0003 to 0.01, log", "optimizer.weight_decay": "0.0001 to 0.1, log", **COSINE}
 
 
 def of_option(option: str, dimensions: dict[str, str]) -> dict[str, str]:
@@ -102,6 +103,7 @@ SPACES: dict[str, tuple[list[str], dict[str, str]]] = {
             "optimizer.lr": "0.001 to 1, log",
             "optimizer.momentum": "0.5 to 0.98",
             "optimizer.weight_decay": "1e-06 to 0.01, log",
+            **COSINE,
         },
     ),
     "a bound moved": (["optimizer.space.lr.high=0.1"], {**BOTH, "optimizer.lr": "0.0003 to 0.1, log"}),
@@ -129,7 +131,11 @@ SPACES: dict[str, tuple[list[str], dict[str, str]]] = {
     "one option chosen": (["choose.model=[mlp]"], {"model": "one of mlp", **of_option("mlp", MLP), **ADAMW}),
     "a choice of schedules": (
         ["model=linear", "choose.schedule=[cosine,constant]"],
-        {"schedule": "one of cosine, constant", **ADAMW},
+        {
+            "schedule": "one of cosine, constant",
+            "schedule.cosine.warmup": COSINE["schedule.warmup"],
+            **{name: words for name, words in ADAMW.items() if name not in COSINE},
+        },
     ),
     "a student, which is no part of a trial": (["+model@squeeze.student=cnn"], BOTH),
 }
