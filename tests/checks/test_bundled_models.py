@@ -44,6 +44,6 @@ def bundled() -> list[tuple[str, dict[str, Any], str]]:
 @pytest.mark.parametrize(("name", "model", "kind"), bundled(), ids=[f"{name}, {kind}" for name, _, kind in bundled()])
 def test_a_bundled_model_fails_nowhere(name: str, model: dict[str, Any], kind: str) -> None:
     case = Case(name=name, dataset=lambda seed: divided(DATA[kind](seed), seed), config=config(model))
-    found = findings(case, 0, PREFLIGHT)
+    found = findings(case, 0, tuple(PREFLIGHT))
     assert not said(found, CheckVerdict.FAIL), told(found)
     assert not [f for f in found if "did not come to an end" in f.sentence], told(found)

@@ -246,7 +246,7 @@ def test_the_last_states_are_those_of_each_direction_at_its_end(bidirectional: b
 
 
 def test_recurrent_weights_start_orthogonal_gate_by_gate() -> None:
-    for gate in GRU((2, 7), 3, 8, 2, 0.0).recurrent.weight_hh_l1.detach().chunk(3):
+    for gate in GRU((2, 7), 3, 8, 2, 0.0).recurrent.get_parameter("weight_hh_l1").detach().chunk(3):
         torch.testing.assert_close(gate @ gate.T, torch.eye(8))
 
 

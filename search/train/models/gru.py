@@ -53,7 +53,7 @@ class GRU(nn.Module):
     def forward(self, inputs: Tensor) -> Tensor:
         """Return logits or values."""
         steps = filled_up(inputs.movedim(2, -1), self.frame, axes=1).flatten(1, -2)  # (N, features, steps)
-        frames = steps.unflatten(2, (-1, self.frame)).movedim(2, 1).flatten(2)
+        frames = steps.reshape(*steps.shape[:2], -1, self.frame).movedim(2, 1).flatten(2)
         states, final = self.recurrent(frames)  # (N, frames, size), (layers * directions, N, hidden)
         outputs: Tensor = self.head(self.dropout(self._pooled(states, final)))
         return outputs

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from search.checks.setup import variance_shift
+from search.checks.setup.parts import Part
 from search.records import CheckVerdict
 from search.train.models.cnn import CNN
 from tests.checks.setup.setups import bench_of, found_by
@@ -14,7 +15,7 @@ from tests.checks.setup.setups import bench_of, found_by
 INPUTS = torch.randn(512, 64, generator=torch.Generator().manual_seed(0)) + 1
 
 
-def shift_in(*layers: nn.Module) -> list[variance_shift.Part]:
+def shift_in(*layers: nn.Module) -> list[Part]:
     return variance_shift.look(nn.Sequential(*layers), INPUTS)
 
 
