@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -46,6 +46,19 @@ class Estimator(nn.Module):
         self.register_buffer("std", std)
         self.register_buffer("target_mean", torch.as_tensor(target_mean, dtype=torch.float32))
         self.register_buffer("target_std", torch.tensor(target_std))
+        self._kept: tuple[str, ...] = ()
+
+    def keep_statistics(self, norms: tuple[str, ...]) -> None:
+        """Leave these batch norms of the network, by their names, in evaluation mode for good: they are frozen."""
+        self._kept = norms
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> Self:
+        """Set the mode of all modules but the batch norms that are frozen."""
+        super().train(mode)
+        for name in self._kept:
+            self.network.get_submodule(name).eval()
+        return self
 
     def standardised(self, inputs: Tensor) -> Tensor:
         """Return raw inputs (N, *shape) as the network is given them, float32."""
