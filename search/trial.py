@@ -254,7 +254,7 @@ def load_model(directory: Path, config: Mapping[str, Any], dataset: Dataset) -> 
     state = load_state(directory / WEIGHTS)
     if state is None:
         raise FileNotFoundError(f"{directory / WEIGHTS}: missing or damaged")
-    model = build(config["model"], dataset)
+    model = build(config["model"], dataset, inputs=config.get("inputs"))
     model.load_state_dict(state)
     return model
 

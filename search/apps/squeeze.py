@@ -150,6 +150,7 @@ def _student_configs(session: TrainingSession, study: Study) -> dict[str, Settin
     config = {**best[1], "distill": squeeze["distill"]}
     if session.cfg.squeeze.student is not None:
         config["model"] = settings_of(squeeze["student"])
+        config.pop("pretrained", None)  # it has weights for another network
     return dict.fromkeys(_STUDENTS.values(), config)
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Iterator, Mapping
 from functools import cached_property
+from pathlib import Path
 
 from omegaconf import OmegaConf
 
@@ -12,7 +14,8 @@ from search.apps.composed import Composed
 from search.apps.session import Place, Session
 from search.apps.trained import WITHOUT_EFFECT
 from search.config.build import named
-from search.errors import StrandedError
+from search.config.schema import SearchConfig
+from search.errors import StrandedError, UsageError
 from search.records import Params, TrialState
 from search.space import Settings, Space
 from search.sweep.executor import Run
@@ -26,8 +29,6 @@ from search.train.equipment import Equipment
 from search.train.metrics import Metric, objective
 
 _GROUPS = ("model", "optimizer", "schedule")
-_MAY_BE_ABSENT = ("loss", "augment")
-"""Nodes that a trial is given where they are set."""
 
 
 class TrainingSession(Session):
@@ -46,7 +47,9 @@ class TrainingSession(Session):
         self.selection_metric = objective(self.cfg.squeeze.metric or "loss", None, task, key="squeeze.metric")
         self.space, self.left_out = composed.space.fitting(self.dataset.examples.kind)
         self._composed_space = self.space
-        self.keys = (*self.keys, *(node for node in _MAY_BE_ABSENT if self.cfg[node] is not None))  # type: ignore[index]
+        self._given = tuple(_given(self.cfg))
+        self.keys = (*self.keys, *self._given)
+        self._weights_digest = self._find_weights() if "pretrained" in self._given else None
 
     def narrow(self, name: str, low: float, high: float) -> None:
         """Go on with narrower bounds of a dimension: another space, and as such another study."""
@@ -56,6 +59,18 @@ class TrainingSession(Session):
         examples = load(self.plain("data"))
         split = divide(examples, self.plain("split"))
         return Dataset(examples=only_known_words(examples, split.train), split=split)
+
+    def _find_weights(self) -> str:
+        """Give workers the whole path of the weights to start from, and return 16 digits that change with the file."""
+        if any(d.path == "pretrained.weights" for d in self.space.dimensions):
+            raise UsageError("pretrained.space.weights: cannot vary; give each file a search of its own")
+        path = Path(str(self.cfg.pretrained.weights)).absolute()
+        OmegaConf.update(self.space.base, "pretrained.weights", str(path))
+        try:
+            with path.open("rb") as file:
+                return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=8)).hexdigest()
+        except OSError as error:
+            raise UsageError(f"pretrained.weights={path}: {error.strerror}") from error
 
     @property
     def registered_name(self) -> str | None:
@@ -86,7 +101,7 @@ class TrainingSession(Session):
         tree = OmegaConf.to_container(space.base, resolve=False)
         assert isinstance(tree, dict)
         trainer = {k: v for k, v in tree["trainer"].items() if k not in WITHOUT_EFFECT}
-        nodes = {str(group): tree[group] for group in (*_GROUPS, *_MAY_BE_ABSENT, "choose") if tree[group]}
+        nodes = {str(group): tree[group] for group in (*_GROUPS, *self._given, "choose") if tree[group]}
         return flatten(
             {
                 **nodes,
@@ -95,6 +110,7 @@ class TrainingSession(Session):
                 "split.seed": self.cfg.split.seed,
                 "seed": self.cfg.seed,
                 "metric": self.metric.name,
+                **({} if self._weights_digest is None else {"pretrained.digest": self._weights_digest}),
                 **({"prior": True} if self.dataset.examples.task == "classification" and self.cfg.loss is None else {}),
                 "data": self.dataset.examples.name,
                 "data.digest": self._digest,
@@ -152,3 +168,15 @@ def best_trained(session: Session, study: Study) -> tuple[int, Settings] | None:
         with contextlib.suppress(StrandedError):
             return number, session.trained(number, study.params[number], study.composed_from)
     return None
+
+
+def _given(cfg: SearchConfig) -> Iterator[str]:
+    """Yield the nodes that a trial is given only where they say something."""
+    if cfg.loss is not None:
+        yield "loss"
+    if cfg.augment is not None or cfg.choose.get("augment"):
+        yield "augment"
+    if cfg.inputs.space or cfg.inputs.resolution is not None or cfg.inputs.features is not None:
+        yield "inputs"
+    if cfg.pretrained.weights is not None:
+        yield "pretrained"

@@ -15,7 +15,9 @@ _LONGEST_NAME = 100
 _LIST = re.compile(r"\[\s*[\w\-]+(\s*,\s*[\w\-]+)*\s*\]")
 
 
-CHOOSABLE = ("model", "optimizer", "schedule")
+NEEDED = ("model", "optimizer", "schedule")
+"""Groups of which each trial has an option."""
+CHOOSABLE = (*NEEDED, "augment")
 """Groups whose option may be a parameter."""
 
 

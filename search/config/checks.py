@@ -10,7 +10,7 @@ from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from search.config.arguments import CHOOSABLE
+from search.config.arguments import NEEDED
 from search.config.messages import suggestion
 from search.config.schema import SearchConfig
 from search.errors import UsageError
@@ -27,6 +27,8 @@ _CLOSED = (
     "failures",
     "failures.retries",
     "split",
+    "inputs",
+    "pretrained",
     "trainer",
     "cluster",
     "tracking",
@@ -51,6 +53,7 @@ _CHOICES: dict[str, tuple[Any, ...]] = {
     "preflight.on_fail": ("stop", "warn", "skip"),
     "preflight.lr_bounds": ("suggest", "apply", "off", False),
     "data_curve.hold": ("steps", "epochs"),
+    "pretrained.preprocessing": ("data", "file"),
     "trainer.loading": ("memory", "loader"),
     "trainer.sampling": ("shuffled", "balanced"),
     "trainer.class_weights": (None, "balanced"),
@@ -67,6 +70,8 @@ _AT_LEAST: dict[str, float] = {
     "budget.patience": 1,
     "inspect.examples": 100,
     "preflight.steps": 20,
+    "inputs.resolution": 1,
+    "inputs.features": 1,
     "trainer.epochs": 1,
     "trainer.batch_size": 1,
     "trainer.threads": 1,
@@ -108,6 +113,7 @@ _ABOVE_ZERO = (
     "failures.hang_seconds",
     "failures.timeout_seconds",
     "squeeze.distill.temperature",
+    "pretrained.lr_factor",
     "trainer.clip_norm",
     "trainer.clip_value",
 )
@@ -252,7 +258,7 @@ def _check_device(device: str) -> None:
 
 
 def _check_components(cfg: DictConfig) -> None:
-    for group in CHOOSABLE:
+    for group in NEEDED:
         if cfg.get(group) is None and not cfg.choose.get(group):
             raise UsageError(f"{group}: nothing is chosen; {group}=... or choose.{group}=[...]")
 

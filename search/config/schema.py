@@ -84,6 +84,28 @@ class Trainer:
 
 
 @dataclass
+class Inputs:
+    """How large inputs are when the network is given them."""
+
+    resolution: int | None = MISSING  # height and width of pictures, length of series; null: as they are
+    features: int | None = MISSING  # of a table, those that tell most alone; null: all
+    space: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class Pretrained:
+    """Weights of an earlier training that each trial starts from."""
+
+    weights: str | None = MISSING  # a file of safetensors, or of PyTorch (.pt, .pth); null: weights are drawn
+    freeze: list[str] = MISSING  # beginnings of names of layers that are not trained
+    lr_factor: float = MISSING  # times the learning rate, for what is loaded and trained
+    preprocessing: str = MISSING  # whose mean and standard deviation inputs are standardised with: data or file
+    mean: list[float] | None = MISSING  # what the file's were, a channel or feature; null: as the file says
+    std: list[float] | None = MISSING
+    space: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
 class Split:
     """How the examples are divided. Data with a test set of its own keeps it."""
 
@@ -204,6 +226,8 @@ class SearchConfig:
     optimizer: Any = None
     schedule: Any = None
     augment: Any = None
+    inputs: Inputs = field(default_factory=Inputs)
+    pretrained: Pretrained = field(default_factory=Pretrained)
     loss: Any = None  # a loss of the user's own
     choose: dict[str, Any] = field(default_factory=dict)
     sampler: Any = MISSING

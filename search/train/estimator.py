@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from search.config.build import accepted, factory
 from search.errors import UsageError
 from search.train.data.arrays import Array, Dataset
+from search.train.reduce import Reduction, reduction_of
 
 _STATISTICS_EXAMPLES = 20_000  # enough for a mean; a pass over millions would delay the start
 
@@ -23,7 +24,7 @@ class Estimator(nn.Module):
     A regression's get the targets' mean and unit, a classification's the classes' log-odds: a network that knows
     nothing yet gives the prior, whatever its last layer (unless the loss is of the user's own). All statistics are
     those of the training split alone; of the inputs per channel for pictures and series (C, ...), per feature for
-    tables (F,). Missing inputs (NaN) become the training mean.
+    tables (F,). Missing inputs (NaN) become the training mean. A reduction makes the network's inputs smaller.
     """
 
     mean: Tensor
@@ -38,10 +39,12 @@ class Estimator(nn.Module):
         std: Tensor,
         target_mean: float | Tensor = 0.0,
         target_std: float = 1.0,
+        reduction: Reduction | None = None,
     ):
         """`target_mean` is a number, or for classes their log-odds (C,)."""
         super().__init__()
         self.network = network
+        self.reduction = reduction
         self.register_buffer("mean", mean)
         self.register_buffer("std", std)
         self.register_buffer("target_mean", torch.as_tensor(target_mean, dtype=torch.float32))
@@ -62,7 +65,12 @@ class Estimator(nn.Module):
 
     def standardised(self, inputs: Tensor) -> Tensor:
         """Return raw inputs (N, *shape) as the network is given them, float32."""
-        return torch.nan_to_num((inputs.to(self.mean.dtype) - self.mean) / self.std)
+        whole = torch.nan_to_num((inputs.to(self.mean.dtype) - self.mean) / self.std)
+        return whole if self.reduction is None else self.reduction(whole)
+
+    def shape_of(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Return the shape in which the network is given an input of that one."""
+        return shape if self.reduction is None else self.reduction.shape
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Map raw inputs (N, *shape) to logits (N, C) or values (N, 1); raise UsageError where they come out else."""
@@ -84,24 +92,34 @@ class Estimator(nn.Module):
             raise UsageError(f"model: gives {tuple(outputs.shape)} for {num} inputs; it must give {wanted}")
 
 
-def build(config: Mapping[str, Any], dataset: Dataset, key: str = "model", *, prior: bool = True) -> Estimator:
+def build(
+    config: Mapping[str, Any],
+    dataset: Dataset,
+    key: str = "model",
+    *,
+    inputs: Mapping[str, Any] | None = None,
+    prior: bool = True,
+) -> Estimator:
     """Build the network that `config` (a model node) describes for the data at hand.
 
-    Without `prior` logits come out as the network gives them, e.g. for a loss that is meant for log-probabilities.
-    A target that takes `in_shape` (shape of one input) or `num_outputs` (classes, or 1) is given them. Raises
-    UsageError where it cannot be built or is no nn.Module.
+    `inputs` is the node that makes them smaller. Without `prior` logits come out as the network gives them, e.g. for a
+    loss that is meant for log-probabilities. A target that takes `in_shape` (shape of one input, as the network is
+    given it) or `num_outputs` (classes, or 1) is given them. Raises UsageError where it cannot be built or is no
+    nn.Module.
     """
     examples = dataset.examples
-    offered = {"in_shape": tuple(examples.inputs.shape[1:]), "num_outputs": examples.num_outputs}
+    mean, std = _statistics(examples.inputs, dataset.split.train)
+    reduction = reduction_of(inputs, dataset, mean, std)
+    shape = tuple(examples.inputs.shape[1:]) if reduction is None else reduction.shape
+    offered = {"in_shape": shape, "num_outputs": examples.num_outputs}
     network = factory(config, key)(**accepted(config, offered))
     if not isinstance(network, nn.Module):
         raise UsageError(f"{key}._target_={config['_target_']}: gives {type(network).__name__}, not an nn.Module")
-    mean, std = _statistics(examples.inputs, dataset.split.train)
     if examples.task == "classification":
         odds = _log_odds(examples.targets[dataset.split.train], examples.num_outputs)
-        return Estimator(network, mean, std, odds if prior else torch.zeros_like(odds))
+        return Estimator(network, mean, std, odds if prior else torch.zeros_like(odds), reduction=reduction)
     targets = examples.targets[dataset.split.train].astype(np.float64)
-    return Estimator(network, mean, std, float(targets.mean()), float(targets.std()) or 1.0)
+    return Estimator(network, mean, std, float(targets.mean()), float(targets.std()) or 1.0, reduction)
 
 
 def _log_odds(targets: Array, num_classes: int) -> Tensor:

@@ -25,12 +25,14 @@ _FACTOR = "lr_factor"
 class Started:
     """What became of a network's tensors.
 
-    `loaded` are the names of those that were in the file; `left` says of each other one, in words, why it stays as it
-    was drawn; `unused` are names in the file alone. `mean` and `std` are what the loaded weights had their inputs
-    standardised with, in the shape of the estimator's; None where neither the file nor the node says so.
+    `loaded` are the names of those that were in the file, `share` is their part of all parameters' values; `left` says
+    of each other one, in words, why it stays as it was drawn; `unused` are names in the file alone. `mean` and `std`
+    are what the loaded weights had their inputs standardised with, in the shape of the estimator's; None where neither
+    the file nor the node says so.
     """
 
     loaded: tuple[str, ...]
+    share: float
     left: tuple[str, ...]
     unused: tuple[str, ...]
     mean: Tensor | None
@@ -50,7 +52,8 @@ def start_from(estimator: Estimator, node: Mapping[str, Any], key: str = "pretra
     weights = read_weights(path, f"{key}.weights")
     own = estimator.network.state_dict()
     loaded = tuple(name for name, value in own.items() if _agree(value, weights.tensors.get(name)))
-    if not {name for name, _ in estimator.network.named_parameters()} & set(loaded):
+    share = _share(estimator.network, loaded)
+    if not share:
         raise UsageError(
             f"{key}.weights={path}: nothing in it agrees with the network by name and shape; the network has "
             f"{_some(own)}, the file {_some(weights.tensors)}"
@@ -69,6 +72,7 @@ def start_from(estimator: Estimator, node: Mapping[str, Any], key: str = "pretra
     estimator.keep_statistics(_freeze(estimator.network, node.get("freeze") or (), key))
     return Started(
         loaded=loaded,
+        share=share,
         left=tuple(_left(own, weights.tensors, loaded)),
         unused=tuple(name for name in weights.tensors if name not in own),
         mean=mean,
@@ -92,14 +96,26 @@ def in_groups(groups: Sequence[Mapping[str, Any]], model: Estimator, started: St
 
 
 def with_factors(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
-    """Return the optimiser, the learning rates of loaded parameters times their factor."""
+    """Return the optimiser, the learning rates of loaded parameters times their factor.
+
+    Raises UsageError where there is another factor than 1 and no rate, `lr`.
+    """
     for group in optimizer.param_groups:
-        group["lr"] *= group.pop(_FACTOR, 1.0)
+        factor = group.pop(_FACTOR, 1.0)
+        if factor != 1.0 and "lr" not in group:
+            raise UsageError(f"pretrained.lr_factor={factor}: the optimiser has no learning rate, lr, to multiply")
+        if factor != 1.0:
+            group["lr"] *= factor
     return optimizer
 
 
 def _agree(own: Tensor, given: Tensor | None) -> bool:
     return given is not None and not is_lazy(own) and own.shape == given.shape
+
+
+def _share(network: nn.Module, loaded: Sequence[str]) -> float:
+    sizes = {name: 0 if is_lazy(value) else value.numel() for name, value in network.named_parameters()}
+    return sum(sizes[name] for name in loaded if name in sizes) / max(1, sum(sizes.values()))
 
 
 def _left(own: Mapping[str, Tensor], given: Mapping[str, Tensor], loaded: Sequence[str]) -> Iterator[str]:

@@ -25,6 +25,7 @@ from search.train.loop import Training
 from search.train.losses import Loss, own_loss
 from search.train.metrics import Metric, objective
 from search.train.plan import Plan
+from search.train.pretrained import Started, in_groups, start_from, with_factors
 from search.train.schedules import Budget, Curve, curve_of
 from search.train.steps import Rules, seed_everything
 
@@ -49,6 +50,8 @@ class Setup:
     """Whether the loss is the task's own: plain cross-entropy, or squared error over the target's variance."""
     nothing_train: float | None = None
     """The loss of a model that knows nothing of the inputs; None for one of the user's, or of a teacher's."""
+    started: Started | None = None
+    """What was loaded, where the network starts from weights of an earlier training."""
 
     def training(self) -> Training:
         """Return the run of it; everything random in it is keyed by the seed."""
@@ -81,8 +84,9 @@ def setup_of(
 ) -> Setup:
     """Return the setup that a trial's configuration describes, its weights drawn by `seed`.
 
-    `config` has the nodes model, optimizer, schedule, loss, augment, trainer and metric, resolved. Without `batches`
-    all data is put on the device. Raises UsageError where a part cannot be built or does not fit the data.
+    `config` has the nodes model, optimizer, schedule, trainer and metric, resolved, and those of loss, augment, inputs
+    and pretrained that are set. Without `batches` all data is put on the device. Raises UsageError where a part cannot
+    be built or does not fit the data.
     """
     trainer, examples = config["trainer"], dataset.examples
     metric = objective(config["metric"]["name"], config["metric"]["mode"], examples.task)
@@ -90,10 +94,12 @@ def setup_of(
     dataset = with_fewer(dataset, trainer.get("examples"), seed)
     seed_everything(keyed_int(seed, "init"))
     even = "balanced" in (trainer.get("class_weights"), trainer.get("sampling"))
-    model = build(config["model"], dataset, prior=config.get("loss") is None and not even).to(device)
+    prior = config.get("loss") is None and not even
+    model = build(config["model"], dataset, inputs=config.get("inputs"), prior=prior).to(device)
+    started = None if config.get("pretrained") is None else start_from(model, config["pretrained"])
     return Setup(
         model=model,
-        optimizer=factory(config["optimizer"], "optimizer")(_groups(model, trainer.get("decay", "all"))),
+        optimizer=_optimizer(config, model, started),
         schedule=partial(curve_of, config["schedule"]),
         loss=_loss(config, dataset, model, device),
         batches=batches or ResidentBatches(examples, device),
@@ -103,6 +109,7 @@ def setup_of(
         rules=_rules(config, examples.kind, device),
         seed=seed,
         nothing_train=nothing_of(dataset, "train", even=even) if config.get("loss") is None else None,
+        started=started,
         standard_loss=not (config.get("loss") or trainer.get("label_smoothing") or even),
     )
 
@@ -118,6 +125,15 @@ def _require_fitting(config: Mapping[str, Any], task: str) -> None:
             raise UsageError(f"trainer.{key}={value}: is for classes, and this data is a {task}")
         if value and key != "sampling" and config.get("loss") is not None:
             raise UsageError(f"trainer.{key}={value}: cannot be combined with a loss of your own; set it there")
+
+
+def _optimizer(config: Mapping[str, Any], model: Estimator, started: Started | None) -> torch.optim.Optimizer:
+    groups = _groups(model, config["trainer"].get("decay", "all"))
+    if started is not None:
+        groups = in_groups(groups, model, started, config["pretrained"].get("lr_factor", 1.0))
+    plain = len(groups) == 1 and set(groups[0]) == {"params"}  # an optimiser of the user's own may know no groups
+    made = factory(config["optimizer"], "optimizer")(groups[0]["params"] if plain else groups)
+    return with_factors(made)
 
 
 def _groups(model: nn.Module, decay: str) -> list[dict[str, Any]]:

@@ -67,6 +67,11 @@ EXPANDED: dict[str, tuple[list[str], list[str], dict[str, list[str]]]] = {
         ["+optimizer@choose.optimizer.adam=adam", "+optimizer@choose.optimizer.sgd=sgd", "~optimizer"],
         {"model": ["mlp", "cnn"], "optimizer": ["adam", "sgd"]},
     ),
+    "an augmentation": (
+        ["choose.augment=[image]"],
+        ["+augment@choose.augment.image=image"],
+        {"model": ["mlp", "cnn"], "augment": ["image"]},
+    ),
     "with a plus": (
         ["+choose.schedule=[constant,cosine]"],
         ["+schedule@choose.schedule.constant=constant", "+schedule@choose.schedule.cosine=cosine", "~schedule"],

@@ -151,6 +151,8 @@ def _says(bench: Bench, run: Run) -> str:
 
 def _larger(bench: Bench) -> tuple[Run | None, str]:
     """Return the short run of the larger model, and what to say of it."""
+    if bench.config.get("pretrained") is not None:
+        return None, "a larger model could not start from the pretrained weights"
     found = larger_model(bench)
     if found is None:
         return None, "preflight.size names the key that makes the model larger; none was found by its name"

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-
 import numpy as np
 import torch
 
 from search.checks.bench import Bench, minibatches
 from search.checks.check import Check, Found, skipped
 from search.checks.data.batch import received
+from search.checks.data.moments import CHUNK_VALUES, Moments, apart, chunks, merged, moments_of
 from search.checks.data.remarks import Remark, failed, found_of, listed, warned
+from search.checks.data.start import loaded, of_start
 from search.checks.data.vectors import feature_names
 from search.checks.evidence import Array, Sheet
 from search.layout import SPLITS
 from search.train.estimator import Estimator
 from search.train.setup import Setup
 
-CHUNK_VALUES = 2**21
 SAMPLED = 20_000
 """Training examples from twice as many of which on the model's statistics are those of every second, third, ..."""
 TINY = 1e-7
@@ -34,41 +32,33 @@ FIRST_LAYER = (0.01, 30.0)
 """Standard deviations of a first layer's inputs that initialisations of unit variance still cope with."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Moments:
-    """Statistics of a part's inputs per channel or feature (C,), missing values aside."""
-
-    count: Array
-    mean: Array
-    std: Array
-    low: Array
-    high: Array
-
-
 def look(bench: Bench) -> Found:
     """Compare the parts' statistics with each other, and the model's own with those of the training split."""
     inputs = bench.examples.inputs
     if inputs.dtype.kind == "f" and _has_infinities(inputs, bench.split.train):
         return skipped("training inputs have infinite values, and so no mean, see R02")
-    moments = {part: _moments_of(inputs, bench.split.of(part)) for part in SPLITS}
+    moments = {part: moments_of(inputs, bench.split.of(part)) for part in SPLITS}
     setup = bench.setup()
     names = _names(bench)
     reference = _reference(bench, moments["train"], setup.model)
-    own, off = _of_statistics(setup.model, moments, reference)
     shifts = {part: _shift(bench, part) for part in SPLITS[1:]}
-    remarks = [
-        *own,
-        *_of_standardised(setup.model, bench, reference, names),
-        *_of_tiny_units(setup.model, moments["train"], names),
-        *_of_shifts(shifts, names),
-    ]
+    from_file = (bench.config.get("pretrained") or {}).get("preprocessing") == "file"
+    if from_file:
+        remarks, off = list[Remark](), apart(*_own(setup.model), reference)
+        whose = "as the pretrained weights had them"
+    else:
+        remarks, off = _of_statistics(setup.model, moments, reference)
+        remarks += _of_standardised(setup.model, bench, reference, names)
+        remarks += _of_tiny_units(setup.model, moments["train"], names)
+        whose = "by the training split's mean and standard deviation"
+    remarks += [*of_start(setup.started, reference, from_file=from_file), *_of_shifts(shifts, names)]
     std = _first_std(setup)
     remarks += _of_first_layer(std)
     largest = max((float(d.max(initial=0.0)) for d, _ in shifts.values()), default=0.0)
     return found_of(
         remarks,
-        f"inputs are standardised by the training split's mean and standard deviation; train, validation and test "
-        f"means differ by at most {largest:.3f} standard deviations",
+        f"inputs are standardised {whose}; train, validation and test means differ by at most {largest:.3f} standard "
+        f"deviations{loaded(setup.started)}",
         measured={"statistics_off": off, "largest_shift": largest, "first_layer_std": std},
         evidence=(_sheet(names, moments, shifts),),
     )
@@ -81,43 +71,11 @@ def _names(bench: Bench) -> tuple[str, ...]:
     return tuple(f"channel {c}" for c in range(number))
 
 
-def _chunks(inputs: Array, indices: Array) -> Iterator[Array]:
-    """Yield the inputs, some at a time."""
-    step = max(1, CHUNK_VALUES // max(1, int(np.prod(inputs.shape[1:]))))
-    for start in range(0, len(indices), step):
-        yield inputs[indices[start : start + step]]
-
-
 def _has_infinities(inputs: Array, indices: Array) -> bool:
-    return any(bool(np.isinf(chunk).any()) for chunk in _chunks(inputs, indices))
+    return any(bool(np.isinf(chunk).any()) for chunk in chunks(inputs, indices))
 
 
-def _moments_of(inputs: Array, indices: Array) -> _Moments:
-    """Return the statistics in one pass; sums are of differences from the first chunk's mean, for the digits' sake."""
-    axes = (0, *range(2, inputs.ndim))
-    shape = (1, -1, *(1,) * (inputs.ndim - 2))
-    centre = None
-    count, total, squares, low, high = 0.0, 0.0, 0.0, np.inf, -np.inf
-    for values in _chunks(inputs, indices):
-        chunk = values.astype(np.float64)
-        known = np.isfinite(chunk) if inputs.dtype.kind == "f" else np.ones(1, dtype=bool)
-        number = np.broadcast_to(known, chunk.shape).sum(axis=axes)
-        if centre is None:
-            sums = np.where(known, chunk, 0.0).sum(axis=axes)
-            centre = sums / np.maximum(number, 1)
-        low = np.minimum(low, np.where(known, chunk, np.inf).min(axis=axes))
-        high = np.maximum(high, np.where(known, chunk, -np.inf).max(axis=axes))
-        chunk = np.where(known, chunk - centre.reshape(shape), 0.0)
-        count, total, squares = count + number, total + chunk.sum(axis=axes), squares + (chunk**2).sum(axis=axes)
-    assert centre is not None
-    mean = total / np.maximum(count, 1)
-    variance = np.maximum(squares / np.maximum(count, 1) - mean**2, 0.0)
-    return _Moments(
-        count=np.asarray(count), mean=mean + centre, std=np.sqrt(variance), low=np.asarray(low), high=np.asarray(high)
-    )
-
-
-def _reference(bench: Bench, train: _Moments, model: Estimator) -> _Moments:
+def _reference(bench: Bench, train: Moments, model: Estimator) -> Moments:
     """Return the statistics of the training split, or of the part of a large one that the model's are nearer to.
 
     Of values with heavy tails those of a sample may be far off.
@@ -126,8 +84,8 @@ def _reference(bench: Bench, train: _Moments, model: Estimator) -> _Moments:
     mean, std = _own(model)
     if every < 2 or len(mean) != len(train.mean):
         return train
-    sampled = _moments_of(bench.examples.inputs, bench.split.train[::every])
-    return min(train, sampled, key=lambda moments: _distance(mean, std, moments))
+    sampled = moments_of(bench.examples.inputs, bench.split.train[::every])
+    return min(train, sampled, key=lambda moments: apart(mean, std, moments))
 
 
 def _own(model: Estimator) -> tuple[Array, Array]:
@@ -135,7 +93,7 @@ def _own(model: Estimator) -> tuple[Array, Array]:
     return mean, std
 
 
-def _of_statistics(model: Estimator, moments: dict[str, _Moments], train: _Moments) -> tuple[list[Remark], float]:
+def _of_statistics(model: Estimator, moments: dict[str, Moments], train: Moments) -> tuple[list[Remark], float]:
     """Return remarks on the model's mean and standard deviation, and how far off they are, in standard deviations."""
     mean, std = _own(model)
     if not (np.isfinite(mean).all() and np.isfinite(std).all() and (std > 0).all()):
@@ -144,10 +102,10 @@ def _of_statistics(model: Estimator, moments: dict[str, _Moments], train: _Momen
     if len(mean) != len(train.mean):
         words = f"the model standardises {len(mean)} channels of {len(train.mean)}"
         return [failed(words, "statistics are per channel, or per feature of a table")], float("nan")
-    off = _distance(mean, std, train)
+    off = apart(mean, std, train)
     if off <= EXACT:
         return [], off
-    everything = _distance(mean, std, _merged(list(moments.values())))
+    everything = apart(mean, std, merged(list(moments.values())))
     leaks = everything < min(off / 2, FAR)
     why = f"those of all parts together ({everything:.2g} off them)" if leaks else "not those of the training split"
     words = f"inputs are standardised with a mean and standard deviation that are {why}: {off:.3g} standard deviations"
@@ -155,27 +113,7 @@ def _of_statistics(model: Estimator, moments: dict[str, _Moments], train: _Momen
     return [(failed if off > FAR else warned)(f"{words} off the training split's", advice)], off
 
 
-def _distance(mean: Array, std: Array, wanted: _Moments) -> float:
-    """Return the largest difference over channels that vary, in their standard deviations."""
-    # what 32 bits of a mean cannot tell apart is no difference
-    rounding = 4 * np.finfo(np.float32).eps * np.abs(wanted.mean)
-    varies = wanted.std > np.maximum(1e-7, rounding * 8)
-    unit = np.where(varies, wanted.std, 1.0)
-    means = np.maximum(np.abs(mean - wanted.mean) - rounding, 0.0) / unit
-    spreads = np.abs(np.log(std / unit))
-    return float(np.where(varies, np.maximum(means, spreads), 0.0).max(initial=0.0))
-
-
-def _merged(parts: list[_Moments]) -> _Moments:
-    counts = np.stack([p.count for p in parts])
-    weights = counts / np.maximum(counts.sum(axis=0), 1)
-    mean = sum(w * p.mean for w, p in zip(weights, parts, strict=True))
-    variance = sum(w * (p.std**2 + (p.mean - mean) ** 2) for w, p in zip(weights, parts, strict=True))
-    low, high = np.min([p.low for p in parts], axis=0), np.max([p.high for p in parts], axis=0)
-    return _Moments(count=counts.sum(axis=0), mean=np.asarray(mean), std=np.sqrt(variance), low=low, high=high)
-
-
-def _of_tiny_units(model: Estimator, train: _Moments, names: tuple[str, ...]) -> list[Remark]:
+def _of_tiny_units(model: Estimator, train: Moments, names: tuple[str, ...]) -> list[Remark]:
     """Return a remark on inputs that vary, but so little that the model takes them for constants."""
     _, std = _own(model)
     if len(std) != len(train.std):
@@ -189,7 +127,7 @@ def _of_tiny_units(model: Estimator, train: _Moments, names: tuple[str, ...]) ->
     return [warned(words, "give these inputs in a larger unit")]
 
 
-def _of_standardised(model: Estimator, bench: Bench, train: _Moments, names: tuple[str, ...]) -> list[Remark]:
+def _of_standardised(model: Estimator, bench: Bench, train: Moments, names: tuple[str, ...]) -> list[Remark]:
     """Return remarks on training inputs that the model does not bring to mean 0 and standard deviation 1."""
     most = min(COMPARED, max(100, 2 * CHUNK_VALUES // max(1, int(np.prod(bench.examples.inputs.shape[1:])))))
     inputs = bench.examples.inputs[bench.sample("train", most)]
@@ -199,8 +137,8 @@ def _of_standardised(model: Estimator, bench: Bench, train: _Moments, names: tup
         return []  # R09 tells it
     if inputs.dtype.kind == "f":  # a missing value was made a mean, and would narrow the spread
         given = np.where(np.isfinite(inputs), given, np.nan)
-    got = _moments_of(given, np.arange(len(given)))
-    sampled = _moments_of(inputs, np.arange(len(inputs)))
+    got = moments_of(given, np.arange(len(given)))
+    sampled = moments_of(inputs, np.arange(len(inputs)))
     unit = np.where(train.std > 1e-7, train.std, 1.0)
     # what this sample should have, were it standardised with the training split's statistics
     mean, std = (sampled.mean - train.mean) / unit, sampled.std / unit
@@ -229,7 +167,7 @@ def _shift(bench: Bench, part: str) -> tuple[Array, Array]:
 
     inputs = bench.examples.inputs
     a, b = (
-        np.concatenate([_units(chunk) for chunk in _chunks(inputs, bench.sample(name, COMPARED))])
+        np.concatenate([_units(chunk) for chunk in chunks(inputs, bench.sample(name, COMPARED))])
         for name in ("train", part)
     )
     na, nb = (np.isfinite(x).sum(axis=0) for x in (a, b))
@@ -287,7 +225,7 @@ def _of_shifts(shifts: dict[str, tuple[Array, Array]], names: tuple[str, ...]) -
 def _first_std(setup: Setup) -> float:
     """Return the standard deviation of what the first layer with parameters is given, NaN where it is unknown."""
     inputs, _, _ = next(minibatches(setup, 1))
-    _, first = received(setup, inputs)
+    _, first, _ = received(setup, inputs)
     return float("nan") if first is None or first.numel() < 2 else float(first.double().std())
 
 
@@ -298,7 +236,7 @@ def _of_first_layer(std: float) -> list[Remark]:
     return [warned(words, "leave inputs as they come, standardised, or normalise them again inside the model")]
 
 
-def _sheet(names: tuple[str, ...], moments: dict[str, _Moments], shifts: dict[str, tuple[Array, Array]]) -> Sheet:
+def _sheet(names: tuple[str, ...], moments: dict[str, Moments], shifts: dict[str, tuple[Array, Array]]) -> Sheet:
     """Return the statistics, the channels first whose parts differ most."""
     order = np.argsort(-np.max([distance for distance, _ in shifts.values()], axis=0), kind="stable")
     rows = [

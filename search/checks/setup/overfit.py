@@ -90,6 +90,8 @@ def look(bench: Bench) -> Found:
     verdict = worst(*(attempt.verdict for attempt in attempts))
     told = next((attempt for attempt in reversed(attempts) if attempt.verdict is verdict), attempts[-1])
     sentence = told.words
+    if (frozen := _frozen(told.setup)) and verdict is CheckVerdict.FAIL and told is not attempts[0]:
+        verdict, sentence = CheckVerdict.WARN, f"{sentence}; {frozen}"
     advice = "the network is too small, or something in it is in the way: a missing non-linearity, outputs squashed"
     if verdict is not CheckVerdict.FAIL and own.problem:
         verdict, sentence, advice = CheckVerdict.FAIL, own.problem, own.advice
@@ -103,6 +105,13 @@ def look(bench: Bench) -> Found:
         | {"own_loss_first": float(own.losses[0]), "own_loss_least": float(np.min(own.losses))},
         evidence=_evidence(bench, attempts, own.losses),
     )
+
+
+def _frozen(setup: Setup) -> str:
+    """Return how much of what was loaded is frozen, in words: the rest may be too little for more than two examples."""
+    parameters = list(setup.model.parameters())
+    frozen = 0 if setup.started is None else sum(not p.requires_grad for p in parameters)
+    return f"{frozen} of {len(parameters)} parameters are frozen" if frozen else ""
 
 
 def _distinct(bench: Bench) -> Batch:

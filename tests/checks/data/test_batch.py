@@ -8,7 +8,7 @@ from torch import nn
 from search.checks.bench import Bench, minibatches
 from search.checks.data.batch import look
 from search.checks.evidence import Pictures, Sheet
-from search.records import CheckVerdict
+from search.records import CheckVerdict, Verdict
 from search.train.data.arrays import Examples
 from search.train.estimator import Estimator
 from tests.kits import zoo
@@ -129,3 +129,81 @@ def test_what_the_network_makes_of_its_inputs_is_shown(kept, verdict):
     assert isinstance(after, Pictures)
     assert not after.inputs[..., kept:].any()
     assert before.inputs[..., kept:].any()
+
+
+# ------------------------------------------------------------------------------------- augmented and smaller inputs
+
+
+def bench_with(examples, model=zoo.MLP, **nodes):
+    bench = bench_of(examples, model)
+    return dataclasses.replace(bench, config={**bench.config, **nodes})
+
+
+def image(**strengths):
+    return {"_target_": "search.train.augment.image.Image", **strengths}
+
+
+def pictures(found):
+    assert all(isinstance(shown, Pictures) for shown in found.evidence)
+    return [shown for shown in found.evidence if isinstance(shown, Pictures)]
+
+
+def spoiled(inputs):
+    return inputs * np.nan
+
+
+def test_an_augmented_batch_is_shown_as_a_trials_first_step_has_it_beside_the_plain_one():
+    bench = bench_with(zoo.digits(0), zoo.CNN, augment=image(shift=0.2))
+
+    found = look(bench)
+
+    assert found.verdict is CheckVerdict.PASS, found.sentence
+    assert found.sentence.endswith("augmented")
+    shown, plain = pictures(found)
+    setup = bench.setup()
+    inputs, _, _ = next(minibatches(setup, 1))
+    given = []
+    network = setup.model.network
+    network.register_forward_pre_hook(lambda _, arguments: given.append(arguments[0].detach().clone()))
+    small = dataclasses.replace(setup.plan, epochs=1)
+    dataclasses.replace(setup, plan=small).training().fit(lambda *_: (Verdict.GO_ON, ""))
+    assert np.array_equal(shown.inputs, given[0].numpy())
+    assert np.array_equal(plain.inputs, setup.model.standardised(inputs).numpy())
+    assert not np.array_equal(shown.inputs, plain.inputs)
+
+
+def test_captions_of_mixed_examples_name_both_with_their_shares():
+    found = look(bench_with(zoo.digits(0), zoo.CNN, augment=image(mixup=5.0)))
+
+    shown, plain = pictures(found)
+    own, other = zip(*(caption.split(", ") for caption in shown.captions), strict=True)
+    assert [words.split("% ")[1] for words in own] == list(plain.captions)
+    assert sorted(words.split("% ")[1] for words in other) == sorted(plain.captions)
+    assert {int(a.split("%")[0]) + int(b.split("%")[0]) for a, b in zip(own, other, strict=True)} == {100}
+
+
+def test_an_augmentation_that_spoils_inputs_fails_by_its_name():
+    found = look(bench_with(zoo.digits(0), augment={"_target_": f"{__name__}.spoiled"}))
+
+    assert found.verdict is CheckVerdict.FAIL
+    assert "NaN or infinite" in found.sentence
+    assert found.advice == "look at what the augmentation does to inputs"
+
+
+def test_smaller_inputs_are_shown_as_they_are_given():
+    found = look(bench_with(zoo.digits(0), inputs={"resolution": 4}))
+
+    assert found.verdict is CheckVerdict.PASS, found.sentence
+    assert pictures(found)[0].inputs.shape == (32, 1, 4, 4)
+
+
+def test_chosen_features_keep_their_names():
+    found = look(bench_with(zoo.table("wine", 0), inputs={"features": 3}))
+
+    assert found.verdict is CheckVerdict.PASS, found.sentence
+    (sheet,) = found.evidence
+    assert isinstance(sheet, Sheet)
+    names = sheet.columns[1:]
+    assert len(names) == 3
+    assert set(names) <= set(map(str, range(13)))
+    assert names != ("0", "1", "2")

@@ -10,8 +10,9 @@ from search.checks.data.scale import look
 from search.checks.evidence import Sheet
 from search.records import CheckVerdict
 from search.train import estimator
+from search.train.checkpoint import save_state
 from search.train.data.arrays import Dataset, Examples
-from search.train.estimator import Estimator
+from search.train.estimator import Estimator, build
 from tests.kits import zoo
 
 STATISTICS = estimator._statistics
@@ -175,3 +176,55 @@ def test_a_column_in_tiny_units_is_a_warning():
     assert found.verdict is CheckVerdict.WARN
     assert "not standardised where they vary too little for it" in found.sentence
     assert "feature 2 (" in found.sentence
+
+
+# ------------------------------------------------------------------------------------- weights of an earlier training
+
+
+def started(folder, times=1.0, classes=10, width=64, **settings):
+    """Return a bench of digits whose network starts from weights that were trained on digits times a number."""
+    digits = zoo.digits(0)
+    other = dataclasses.replace(digits, inputs=digits.inputs.astype(np.float64) * times)
+    model = {**zoo.MLP, "width": width}
+    save_state(folder / "w.safetensors", build(model, zoo.divided(other, 0)).state_dict())
+    bench = bench_of(digits)
+    node = {"weights": str(folder / "w.safetensors"), "freeze": ["body.1"], **settings}
+    return dataclasses.replace(bench, config={**bench.config, "pretrained": node})
+
+
+@pytest.mark.parametrize("preprocessing", ["data", "file"])
+def test_weights_that_had_such_inputs_pass(preprocessing, tmp_path):
+    found = look(started(tmp_path, preprocessing=preprocessing))
+
+    assert found.verdict is CheckVerdict.PASS, found.sentence
+    assert found.sentence.endswith("of the network's tensors 6 are loaded")
+    assert ("as the pretrained weights had them" in found.sentence) == (preprocessing == "file")
+
+
+@pytest.mark.parametrize(
+    ("preprocessing", "words", "advice"),
+    [
+        ("data", "with which inputs are standardised", "pretrained.preprocessing=file"),
+        ("file", "inputs are standardised with theirs", "pretrained.preprocessing=data"),
+    ],
+)
+def test_weights_that_had_other_inputs_are_warned_of(preprocessing, words, advice, tmp_path):
+    found = look(started(tmp_path, times=3.0, preprocessing=preprocessing))
+
+    assert found.verdict is CheckVerdict.WARN
+    assert words in found.sentence
+    assert advice in found.advice
+
+
+def test_other_inputs_that_the_configuration_names_are_warned_of(tmp_path):
+    found = look(started(tmp_path, preprocessing="file", mean=[0.0], std=[1.0]))
+
+    assert found.verdict is CheckVerdict.WARN
+    assert "inputs are standardised with theirs" in found.sentence
+
+
+def test_a_file_of_which_little_fits_is_warned_of(tmp_path):
+    found = look(started(tmp_path, width=32, freeze=[]))
+
+    assert found.verdict is CheckVerdict.WARN
+    assert "only 0% are in the file of pretrained weights" in found.sentence

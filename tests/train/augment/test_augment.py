@@ -159,7 +159,8 @@ def test_what_is_shipped_has_types_a_space_and_works_at_its_defaults(option: str
     space, fits = plain.pop("space"), plain.pop("fits")
     kind, shape, meant = KINDS[option]
     assert fits == [meant]
-    assert set(space) == {field.name for field in dataclasses.fields(kind)} == set(plain) - {"_target_"}
+    assert set(space) <= {field.name for field in dataclasses.fields(kind)} == set(plain) - {"_target_"}
+    assert {0.0} == {spec["choices"][0] if "choices" in spec else spec["low"] for spec in space.values()}
     assert set(plain) <= {field.name for field in dataclasses.fields(GROUPS["augment"][option])}
     augment = augment_of(plain, meant)
     assert augment is not None
