@@ -14,6 +14,7 @@ from typing import Literal
 
 import numpy as np
 import torch
+from torch import Tensor, nn
 
 from search.keyed import keyed_int
 from search.train import steps as training
@@ -71,28 +72,41 @@ def range_test(
 ) -> RangeTest:
     """Train the setup with a rate that rises from `low` to `high` in so many steps, until it diverges; put it back.
 
-    Without `low` or `high` the span is `ADAPTIVE` or `PLAIN`, by the optimiser. Rates are those of the first parameter
-    group; others keep their ratio to it. Raises ValueError for an optimiser without a learning rate, and for a span or
-    a number of steps that is none.
+    Without `low` or `high` the span is `ADAPTIVE` or `PLAIN`, by the optimiser. Rates are the optimiser's own, to which
+    parameter groups with others keep their ratio. Raises ValueError for an optimiser without a learning rate, and for a
+    span or a number of steps that is none.
     """
     model, optimizer = setup.model, setup.optimizer
     ratios = _ratios(optimizer)
     rates = ramped(*_span(optimizer, low, high), steps, ramp)
     watch = _Watch(steps)
     devices = {parameter.device for parameter in model.parameters() if parameter.is_cuda}
-    with torch.random.fork_rng(devices), kept(model, optimizer) as unmoved:
+    at_first = _StepLoss(setup)
+    with torch.random.fork_rng(devices), kept(model, optimizer) as first_weights:
+        unmoved = {f"model.{name}": value for name, value in first_weights.items()}
         training.seed_everything(keyed_int(setup.seed, "range test"))
         model.train()
         for rate, batch in zip(rates, batches, strict=False):
             for group, ratio in zip(optimizer.param_groups, ratios, strict=True):
                 group["lr"] = float(rate * ratio)
-            with torch.no_grad(), torch.random.fork_rng(devices):  # the step draws the same dropout
-                outputs = torch.func.functional_call(model, unmoved, (batch[0],))
-                first = float(setup.loss(outputs, batch[1], batch[2]))
+            with torch.no_grad(), torch.random.fork_rng(devices):  # the step draws the same augmentation and dropout
+                first = float(torch.func.functional_call(at_first, unmoved, batch))
             total = training.train_step(model, optimizer, setup.loss, batch, rules=setup.rules)
             if watch.over(float(total) / len(batch[1]), first):
                 break
     return judged(rates[: len(watch.losses)], np.array(watch.losses), np.array(watch.first), steps)
+
+
+class _StepLoss(nn.Module):
+    """The loss of a batch as a step of a setup has it, as a module: so that it can be had at other weights."""
+
+    def __init__(self, setup: Setup) -> None:
+        super().__init__()
+        self.model = setup.model
+        self._loss, self._rules = setup.loss, setup.rules
+
+    def forward(self, *batch: Tensor) -> Tensor:
+        return training.mean_loss(self.model, self._loss, batch, self._rules)
 
 
 def ramped(low: float, high: float, steps: int, ramp: Ramp = "exponential") -> Array:
@@ -171,11 +185,12 @@ def _span(optimizer: torch.optim.Optimizer, low: float | None, high: float | Non
 
 
 def _ratios(optimizer: torch.optim.Optimizer) -> list[float]:
-    """Return the rates of the parameter groups over that of the first one."""
+    """Return the rates of the parameter groups over the optimiser's own; over the first one's where it has none."""
     if any("lr" not in group for group in optimizer.param_groups):
         raise ValueError("a range test needs an optimiser with a learning rate")
     rates = [float(group["lr"]) for group in optimizer.param_groups]
-    return [rate / rates[0] if rates[0] else 1.0 for rate in rates]
+    base = float(optimizer.defaults.get("lr") or rates[0])
+    return [rate / base if base else 1.0 for rate in rates]
 
 
 def _level(losses: Array, first: Array, start: float, times: float = 2.0) -> Array:

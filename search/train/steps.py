@@ -92,7 +92,7 @@ def train_step(
     optimizer.zero_grad(set_to_none=True)
     total = torch.zeros((), device=targets.device)
     for part in _parts(micro_batches, inputs, targets, indices):
-        mean = _loss(model, loss, part, rules)
+        mean = mean_loss(model, loss, part, rules)
         if rules.guard is not None:
             rules.guard(model, part[0], mean)
         share = mean * (len(part[1]) / len(targets))
@@ -102,7 +102,7 @@ def train_step(
     return total
 
 
-def _loss(model: nn.Module, loss: Loss, part: tuple[Tensor, ...], rules: Rules) -> Tensor:
+def mean_loss(model: nn.Module, loss: Loss, part: tuple[Tensor, ...], rules: Rules) -> Tensor:
     """Return the mean loss of a part of a batch (inputs, targets, indices) as the rules say."""
     inputs, targets, indices = part
     with torch.autocast(inputs.device.type, rules.autocast, enabled=rules.autocast is not None):
