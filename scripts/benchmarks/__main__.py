@@ -19,6 +19,7 @@ BENCHES = {
     "scale": "what the ten-thousandth trial costs, and 100,000 trials on 1,000 workers in virtual time",
     "startup": "the time to the help, to a mistake's message, to the first trial that trains",
     "schedules": "what learning-rate schedules are worth on a data set, at equal epochs and over seeds",
+    "diagnostics": "what looking at the layers adds to the time of an epoch",
     "replay": "what early stopping saves and loses, on learning curves that somebody measured",
 }
 """What each one measures; each is a module with `arguments`, `run` and `GOALS`."""

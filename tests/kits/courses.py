@@ -37,7 +37,8 @@ class Deep(nn.Module):
         for _ in range(depth):
             linear = nn.Linear(size, 64)
             if gain is not None:
-                nn.init.kaiming_normal_(linear.weight).mul_(gain)
+                nn.init.kaiming_normal_(linear.weight)
+                linear.weight.data *= gain
                 nn.init.zeros_(linear.bias)
             layers += [linear, getattr(nn, activation)()]
             size = 64
@@ -262,8 +263,8 @@ HEALTHY: dict[str, tuple[float, Draw]] = {
     "digits cnn": (0.8, lambda g: Case(model=_SMALL_CNN, optimizer=adamw(3e-3), epochs=6)),
     "digits, stopped": (0.0, lambda g: Case(model=_mlp(g), optimizer=_any_adamw(g), stop=int(g.integers(1, 6)))),
     "deep": (0.9, lambda g: Case(model=network("Deep", depth=8, gain=1.0))),
-    "iris": (0.8, lambda g: Case(model=_mlp(g), optimizer=_any_adamw(g), data="iris", epochs=27)),
-    "wine": (0.85, lambda g: Case(model=_mlp(g), optimizer=_any_adamw(g), data="wine", epochs=27)),
+    "iris": (0.8, lambda g: Case(model=_mlp(g), optimizer=_any_adamw(g), data="iris", epochs=80)),
+    "wine": (0.85, lambda g: Case(model=_mlp(g), optimizer=_any_adamw(g), data="wine", epochs=80)),
     "breast cancer": (0.9, lambda g: Case(model=_mlp(g), optimizer=_any_adamw(g), data="breast_cancer", epochs=27)),
     "diabetes": (0.3, lambda g: Case(model=_mlp(g), optimizer=_any_adamw(g), data="diabetes", epochs=27)),
     "diabetes linear": (

@@ -1,0 +1,96 @@
+"""What looking at the layers costs: an epoch of a default network on digits, with and without.
+
+Short trainings with and without it take turns in one process, so that a busy machine slows both; the figure is the
+median over pairs of an epoch's time with over that without, of the same epoch. One thread, as a worker has.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import statistics
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+from rich.console import Console
+
+from scripts.benchmarks.results import OURS, Goal, Record
+from scripts.benchmarks.watching import progress
+from search.apps.cli import CONFIG, config_folder
+from search.apps.naming import register_resolvers
+from search.config import schema
+from search.records import Verdict
+from search.space.reading import ABOUT_SEARCHING
+from search.train.data.arrays import Dataset
+from search.train.data.own import load
+from search.train.data.split import divide
+from search.train.setup import setup_of
+
+RATIO = "epoch with / without"
+EPOCH = "epoch without, ms"
+GOALS = (Goal(metric=RATIO, most=1.05),)
+_CPU = torch.device("cpu")
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the benchmark's options."""
+    parser.add_argument("--pairs", type=int, default=15, help="trainings with and without")
+    parser.add_argument("--epochs", type=int, default=6, help="of each training; the first is not counted")
+    parser.add_argument("--models", nargs="+", default=["mlp", "cnn"], help="which of ours")
+
+
+def run(options: argparse.Namespace, console: Console) -> list[Record]:
+    """Measure every model."""
+    torch.set_num_threads(1)
+    found = []
+    for model in options.models:
+        ratio, seconds = measure(model, options.pairs, options.epochs, console)
+        found += [
+            Record(bench="diagnostics", case=model, system=OURS, metric=metric, value=value)
+            for metric, value in ((RATIO, ratio), (EPOCH, 1e3 * seconds))
+        ]
+    return found
+
+
+def measure(model: str, pairs: int, epochs: int, console: Console) -> tuple[float, float]:
+    """Return the ratio, and the seconds of an epoch without."""
+    config = _config(model)
+    examples = load(config["data"])
+    dataset = Dataset(examples=examples, split=divide(examples, config["split"]))
+    ratios: list[float] = []
+    without: list[float] = []
+    with progress(console, model, pairs) as advance:
+        for number in range(pairs):
+            seconds = {looks: _epochs(config, dataset, epochs, looks) for looks in ((False, True)[:: (-1) ** number])}
+            ratios += [a / b for a, b in zip(seconds[True], seconds[False], strict=True)]
+            without += seconds[False]
+            advance(1)
+    return statistics.median(ratios), statistics.median(without)
+
+
+def _epochs(config: Mapping[str, Any], dataset: Dataset, epochs: int, looks: bool) -> list[float]:
+    """Return the seconds of each epoch of a training but the first."""
+    trainer = {**config["trainer"], "epochs": epochs, "diagnostics": looks}
+    ends: list[float] = []
+
+    def report(*_: object) -> tuple[Verdict, str]:
+        ends.append(time.perf_counter())
+        return Verdict.GO_ON, ""
+
+    setup_of({**config, "trainer": trainer}, dataset, _CPU, seed=0).training().fit(report)
+    return [end - begin for begin, end in itertools.pairwise(ends)]
+
+
+def _config(model: str) -> dict[str, Any]:
+    """Return what a trial with one of our networks is trained with unless told otherwise."""
+    schema.register()
+    register_resolvers()
+    with initialize_config_dir(str(config_folder()), version_base="1.3", job_name="bench"):
+        cfg = compose(CONFIG, overrides=[f"model={model}"])
+    nodes = ("data", "split", "model", "optimizer", "schedule", "metric", "trainer")
+    plain = {node: OmegaConf.to_container(cfg[node], resolve=True) for node in nodes}
+    return {node: {k: v for k, v in of.items() if k not in ABOUT_SEARCHING} for node, of in plain.items()}
