@@ -1,6 +1,6 @@
 """What looking at the layers costs: an epoch of a default network on digits, with and without.
 
-Short trainings with and without it take turns in one process, so that a busy machine slows both; the figure is the
+Short trainings with and without it take turns in one process, and the time is that of its CPU alone; the figure is the
 median over pairs of an epoch's time with over that without, of the same epoch. One thread, as a worker has.
 """
 
@@ -78,7 +78,7 @@ def _epochs(config: Mapping[str, Any], dataset: Dataset, epochs: int, looks: boo
     ends: list[float] = []
 
     def report(*_: object) -> tuple[Verdict, str]:
-        ends.append(time.perf_counter())
+        ends.append(time.process_time())
         return Verdict.GO_ON, ""
 
     setup_of({**config, "trainer": trainer}, dataset, _CPU, seed=0).training().fit(report)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+import itertools
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +22,8 @@ EXAMPLES = 64
 """Of the validation split, whose predictions are kept after each epoch."""
 DEAD_ROWS = 8
 """A unit is dead when it was 0 on as many batches that were looked at, one after the other."""
-_INDEX = {name: i for i, name in enumerate(FIGURES)}
+_NAN = float("nan")
+_EMPTY: Iterable[dict[str, float]] = itertools.repeat({})
 
 
 @dataclass(frozen=True)
@@ -124,13 +126,11 @@ class Probe:
         """Fetch the rows from the device and put them into the table."""
         for row in self._rows:
             found = {label: self._of_outputs(label, seen) for label, seen in row.outputs.fetched().items()}
-            for name, kind, figures in self._weights.figures(row.weights.cpu().numpy().astype(np.float64)):
+            for name, kind, figures in self._weights.figures(row.weights.tolist()):
                 self._labels.setdefault(name, kind)
                 found.setdefault(name, {}).update(figures)
-            values = np.full((len(self._labels), len(FIGURES)), np.nan, np.float32)
-            for index, label in enumerate(self._labels):
-                for figure, value in found.get(label, {}).items():
-                    values[index, _INDEX[figure]] = value
+            rows = [[figures.get(name, _NAN) for name in FIGURES] for figures in map(found.get, self._labels, _EMPTY)]
+            values = np.array(rows, np.float32).reshape(-1, len(FIGURES))
             self._steps.append(row.step)
             self._rates.append(row.rate)
             self._values.append(values)

@@ -3,31 +3,34 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import statistics
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from search.train.diagnostics.table import FIGURES, Array, jitter
 
-_WORST = {
-    "layers/update_ratio_max": ("update_ratio", np.max),
-    "layers/update_ratio_median": ("update_ratio", np.median),
-    "layers/activation_std_max": ("activation_std", np.max),
-    "layers/activation_std_min": ("activation_std", np.min),
-    "layers/activation_std_median": ("activation_std", np.median),
-    "layers/dead_max": ("dead", np.max),
-    "layers/saturated_max": ("saturated", np.max),
-    "layers/gradient_norm_max": ("gradient_norm", np.max),
-    "layers/gradient_norm_median": ("gradient_norm", np.median),
-    "layers/weight_max": ("weight_max", np.max),
+_OVER_LAYERS: dict[str, tuple[str, Callable[[Sequence[float]], float]]] = {
+    "layers/update_ratio_max": ("update_ratio", max),
+    "layers/update_ratio_median": ("update_ratio", statistics.median),
+    "layers/activation_std_max": ("activation_std", max),
+    "layers/activation_std_min": ("activation_std", min),
+    "layers/activation_std_median": ("activation_std", statistics.median),
+    "layers/dead_max": ("dead", max),
+    "layers/saturated_max": ("saturated", max),
+    "layers/gradient_norm_max": ("gradient_norm", max),
+    "layers/gradient_norm_median": ("gradient_norm", statistics.median),
+    "layers/weight_max": ("weight_max", max),
 }
-NAMES = (*_WORST, "layers/gradient_first_to_last", "layers/jitter")
+NAMES = (*_OVER_LAYERS, "layers/gradient_first_to_last", "layers/jitter")
 """All of them; a search may hold many trials, so they stay few."""
 
 
 def summary(row: Array, predictions: Sequence[Array]) -> dict[str, float]:
     """Return the figures of a step's row (L, F) and of the last two epochs' predictions, as far as they are known."""
-    found = {name: _over(row[:, FIGURES.index(figure)], by) for name, (figure, by) in _WORST.items()}
+    columns = dict(zip(FIGURES, row.T.tolist(), strict=True))
+    known = {figure: [v for v in columns[figure] if math.isfinite(v)] for figure, _ in _OVER_LAYERS.values()}
+    found = {name: by(known[figure]) for name, (figure, by) in _OVER_LAYERS.items() if known[figure]}
     found["layers/gradient_first_to_last"] = first_to_last(row)
     if len(predictions) > 1:
         found["layers/jitter"] = float(jitter(np.stack(predictions))[-1])
@@ -50,8 +53,3 @@ def pull(row: Array) -> Array:
     gradient, norm = (row[..., FIGURES.index(figure)] for figure in ("gradient_norm", "weight_norm"))
     with np.errstate(invalid="ignore", over="ignore"):  # of a run whose weights are 0 or infinite
         return np.asarray(gradient * norm)
-
-
-def _over(values: Array, by: object) -> float:
-    known = values[np.isfinite(values)]
-    return float(by(known)) if len(known) else math.nan  # type: ignore[operator]

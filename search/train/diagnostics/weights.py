@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from search.train.diagnostics.layers import Layer
-from search.train.diagnostics.table import Array
 
 _NORM, _CHANGE, _GRADIENT, _NONZERO, _MEAN, _LOW, _HIGH = range(7)
 
 
-@dataclass(frozen=True, eq=False)
+_NAN = float("nan")
+Fetched = Sequence[Sequence[float]]
+"""What `Before.compared` gave, as lists: a layer has few parameters, and arrays of two cost more than lists."""
+
+
+@dataclass(frozen=True)
 class _Share:
     """Which parameters are a layer's weights and which its biases: their indices."""
 
-    weights: Array
-    biases: Array
+    weights: Sequence[int]
+    biases: Sequence[int]
 
 
 class Weights:
@@ -40,42 +44,42 @@ class Weights:
                     self.parameters.append(parameter)
                 kinds["bias" in name].append(index[id(parameter)])
             if any(kinds):
-                share = _Share(*(np.array(sorted(kind), dtype=np.int64) for kind in kinds))
-                self._shares[layer.name] = (layer.kind, share)
-        self._sizes = np.array([parameter.numel() for parameter in self.parameters], np.float64)
+                self._shares[layer.name] = (layer.kind, _Share(*kinds))
+        self._sizes = [parameter.numel() for parameter in self.parameters]
 
     def before(self) -> Before:
         """Hold the weights as they are now."""
         return Before(self.parameters)
 
-    def figures(self, fetched: Array) -> Iterator[tuple[str, str, dict[str, float]]]:
-        """Yield name, kind and figures of each layer from what `Before.compared` gave."""
+    def figures(self, fetched: Fetched) -> Iterator[tuple[str, str, dict[str, float]]]:
+        """Yield name, kind and figures of each layer."""
         for name, (kind, share) in self._shares.items():
             yield name, kind, self._of_layer(fetched, share)
 
-    def _of_layer(self, fetched: Array, share: _Share) -> dict[str, float]:
-        weights, biases = share.weights, share.biases
-        both = np.concatenate([weights, biases])
-        main = weights if len(weights) else both
-        norm = _root(fetched[_NORM, main])
-        change, gradient = _root(fetched[_CHANGE, main]), _root(fetched[_GRADIENT, both])
-        with np.errstate(divide="ignore", invalid="ignore"):
-            ratio = np.float64(change) / norm
-        found = {"update_ratio": float(ratio), "gradient_norm": gradient, "weight_norm": norm}
-        given = both[np.isfinite(fetched[_NONZERO, both])]
-        if len(given):
-            found["gradient_zeros"] = 1 - float(fetched[_NONZERO, given].sum() / self._sizes[given].sum())
-        for kind, chosen in (("weight", weights), ("bias", biases)):
-            if len(chosen):
+    def _of_layer(self, fetched: Fetched, share: _Share) -> dict[str, float]:
+        both = [*share.weights, *share.biases]
+        main = share.weights or both
+        norm, change = _root(fetched[_NORM], main), _root(fetched[_CHANGE], main)
+        found = {
+            "update_ratio": change / norm if norm else _NAN,
+            "gradient_norm": _root(fetched[_GRADIENT], both),
+            "weight_norm": norm,
+        }
+        given = [i for i in both if fetched[_NONZERO][i] == fetched[_NONZERO][i]]
+        if given:
+            nonzero = sum(fetched[_NONZERO][i] for i in given)
+            found["gradient_zeros"] = 1 - nonzero / sum(self._sizes[i] for i in given)
+        for kind, chosen in (("weight", share.weights), ("bias", share.biases)):
+            if chosen:
                 found |= self._values(fetched, kind, chosen)
         return found
 
-    def _values(self, fetched: Array, kind: str, chosen: Array) -> dict[str, float]:
-        sizes = self._sizes[chosen]
-        mean = float((fetched[_MEAN, chosen] * sizes).sum() / sizes.sum())
-        square = float((fetched[_NORM, chosen] ** 2).sum() / sizes.sum())
-        largest = max(float(-fetched[_LOW, chosen].min()), float(fetched[_HIGH, chosen].max()))
-        return {f"{kind}_mean": mean, f"{kind}_std": float(np.sqrt(max(square - mean**2, 0))), f"{kind}_max": largest}
+    def _values(self, fetched: Fetched, kind: str, chosen: Sequence[int]) -> dict[str, float]:
+        size = sum(self._sizes[i] for i in chosen)
+        mean = sum(fetched[_MEAN][i] * self._sizes[i] for i in chosen) / size
+        variance = sum(fetched[_NORM][i] ** 2 for i in chosen) / size - mean**2
+        largest = max(max(-fetched[_LOW][i], fetched[_HIGH][i]) for i in chosen)
+        return {f"{kind}_mean": mean, f"{kind}_std": _sqrt(variance), f"{kind}_max": largest}
 
 
 class Before:
@@ -124,7 +128,12 @@ def _values(gradient: Tensor) -> Tensor:
     return gradient.coalesce().values() if gradient.is_sparse else gradient
 
 
-def _root(norms: Array) -> float:
+def _root(norms: Sequence[float], chosen: Sequence[int]) -> float:
     """Return the norm of parts together; those that have none are left out, NaN where none has one."""
-    known = norms[~np.isnan(norms)]
-    return float(np.sqrt((known**2).sum())) if len(known) else float("nan")
+    known = [norm for i in chosen if (norm := norms[i]) == norm]
+    return _sqrt(sum(norm**2 for norm in known)) if known else _NAN
+
+
+def _sqrt(square: float) -> float:
+    """Return the root; rounding may leave less than 0 of what is none."""
+    return math.sqrt(max(square, 0.0)) if square == square else _NAN
