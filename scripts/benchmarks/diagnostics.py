@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from scripts.benchmarks.results import OURS, Goal, Record
@@ -92,5 +92,10 @@ def _config(model: str) -> dict[str, Any]:
     with initialize_config_dir(str(config_folder()), version_base="1.3", job_name="bench"):
         cfg = compose(CONFIG, overrides=[f"model={model}"])
     nodes = ("data", "split", "model", "optimizer", "schedule", "metric", "trainer")
-    plain = {node: OmegaConf.to_container(cfg[node], resolve=True) for node in nodes}
-    return {node: {k: v for k, v in of.items() if k not in ABOUT_SEARCHING} for node, of in plain.items()}
+    return {node: {k: v for k, v in _plain(cfg[node]).items() if k not in ABOUT_SEARCHING} for node in nodes}
+
+
+def _plain(node: DictConfig) -> dict[str, Any]:
+    plain = OmegaConf.to_container(node, resolve=True)
+    assert isinstance(plain, dict)
+    return {str(key): value for key, value in plain.items()}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections import Counter
 from pathlib import Path
 from urllib.parse import quote
 
@@ -53,6 +54,7 @@ def report(session: Session, study: Study, driver: Driver) -> None:
         params = {o.number: session.space.shown(study.params[o.number]) for o in shown}
         console.print(trials_table(_of_what(session), shown, params))
         _beside(session, shown[0])
+    _ailing(session, study)
     results = Results.load(session.folder)
     if results is not None:
         console.print(contenders_table(results.metric, rows_of(results)))
@@ -65,6 +67,19 @@ def report(session: Session, study: Study, driver: Driver) -> None:
     if curve is not None:
         print_data_curve(session, curve)
     _how_to_go_on(session, study, driver, results)
+
+
+def _ailing(session: Session, study: Study) -> None:
+    """Print how many trials each thing ails: what a space wastes its trials on."""
+    counts = Counter(
+        tag
+        for outcome in study.outcomes.values()
+        if outcome.number >= study.comparable_from and outcome.diagnosis
+        for tag in outcome.diagnosis.split("; ")
+    )
+    if counts:
+        listed = ", ".join(f"{tag} ({number})" for tag, number in counts.most_common())
+        session.console.print(f"what ails trials: {listed}", highlight=False)
 
 
 def _beside(session: Session, best: Outcome) -> None:

@@ -154,11 +154,15 @@ def trials_table(metric: str, outcomes: Sequence[Outcome], params: Mapping[int, 
     for name in ("trial", metric.partition(" ")[0], "epoch", "seconds"):
         table.add_column(name, justify="right")
     table.add_column("parameters")
+    ailing = any(outcome.diagnosis for outcome in outcomes)
+    if ailing:
+        table.add_column("diagnosis")
     for outcome in outcomes:
         value = "" if outcome.value is None else f"{outcome.value:.4f}"
         words = in_words(params[outcome.number])
         step = "" if outcome.best_step is None else str(outcome.best_step)  # one that never reported has none
-        table.add_row(str(outcome.number), value, step, f"{outcome.seconds:.1f}", words)
+        said = [outcome.diagnosis] if ailing else []
+        table.add_row(str(outcome.number), value, step, f"{outcome.seconds:.1f}", words, *said)
     return table
 
 

@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class ReadTrial:
-    """A trial: what it was, how it went, and its folder. `curve` has the figures of each report, by step."""
+    """A trial: what it was, how it went, and its folder. `curve` has the figures of each report, by step.
+
+    `diagnosis` names what ails it, in words out of a fixed vocabulary; it is empty for a healthy one.
+    """
 
     number: int
     state: TrialState
@@ -32,6 +35,7 @@ class ReadTrial:
     seconds: float = 0.0
     reason: str = ""
     failure: FailureKind | None = None
+    diagnosis: str = ""
     curve: Mapping[int, Mapping[str, float]] = field(default_factory=dict)
     directory: Path
 
@@ -79,7 +83,14 @@ class ReadStudy:
 
         return pd.DataFrame(
             [
-                {"number": t.number, "state": str(t.state), self.metric: t.value, **t.params, "seconds": t.seconds}
+                {
+                    "number": t.number,
+                    "state": str(t.state),
+                    self.metric: t.value,
+                    **t.params,
+                    "seconds": t.seconds,
+                    "diagnosis": t.diagnosis,
+                }
                 for t in self.trials
             ]
         )
@@ -134,6 +145,7 @@ def _trial(
         seconds=outcome.seconds,
         reason=outcome.reason,
         failure=outcome.failure.kind if outcome.failure else None,
+        diagnosis=outcome.diagnosis,
         curve=curve,
         directory=directory,
     )

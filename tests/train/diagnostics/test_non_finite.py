@@ -31,14 +31,14 @@ def net(middle: nn.Module) -> nn.Sequential:
 
 def with_weights(value: float) -> nn.Module:
     model = net(nn.Identity())
-    model[3].weight.data[0, 0] = value
+    model[3].get_parameter("weight").data[0, 0] = value
     return model
 
 
 def large(scale: float) -> nn.Module:
     model = net(nn.Identity())
-    model[0].weight.data *= scale
-    model[3].weight.data *= scale
+    for parameter in (model[0].get_parameter("weight"), model[3].get_parameter("weight")):
+        parameter.data.mul_(scale)
     return model
 
 
@@ -79,7 +79,7 @@ def test_the_first_module_is_named_with_a_cause(name: str) -> None:
 
 def test_weights_that_no_output_shows_are_named() -> None:
     model = nn.Sequential(nn.Linear(4, 4), nn.Embedding(3, 2))
-    model[1].weight.data[0] = math.nan
+    model[1].get_parameter("weight").data[0] = math.nan
     told = first_non_finite(nn.Sequential(model[0]).append(Unused(model[1])), INPUTS)
     assert "no output of the network is, but its 1.unused.weight (NaN in 33%)" in told
 
@@ -98,6 +98,8 @@ def test_a_forward_pass_that_raises_hides_nothing() -> None:
 
 
 def test_a_compiled_network_is_looked_into() -> None:
-    model = nn.Sequential(torch.compile(net(Block(before=False)), backend="eager"))  # type: ignore[arg-type]
+    inner = net(Block(before=False))
+    inner.compile(backend="eager")
+    model = nn.Sequential(inner)
     model(INPUTS)
     assert "(Block), in its own code" in first_non_finite(model, INPUTS)

@@ -34,7 +34,7 @@ def step(
     for xs, ys in zip(inputs.tensor_split(parts), TARGETS.tensor_split(parts), strict=True):
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bf16):
             loss = nn.functional.cross_entropy(model(xs), ys) / parts
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
     optimizer.step()
 
 
@@ -59,7 +59,7 @@ def test_figures_are_those_of_plain_arithmetic() -> None:
         first = model[0](INPUTS)
         hidden = first.relu()
         squashed = model[3](model[2](hidden))
-    before = model[0].weight.detach().clone()
+    before = model[0].get_parameter("weight").detach().clone()
     table = watched(model)
     assert table.layers == ("0", "1", "2", "3", "4")
     assert table.kinds == ("Linear", "ReLU", "Linear", "Tanh", "Linear")
@@ -67,11 +67,12 @@ def test_figures_are_those_of_plain_arithmetic() -> None:
     assert figure(table, "0", "activation_std") == pytest.approx(first.std(correction=0).item(), rel=1e-4)
     assert figure(table, "1", "silent") == pytest.approx((hidden.amax(0) == 0).float().mean().item())
     assert figure(table, "3", "saturated") == pytest.approx((squashed.abs() > 0.97).float().mean().item())
-    weight, bias = model[0].weight.detach(), model[0].bias.detach()
+    parameters = [model[0].get_parameter(name) for name in ("weight", "bias")]
+    weight, bias = (parameter.detach() for parameter in parameters)
     assert figure(table, "0", "update_ratio") == pytest.approx(
         ((weight - before).norm() / weight.norm()).item(), rel=1e-4
     )
-    gradient = math.hypot(model[0].weight.grad.norm().item(), model[0].bias.grad.norm().item())
+    gradient = math.hypot(*(float(p.grad.norm()) for p in parameters if p.grad is not None))
     assert figure(table, "0", "gradient_norm") == pytest.approx(gradient, rel=1e-4)
     for name, values in (("weight", weight), ("bias", bias)):
         assert figure(table, "0", f"{name}_mean") == pytest.approx(values.mean().item(), rel=1e-3, abs=1e-6)
@@ -105,7 +106,7 @@ def test_an_error_within_leaves_no_row_and_no_hook() -> None:
 
 def test_units_are_dead_that_never_live_on_several_batches() -> None:
     model = mlp()
-    model[0].bias.data[:4] = -100.0
+    model[0].get_parameter("bias").data[:4] = -100.0
     table = watched(model, steps=DEAD_ROWS + 1, lr=0.0)
     assert figure(table, "1", "silent") >= 0.5
     assert figure(table, "1", "dead") == figure(table, "1", "silent")  # always the same batch
@@ -263,7 +264,7 @@ def test_figures_are_few_and_have_fixed_names() -> None:
 
 def test_a_run_that_is_taken_up_again_has_the_whole_table(tmp_path: Path) -> None:
     model = mlp()
-    model[0].bias.data[:4] = -100.0
+    model[0].get_parameter("bias").data[:4] = -100.0
     optimizer = sgd(model)
     probe = Probe(model, optimizer)
     for number in range(3):
