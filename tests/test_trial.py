@@ -19,7 +19,7 @@ from search.apps.cli import config_folder
 from search.apps.naming import register_resolvers
 from search.config import schema
 from search.errors import UsageError
-from search.layout import CHECKPOINT, CONFIG, OUTCOME, SNAPSHOTS, WEIGHTS
+from search.layout import CHECKPOINT, CONFIG, DIAGNOSIS, DIAGNOSTICS, OUTCOME, SNAPSHOTS, WEIGHTS
 from search.records import (
     OBJECTIVE,
     Decision,
@@ -38,11 +38,12 @@ from search.space import Space
 from search.train.data import digits
 from search.train.data.arrays import Dataset, Examples
 from search.train.data.split import divide
+from search.train.diagnostics.summary import NAMES
 from search.train.equipment import Equipment
 from search.train.metrics import metrics_of
 from search.trial import Runner, load_model
 
-LEFT = {CONFIG, WEIGHTS, "validation.npy", OUTCOME}
+LEFT = {CONFIG, WEIGHTS, DIAGNOSTICS, "validation.npy", OUTCOME}
 """What a finished trial leaves in its folder."""
 
 
@@ -139,7 +140,8 @@ def outcome_of(last: Paused | Outcome) -> Outcome:
 
 
 def left_in(directory: str | Path) -> set[str]:
-    return {path.name for path in Path(directory).iterdir()}
+    """Return the files, but for what is said of a trial that something ails: short ones may well underfit."""
+    return {path.name for path in Path(directory).iterdir()} - {DIAGNOSIS}
 
 
 def without_costs(outcome: Outcome) -> Outcome:
@@ -174,7 +176,9 @@ def test_every_epoch_is_reported_once_with_its_figures(tmp_path: Path) -> None:
     _, driver = run(spec(tmp_path))
     assert [(report.number, report.step) for report in driver.reports] == [(7, 1), (7, 2), (7, 3), (7, 4)]
     for figures in driver.figures:
-        assert set(figures) == {OBJECTIVE, "train/loss", "train/lr", "val/loss", "val/accuracy"}
+        own = {name for name in figures if not name.startswith("layers/")}
+        assert own == {OBJECTIVE, "train/loss", "train/lr", "val/loss", "val/accuracy"}
+        assert set(figures) - own <= set(NAMES)
         assert figures[OBJECTIVE] == figures["val/accuracy"]
 
 
@@ -254,8 +258,19 @@ def test_a_paused_trial_that_goes_on_is_bitwise_the_undisturbed_one(tmp_path: Pa
     assert figures + last.figures == undisturbed.figures
     assert without_costs(outcome) == without_costs(expected)
     assert left_in(work.directory) == LEFT
-    for file in (WEIGHTS, "validation.npy"):
+    for file in (WEIGHTS, DIAGNOSTICS, "validation.npy"):
         assert (tmp_path / "a/trial" / file).read_bytes() == (tmp_path / "b/trial" / file).read_bytes()
+
+
+def test_a_trial_says_what_ails_it(tmp_path: Path) -> None:
+    ailing = configured("model=mlp", "model.width=8", "optimizer.lr=1e-7")
+    outcome, _ = run(spec(tmp_path / "a", ailing))
+    assert outcome.diagnosis == "learning rate too low"
+    assert (tmp_path / "a/trial" / DIAGNOSIS).read_text().startswith("learning rate too low: in ")
+    unlooked, driver = run(spec(tmp_path / "b", {**ailing, "trainer": {**ailing["trainer"], "diagnostics": False}}))
+    assert unlooked.diagnosis == ""
+    assert DIAGNOSTICS not in left_in(tmp_path / "b/trial")
+    assert not any(name.startswith("layers/") for figures in driver.figures for name in figures)
 
 
 def test_a_trial_at_its_end_has_completed_when_it_is_told_to_pause(tmp_path: Path) -> None:

@@ -113,7 +113,7 @@ def test_the_table_has_a_row_a_trial(bench: Bench) -> None:
     bench.simulate(3)
     study = read_study(bench.folder)
     frame = study.frame()
-    assert list(frame.columns) == ["number", "state", study.metric, "optimizer.lr", "seconds"]
+    assert list(frame.columns) == ["number", "state", study.metric, "optimizer.lr", "seconds", "diagnosis"]
     assert frame["state"].tolist() == ["complete", "failed", "complete"]
     assert math.isnan(frame[study.metric][1])
     assert frame["optimizer.lr"].tolist() == [trial.params["optimizer.lr"] for trial in study.trials]
