@@ -104,7 +104,20 @@ class CheckSpec:
     micro_batches: int = 1
 
 
-Work = TrialSpec | PredictSpec | CheckSpec
+@dataclass(frozen=True, kw_only=True)
+class LookSpec:
+    """Figures of a trial that has ended, from inside, into the folder `look` of its `directory`.
+
+    `config` is what it was trained with.
+    """
+
+    number: int
+    config: Mapping[str, Any]
+    directory: str
+    micro_batches: int = 1
+
+
+Work = TrialSpec | PredictSpec | CheckSpec | LookSpec
 
 
 class CheckVerdict(StrEnum):

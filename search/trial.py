@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import gc
 import io
@@ -11,7 +12,7 @@ import traceback
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -27,6 +28,7 @@ from search.records import (
     CheckSpec,
     Decision,
     FailureKind,
+    LookSpec,
     Outcome,
     Paused,
     PredictSpec,
@@ -55,7 +57,19 @@ from search.train.steps import NonFiniteError
 _NO_MEMORY = "can't allocate memory"  # torch raises a RuntimeError for it on a CPU
 
 
-MakeChecker = Callable[[Dataset, torch.device, BatchesOf], Callable[[CheckSpec], None]]
+class Checks(Protocol):
+    """What looks: at data and setups before a search, at trials after it."""
+
+    def __call__(self, spec: CheckSpec) -> None:
+        """Do the check, and write down what was found."""
+        ...
+
+    def look(self, directory: Path, model: Estimator | None) -> None:
+        """Draw what can be seen of the trial in `directory`; `model` has its best weights, None where they are gone."""
+        ...
+
+
+MakeChecker = Callable[[Dataset, torch.device, BatchesOf], Checks]
 
 
 class Runner:
@@ -69,7 +83,7 @@ class Runner:
         self._device = torch.device(_device(equipment.device))
         self._resident: Batches | None = None
         self._make_checker = make_checker
-        self._check: Callable[[CheckSpec], None] | None = None
+        self._check: Checks | None = None
         torch.set_num_threads(equipment.threads)
         if self._device.type == "cuda" and equipment.gpu_share < 1:
             torch.cuda.set_per_process_memory_fraction(equipment.gpu_share, self._device)
@@ -164,13 +178,22 @@ class Runner:
             save_array(Path(directory) / predictions_of(spec.split), predictions)
         return _done(spec.number, started)
 
-    def _look(self, spec: CheckSpec) -> Outcome:
+    def _look(self, spec: CheckSpec | LookSpec) -> Outcome:
         started = time.time()
         if self._check is None:
             assert self._make_checker is not None
             self._check = self._make_checker(self._dataset, self._device, self._batches)
-        self._check(spec)
+        if isinstance(spec, CheckSpec):
+            self._check(spec)
+        else:
+            self._check.look(Path(spec.directory), self._left_of(spec))
         return _done(spec.number, started)
+
+    def _left_of(self, spec: LookSpec) -> Estimator | None:
+        """Return a trial's network with its best weights; None where there are none."""
+        with contextlib.suppress(FileNotFoundError):
+            return load_model(Path(spec.directory), spec.config, self._dataset)
+        return None
 
     def _distillation(self, spec: TrialSpec, setup: Setup) -> Loss:
         assert spec.teacher is not None

@@ -30,7 +30,7 @@ from search.sweep.identity import require_same
 from search.sweep.journal import Journal, holds_study
 from search.sweep.study import IDENTITY, Study
 
-_AFTER_CHECKS = {"search", "squeeze", "ablate", "data_curve", "report", "sync"}
+_AFTER_CHECKS = {"search", "squeeze", "ablate", "data_curve", "look", "report", "sync"}
 
 
 def run(composed: Composed, place: Place) -> int:
@@ -60,6 +60,7 @@ def run(composed: Composed, place: Place) -> int:
             "squeeze": lambda: _squeeze(session, study),
             "ablate": lambda: _ablate(session, study),
             "data_curve": lambda: _data_curve(session, study),
+            "look": lambda: _look(session, study),
             "report": lambda: report(session, study, driver),
         }
         for stage in stages:
@@ -222,6 +223,13 @@ def _ablate(session: Session, study: Study) -> None:
         from search.apps.ablate import ablate  # brings scipy
 
         ablate(session, study)
+
+
+def _look(session: Session, study: Study) -> None:
+    if isinstance(session, TrainingSession):
+        from search.apps.look import look_inside
+
+        look_inside(session, study)
 
 
 def _data_curve(session: Session, study: Study) -> None:

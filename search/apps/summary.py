@@ -10,6 +10,7 @@ from search.apps.report import lines_of, rows_of, sizes_of
 from search.apps.session import Session
 from search.checks.rows import STAGES
 from search.checks.stored import StageFindings, folder_of
+from search.layout import LOOK
 from search.post import ablation as ablations
 from search.post import data_curve as data_curves
 from search.post import results as judgements
@@ -49,14 +50,16 @@ def summary_of(folder: Path) -> Summary | None:
         parts.append(_of_ablation(ablation, folder / ablations.FILE))
     if (curve := DataCurve.load(folder)) is not None:
         parts.append(_of_data_curve(curve, folder))
-    if not parts:
+    looks = {int(found.parent.name): found for found in sorted((folder / "trials").glob(f"*/{LOOK}"))}
+    if not parts and not looks:
         return None
     return Summary(
         metrics={key: value for part in parts for key, value in part.metrics.items()},
         note="\n\n".join(part.note for part in parts),
         files=tuple(file for part in parts for file in part.files),
-        time=max(part.time for part in parts),
+        time=max([part.time for part in parts] + [look.stat().st_mtime for look in looks.values()]),
         stages=tuple(stage for part in parts for stage in part.stages),
+        looks=looks,
     )
 
 

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import math
 import random
+import shutil
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -17,12 +18,15 @@ from search.checks import evidence, findings
 from search.checks.bench import Bench
 from search.checks.check import Check, Found, skipped
 from search.checks.rows import PREFLIGHT, check_of
+from search.checks.trials.look import look
 from search.errors import UsageError
 from search.files import no_room
+from search.layout import LOOK
 from search.records import CheckSpec, CheckVerdict, Finding, Verdict
 from search.traces import told, user_line
 from search.train.batches import BatchesOf
 from search.train.data.arrays import Dataset, Split
+from search.train.estimator import Estimator
 from search.train.steps import NonFiniteError
 
 BATCH = 32
@@ -47,6 +51,15 @@ class Checker:
         findings.save(finding, folder)  # the verdict first: no picture is worth it
         names = [name for piece in pieces for name in self._kept(piece, folder, spec.row)]
         findings.save(dataclasses.replace(finding, evidence=tuple(names)), folder)
+
+    def look(self, directory: Path, model: Estimator | None) -> None:
+        """Draw what can be seen of a trial that has ended; `model` has its best weights, None where they are gone."""
+        folder = directory / LOOK
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        with _process_kept(), torch.enable_grad():
+            for piece in look(directory, model, self._dataset, self._device):
+                list(self._kept(piece, folder, LOOK))
 
     def _kept(self, piece: evidence.Evidence, folder: Path, row: str) -> Iterator[str]:
         """Write a piece of evidence and its picture; yield their files, as far as they could be made."""

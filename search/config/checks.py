@@ -15,7 +15,19 @@ from search.config.messages import suggestion
 from search.config.schema import SearchConfig
 from search.errors import UsageError
 
-STAGES = ("inspect", "preflight", "search", "squeeze", "ablate", "data_curve", "report", "sync", "train", "preview")
+STAGES = (
+    "inspect",
+    "preflight",
+    "search",
+    "squeeze",
+    "ablate",
+    "data_curve",
+    "look",
+    "report",
+    "sync",
+    "train",
+    "preview",
+)
 """The stages that exist, in the order in which they run; the last three run alone and on request only."""
 
 RETRIED = ("exception", "non_finite", "out_of_memory", "timeout", "hang", "lost_worker", "preempted")
@@ -213,6 +225,8 @@ def _check_stages(cfg: SearchConfig) -> None:
         raise UsageError("stages=[sync]: runs alone and needs tracking")
     if "preview" in cfg.stages and list(cfg.stages) != ["preview"]:
         raise UsageError("stages=[preview]: runs alone")
+    if cfg.trial is not None and not {"train", "look"} & set(cfg.stages):
+        raise UsageError(f"trial={cfg.trial}: is for stages=[train] and stages=[look]")
     if cfg.trial is not None and cfg.trial < 0:
         raise UsageError(f"trial={cfg.trial}: must be at least 0")
 

@@ -206,7 +206,8 @@ def all_delivered(uri: str, position: int, projection: Projection, summary: Summ
 def summary_digest(summary: Summary) -> str:
     """Return a digest of what a summary says, whenever it is said."""
     stages = [stage_digest(stage) for stage in summary.stages]
-    return _digest(json.dumps([dict(summary.metrics), summary.note, [str(f) for f in summary.files], stages]))
+    looks = {number: sorted(file.name for file in folder.iterdir()) for number, folder in summary.looks.items()}
+    return _digest(json.dumps([dict(summary.metrics), summary.note, [str(f) for f in summary.files], stages, looks]))
 
 
 def is_refusal(error: Exception) -> bool:

@@ -146,6 +146,9 @@ class Projection:
         )
         for file in summary.files:
             self.client.log_artifact(self.parent, str(file))
+        for number, folder in summary.looks.items():
+            if (run := self._run_of(number)) is not None:
+                self.client.log_artifacts(run, str(folder), folder.name)
         for stage in summary.stages:
             write_stage(self.client, self.experiment, self._info.uid, self.parent, stage)
 

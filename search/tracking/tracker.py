@@ -47,6 +47,8 @@ class Summary:
     files: tuple[Path, ...]
     time: float
     stages: tuple[StageRun, ...] = ()
+    looks: Mapping[int, Path] = field(default_factory=dict)
+    """Folders with figures of single trials."""
 
 
 class Tracker(Protocol):

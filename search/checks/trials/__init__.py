@@ -1,0 +1,1 @@
+"""What a trial that has ended looks like from inside, as figures."""
