@@ -147,4 +147,4 @@ def _composed(words: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any]]:
         cfg = compose(CONFIG, overrides=list(words))
     nodes = {key: OmegaConf.to_container(cfg[key], resolve=True) for key in ("data", "split")}
     space = Space.of(cfg)
-    return nodes, dict(space.configure(space.default()))  # type: ignore[return-value]
+    return nodes, dict(space.configure(space.default()))
