@@ -94,6 +94,7 @@ SHIPPED = {
     "schedule": {"schedule": {"_target_": "search.train.schedules.constant", "unit": "budget", "warmup": 0.0}},
     "dropout": {"model": {"dropout": 0.0}},
     "weight_decay": {"optimizer": {"weight_decay": 0.0}},
+    "augment": {"augment": None},
 }
 
 
@@ -102,7 +103,7 @@ def test_the_shipped_changes_fit_the_default_search() -> None:
     check(cfg)  # type: ignore[arg-type] # a DictConfig of that schema
     assert {str(name) for name in cfg.changes} == SHIPPED.keys()
     assert {name: change(cfg, name) for name in SHIPPED} == SHIPPED
-    assert {at for at, _, _ in changed_values(Space.of(cfg).base)} == {f"changes.{name}" for name in SHIPPED}
+    assert {at for at, _, _ in changed_values(Space.of(cfg).base)} == {f"changes.{name}" for name in SHIPPED.keys() - {"augment"}}
 
 
 def test_changes_are_added_on_the_command_line() -> None:
@@ -123,6 +124,20 @@ def test_changes_are_added_on_the_command_line() -> None:
     warm = {"_target_": "search.train.schedules.cosine", "unit": "budget", "warmup": 0.05, "final": 0.1}
     assert changed(base, change(cfg, "warm"))["schedule"] == warm
     assert set(changed(base, change(cfg, "net"))["model"]) == {"_target_", "channels", "blocks", "kernel", "dropout"}
+
+
+def test_augmentation_is_taken_away_or_added() -> None:
+    cfg = composed("augment=image", "ablate=[augment,more]", "+augment@changes.more.augment=image")
+    check(cfg)  # type: ignore[arg-type]
+    space = Space.of(cfg)
+    base = space.configure(space.default())
+    without = changed(base, change(cfg, "augment"))
+    assert without["augment"] is None
+    assert in_words(base, without) == "augment: Image → None"
+    bare = {**base, "augment": None}
+    assert misfit(bare, change(cfg, "more"), "changes.more") is None
+    assert in_words(bare, changed(bare, change(cfg, "more"))) == "augment: None → Image"
+    assert {at for at, _, _ in changed_values(space.base)} == {"changes.more"}
 
 
 EXPERIMENT = """

@@ -20,6 +20,7 @@ def ablate(session: TrainingSession, study: Study) -> None:
     Every figure is one of validation; the test split is not touched.
     """
     name, base = base_of_study(session, study)
+    base = {"augment": None, **base}  # which a trial is not given where there is none
     changes = _changes(session, base)
     different = {change: config for change, config in changes.items() if config != base}
     values = values_by_seed(session, "ablation", {BASE: base, **different}, session.cfg.ablation.seeds)
@@ -61,6 +62,6 @@ def _unfit(session: TrainingSession, name: str, change: Mapping[str, Any]) -> st
     """Return why a node of a change does not fit the data, if so."""
     kind = session.dataset.examples.kind
     for group, piece in change.items():
-        if (fits := piece.get("fits")) is not None and kind not in fits:
+        if (fits := (piece or {}).get("fits")) is not None and kind not in fits:
             return f"changes.{name}.{group}: fits {' and '.join(fits)} data only, and this is a {kind}"
     return None

@@ -11,8 +11,9 @@ from search.errors import UsageError
 from search.space.reading import ABOUT_SEARCHING
 from search.space.trial_config import Settings, settings_of
 
-_EXAMPLE = {"model": "dropout", "optimizer": "lr", "schedule": "_target_", "trainer": "epochs"}
+_EXAMPLE = {"model": "dropout", "optimizer": "lr", "schedule": "_target_", "trainer": "epochs", "augment": "mixup"}
 """What can be changed, each with a key that it usually has."""
+_MAY_BE_NULL = ("augment",)
 _TARGET = "_target_"
 _KINDS: tuple[Any, ...] = (bool, int | float, str, list, Mapping)
 
@@ -57,6 +58,8 @@ def _values_of(base: DictConfig, at: str, change: Any) -> Iterator[tuple[str, st
     for group, piece in change.items():
         if group not in _EXAMPLE:
             raise UsageError(f"{at}.{group}: cannot be changed; allowed: {', '.join(_EXAMPLE)}")
+        if piece is None and group in _MAY_BE_NULL:
+            continue
         if not isinstance(piece, Mapping):
             raise UsageError(f"{at}.{group}={piece}: must be a mapping, e.g. {{{_EXAMPLE[group]}: ...}}")
         why = [misfit({group: option}, {group: piece}, at) for option in _options(base, group)]
@@ -69,8 +72,8 @@ def _values_of(base: DictConfig, at: str, change: Any) -> Iterator[tuple[str, st
 def _options(base: DictConfig, group: str) -> list[Any]:
     """Return the nodes that may stand at a trial's `group`."""
     named = base.get(group)
-    nodes = base.choose[group].values() if named is None else [named]
-    return [settings_of(OmegaConf.to_container(node, resolve=True)) for node in nodes]
+    nodes = list(base.choose.get(group, {}).values()) if named is None else [named]
+    return [settings_of(OmegaConf.to_container(node, resolve=True)) for node in nodes] or [None]
 
 
 def in_words(base: Mapping[str, Any], config: Mapping[str, Any]) -> str:
@@ -83,19 +86,16 @@ def _differences(old: Mapping[str, Any], new: Mapping[str, Any], at: str = "") -
         before, after = old.get(key, "nothing"), new.get(key, "nothing")
         if before == after:
             continue
-        if not (isinstance(before, Mapping) and isinstance(after, Mapping)):
-            yield f"{at}{key}: {_short(before)} → {_short(after)}"
-        elif before.get(_TARGET) != after.get(_TARGET):
-            yield f"{at}{key}: {_called(before)} → {_called(after)}"
-        else:
+        both = isinstance(before, Mapping) and isinstance(after, Mapping)
+        if both and before.get(_TARGET) == after.get(_TARGET):
             yield from _differences(before, after, f"{at}{key}.")
-
-
-def _called(node: Mapping[str, Any]) -> str:
-    return str(node[_TARGET]).rpartition(".")[2] if _TARGET in node else str(dict(node))
+        else:
+            yield f"{at}{key}: {_short(before)} → {_short(after)}"
 
 
 def _short(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return str(value[_TARGET]).rpartition(".")[2] if _TARGET in value else str(dict(value))
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
