@@ -39,6 +39,12 @@ class Started:
     std: Tensor | None
 
 
+def node_of(config: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Return the `pretrained` node of a trial's configuration; None where its weights are drawn."""
+    node: Mapping[str, Any] | None = config.get("pretrained")
+    return None if node is None or node["weights"] is None else node
+
+
 def start_from(estimator: Estimator, node: Mapping[str, Any], key: str = "pretrained") -> Started:
     """Load weights into an estimator's network as a `pretrained` node says, and freeze parts of it.
 

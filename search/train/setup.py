@@ -25,7 +25,7 @@ from search.train.loop import Training
 from search.train.losses import Loss, own_loss
 from search.train.metrics import Metric, objective
 from search.train.plan import Plan
-from search.train.pretrained import Started, in_groups, start_from, with_factors
+from search.train.pretrained import Started, in_groups, node_of, start_from, with_factors
 from search.train.schedules import Budget, Curve, curve_of
 from search.train.steps import Rules, seed_everything
 
@@ -96,7 +96,8 @@ def setup_of(
     even = "balanced" in (trainer.get("class_weights"), trainer.get("sampling"))
     prior = config.get("loss") is None and not even
     model = build(config["model"], dataset, inputs=config.get("inputs"), prior=prior).to(device)
-    started = None if config.get("pretrained") is None else start_from(model, config["pretrained"])
+    start = node_of(config)
+    started = None if start is None else start_from(model, start)
     return Setup(
         model=model,
         optimizer=_optimizer(config, model, started),

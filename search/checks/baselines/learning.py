@@ -25,6 +25,7 @@ from search.checks.bench import Bench
 from search.checks.check import Check, Found
 from search.checks.evidence import Curves
 from search.records import CheckVerdict, worst
+from search.train.pretrained import node_of
 
 LARGER = 2
 """Times the size of the composed model."""
@@ -151,7 +152,7 @@ def _says(bench: Bench, run: Run) -> str:
 
 def _larger(bench: Bench) -> tuple[Run | None, str]:
     """Return the short run of the larger model, and what to say of it."""
-    if bench.config.get("pretrained") is not None:
+    if node_of(bench.config) is not None:
         return None, "a larger model could not start from the pretrained weights"
     found = larger_model(bench)
     if found is None:

@@ -15,6 +15,7 @@ from search.checks.data.vectors import feature_names
 from search.checks.evidence import Array, Sheet
 from search.layout import SPLITS
 from search.train.estimator import Estimator
+from search.train.pretrained import node_of
 from search.train.setup import Setup
 
 SAMPLED = 20_000
@@ -42,7 +43,7 @@ def look(bench: Bench) -> Found:
     names = _names(bench)
     reference = _reference(bench, moments["train"], setup.model)
     shifts = {part: _shift(bench, part) for part in SPLITS[1:]}
-    from_file = (bench.config.get("pretrained") or {}).get("preprocessing") == "file"
+    from_file = (node_of(bench.config) or {}).get("preprocessing") == "file"
     if from_file:
         remarks, off = list[Remark](), apart(*_own(setup.model), reference)
         whose = "as the pretrained weights had them"
