@@ -63,6 +63,8 @@ def _worth_it(study: Study) -> list[int]:
 def _specs(session: TrainingSession, study: Study, numbers: list[int]) -> Iterator[LookSpec]:
     for number in numbers:
         folder = study.directory(number)
+        if (folder / LOOK).exists() and session.cfg.trial is None:
+            continue
         if not (folder / DIAGNOSTICS).exists() and not (folder / WEIGHTS).exists():
             continue
         try:
