@@ -14,6 +14,8 @@ from search.train.diagnostics.layers import compiled, shown
 
 _HUGE = 1e30
 """Products of such numbers overflow float32; what stands for infinity in cleaned inputs is larger."""
+_LARGE = 1e15
+"""Outputs whose loss may overflow float32."""
 TOO_HIGH = "the learning rate is too high, or a gradient exploded"
 
 
@@ -87,6 +89,8 @@ def _without(model: nn.Module, largest: float) -> str:
     broken = _broken(model)
     if broken:
         return f"no output of the network is, but its {broken}: {TOO_HIGH}"
+    if largest > _LARGE:
+        return f"the network's outputs are so large (up to {largest:.2g}) that the loss overflows: {TOO_HIGH}"
     return (
         f"the network's outputs are finite (up to {largest:.2g}), so it is the loss: a log of 0, a division by 0, "
         "or targets that are not finite"

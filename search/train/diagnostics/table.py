@@ -37,7 +37,8 @@ FIGURES = (
 `update_ratio` is the norm of a step's change of a layer's weights over theirs; `silent` the share of units that are 0
 on the whole batch, `dead` of those that were so in each of the last batches looked at; `saturated` the share of
 outputs at the ends of their range; `gradient_zeros` the share of a layer's gradients that are exactly 0. The norm of
-the gradient is of all a layer's parameters together; `weight_max` and `bias_max` are of the absolute values.
+the gradient is of all a layer's parameters together, `weight_norm` that of its weights where it was taken; `weight_max`
+and `bias_max` are of the absolute values.
 """
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from search.train.diagnostics.layers import Layer
 
-_NORM, _CHANGE, _GRADIENT, _NONZERO, _MEAN, _LOW, _HIGH = range(7)
+_NORM, _BEFORE, _CHANGE, _GRADIENT, _NONZERO, _MEAN, _LOW, _HIGH = range(8)
 
 
 _NAN = float("nan")
@@ -63,7 +63,7 @@ class Weights:
         found = {
             "update_ratio": change / norm if norm else _NAN,
             "gradient_norm": _root(fetched[_GRADIENT], both),
-            "weight_norm": norm,
+            "weight_norm": _root(fetched[_BEFORE], main),
         }
         given = [i for i in both if fetched[_NONZERO][i] == fetched[_NONZERO][i]]
         if given:
@@ -91,18 +91,26 @@ class Before:
         self._values = [parameters[i].detach().clone() for i in self._trained]
 
     def compared(self) -> Tensor:
-        """Return 7 figures of each parameter after the step (7, P), on the device; NaN of those not trained."""
+        """Return 8 figures of each parameter (8, P), on the device; NaN of those not trained.
+
+        One is the norm before the step: that is where the gradient was taken, and a step may be a large one.
+        """
         if not self._parameters:
-            return torch.zeros(7, 0)
+            return torch.zeros(8, 0)
         now = [parameter.detach() for parameter in self._parameters]
         trained = [now[i] for i in self._trained]
         gradients = [(i, _values(grad)) for i in self._trained if (grad := self._parameters[i].grad) is not None]
+        norms = torch.stack(torch._foreach_norm(now)).float()
+        before = norms
         if trained:
+            known = self._spread(self._trained, torch._foreach_norm(self._values))
+            before = known if len(trained) == len(now) else torch.where(known.isnan(), norms, known)
             torch._foreach_sub_(self._values, trained)
         given = [index for index, _ in gradients]
         ends = [torch.aminmax(value) for value in now]
         rows = [
-            torch.stack(torch._foreach_norm(now)),
+            norms,
+            before,
             self._spread(self._trained, torch._foreach_norm(self._values) if trained else ()),
             self._spread(given, torch._foreach_norm([gradient for _, gradient in gradients]) if given else ()),
             self._spread(given, [torch.count_nonzero(gradient) for _, gradient in gradients]),

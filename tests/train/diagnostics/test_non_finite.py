@@ -61,6 +61,7 @@ CASES: dict[str, tuple[Callable[[], nn.Module], float, tuple[str, ...]]] = {
     ),
     "overflow": (lambda: large(1e20), 0.0, ("first in 3 (Linear), whose weights are finite", "overflow")),
     "huge inputs": (lambda: large(1e10), 3e38, ("first in 0 (Linear), which is given numbers of up to 3e+38",)),
+    "loss of large outputs": (lambda: large(1e10), 0.0, ("so large (up to", "learning rate is too high")),
     "loss": (lambda: net(nn.ReLU()), 0.0, ("outputs are finite", "so it is the loss: a log of 0")),
 }
 
@@ -101,5 +102,6 @@ def test_a_compiled_network_is_looked_into() -> None:
     inner = net(Block(before=False))
     inner.compile(backend="eager")
     model = nn.Sequential(inner)
-    model(INPUTS)
+    with torch.no_grad():
+        model(INPUTS)
     assert "(Block), in its own code" in first_non_finite(model, INPUTS)

@@ -61,6 +61,7 @@ def test_figures_are_those_of_plain_arithmetic() -> None:
         squashed = model[3](model[2](hidden))
     before = model[0].get_parameter("weight").detach().clone()
     table = watched(model)
+    assert figure(table, "0", "weight_norm") == pytest.approx(before.norm().item(), rel=1e-5)
     assert table.layers == ("0", "1", "2", "3", "4")
     assert table.kinds == ("Linear", "ReLU", "Linear", "Tanh", "Linear")
     assert figure(table, "0", "activation_mean") == pytest.approx(first.mean().item(), rel=1e-4)
