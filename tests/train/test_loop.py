@@ -778,7 +778,7 @@ class Bursting(nn.Module):
 
 def test_predictions_that_are_no_numbers_end_the_run() -> None:
     run = Run(model={"_target_": f"{__name__}.Bursting"})
-    with pytest.raises(NonFiniteError, match=r"predictions on the validation split are not finite after epoch 1"):
+    with pytest.raises(NonFiniteError, match=r"predictions on validation are not finite after epoch 1: first in network"):
         run.fit()
     assert run.trace == {}
 
@@ -838,7 +838,8 @@ def test_a_regression_learns_and_answers_in_the_targets_unit() -> None:
     run = Run(model=LINEAR, optimizer="sgd", dataset=line(1000.0, 5000.0), epochs=15)
     fitted = run.fit()
     targets = run.dataset.examples.targets[200:250]
-    assert set(fitted.figures) == {"train/loss", "train/lr", "val/loss", "val/rmse", "val/mae", "val/r2"}
+    figures = {name for name in fitted.figures if not name.startswith("layers/")}
+    assert figures == {"train/loss", "train/lr", "val/loss", "val/rmse", "val/mae", "val/r2"}
     assert fitted.predictions.shape == (50,)
     assert fitted.figures["val/rmse"] == pytest.approx(
         math.sqrt(np.mean((fitted.predictions - targets) ** 2)), rel=1e-4
