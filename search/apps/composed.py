@@ -29,7 +29,7 @@ def composed(cfg: DictConfig) -> Composed:
         space.require_grid()
     space.require_valid()
     for d in space.dimensions:
-        check_values(d.path, d.choices or (d.low,), f"the space of {d.name}")
+        check_values(d.path, d.choices or (d.low, d.high), f"the space of {d.name}")
     for at, key, value in changed_values(space.base):
         check_values(key, [value], at)
     for given in cfg.enqueue:

@@ -86,7 +86,7 @@ def _make(
     )
     candidates = select(members, predictions, targets, selection, owners)
     candidates += _train_students(session, configs, teacher=candidates[-1])
-    candidates += refit(session, study, refits)
+    candidates += refit(session, refits)
     champion = champion_of(candidates, targets, session.metric)
 
     looks = int(study.journal.attributes.get(_LOOKS, 0)) + 1

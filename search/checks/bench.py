@@ -16,7 +16,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.dropout import _DropoutNd
-from torch.nn.parameter import is_lazy
 
 from search.keyed import keyed_int
 from search.train import steps
@@ -102,7 +101,7 @@ class Bench:
         """
         config = {**self.config, **{node: {**self.config[node], **new} for node, new in (changes or {}).items()}}
         seed = keyed_int(self.seed, "setup", key)
-        setup = setup_of(
+        return setup_of(
             config,
             self.dataset,
             self.device,
@@ -110,12 +109,6 @@ class Bench:
             batches=self.batches,
             micro_batches=self.micro_batches,
         )
-        if _is_lazy(setup.model):  # a trial's first step gives its weights a shape
-            training = setup.model.training
-            with torch.no_grad():
-                setup.model.eval()(self.drawn(2)[0])
-            setup.model.train(training)
-        return setup
 
     def bare_setup(self, changes: Mapping[str, Mapping[str, Any]] | None = None, *, key: str = "") -> Setup:
         """Return a new setup without regularisation: no dropout, weight decay, smoothing, augmentation."""
@@ -247,10 +240,6 @@ def copy_of(model: Estimator) -> Estimator:
         if isinstance(value, Tensor) and not value.is_leaf
     )
     return copy.deepcopy(model, {id(value): value.detach().clone() for value in computed})
-
-
-def _is_lazy(model: nn.Module) -> bool:
-    return any(is_lazy(value) for value in (*model.parameters(), *model.buffers()))
 
 
 def _in_turn(order: Array, targets: Array) -> Array:

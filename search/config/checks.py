@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Callable, Iterable
-from functools import partial
+from collections.abc import Iterable
 from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from search.config.arguments import NEEDED
+from search.config.limits import KEYS, METRICS, listed, why_not
 from search.config.messages import suggestion
 from search.config.schema import SearchConfig
 from search.errors import UsageError
@@ -30,7 +30,6 @@ STAGES = (
 )
 """The stages that exist, in the order in which they run; the last three run alone and on request only."""
 
-RETRIED = ("exception", "non_finite", "out_of_memory", "timeout", "hang", "lost_worker", "preempted")
 _CLOSED = (
     "metric",
     "budget",
@@ -56,81 +55,8 @@ _OF_PRUNERS = {
     "hyperband": ("min_resource", "reduction_factor"),
     "optuna_sha": ("min_resource", "reduction_factor"),
 }
-_METRICS = (None, "accuracy", "loss", "rmse", "mae", "r2")
-_CHOICES: dict[str, tuple[Any, ...]] = {
-    "resume": ("auto", "must", "never", "extend"),
-    "fused": ("auto", "off", False),  # YAML reads off as false
-    "metric.mode": (None, "max", "min"),
-    "inspect.on_fail": ("stop", "warn"),
-    "preflight.on_fail": ("stop", "warn", "skip"),
-    "preflight.lr_bounds": ("suggest", "apply", "off", False),
-    "data_curve.hold": ("steps", "epochs"),
-    "pretrained.preprocessing": ("data", "file"),
-    "trainer.loading": ("memory", "loader"),
-    "trainer.sampling": ("shuffled", "balanced"),
-    "trainer.class_weights": (None, "balanced"),
-    "trainer.decay": ("all", "weights"),
-    "trainer.precision": ("float32", "bf16", "fp16"),
-    "sampler.kind": ("random", "qmc", "tpe", "grid"),
-    "pruner.kind": ("none", "asha", "promotion", "median", "hyperband", "optuna_sha"),
-    "cluster.kind": ("local", "existing"),
-    "squeeze.metric": _METRICS,
-    "data.task": (None, "classification", "regression"),
-}
-_AT_LEAST: dict[str, float] = {
-    "budget.trials": 1,
-    "budget.patience": 1,
-    "inspect.examples": 100,
-    "preflight.steps": 20,
-    "inputs.resolution": 1,
-    "inputs.features": 1,
-    "trainer.epochs": 1,
-    "trainer.batch_size": 1,
-    "trainer.threads": 1,
-    "trainer.patience": 1,
-    "trainer.checkpoint_every": 1,
-    "trainer.loader_workers": 0,
-    "trainer.examples": 2,
-    "trainer.accumulate": 1,
-    "squeeze.refit": 0,
-    "budget.checkpoints": 0,
-    "failures.window": 1,
-    **{f"failures.retries.{kind}": 0 for kind in RETRIED},
-    "cluster.workers": 1,
-    "cluster.cpus": 1,
-    "cluster.gpus": 0,
-    "cluster.gpus_per_trial": 0,
-    "cluster.recycle_trials": 1,
-    "cluster.grace": 1,
-    "seed": 0,
-    "split.seed": 0,
-    "squeeze.keep": 1,
-    "squeeze.top_k": 1,
-    "squeeze.picks": 1,
-    "squeeze.folds": 2,
-    "ablation.seeds": 2,
-    "data_curve.seeds": 2,
-    "pruner.eta": 2,
-    "pruner.startup_trials": 0,
-    "pruner.warmup_steps": 0,
-    "pruner.min_resource": 1,
-    "pruner.reduction_factor": 2,
-    "data.limit": 1,
-}
-_ABOVE_ZERO = (
-    "budget.hours",
-    "cluster.cpus_per_trial",
-    "cluster.memory_per_trial",
-    "cluster.recycle_growth",
-    "failures.hang_seconds",
-    "failures.timeout_seconds",
-    "squeeze.distill.temperature",
-    "pretrained.lr_factor",
-    "trainer.clip_norm",
-    "trainer.clip_value",
-)
-
-
+_TIMES = {"warmup", "every", "step_size", "cycle", "rise"}
+"""Keys of schedules that are in `unit`."""
 _FEWEST_SIZES = 3
 """A curve of three parameters needs as many points."""
 
@@ -139,16 +65,8 @@ def check(cfg: SearchConfig) -> None:
     """Raise UsageError for the first value that cannot work."""
     node = OmegaConf.structured(cfg) if not isinstance(cfg, DictConfig) else cfg
     _require_given(node)
-    for key, allowed in _CHOICES.items():
-        _each(node, key, partial(_is_in, allowed), f"must be one of {_listed(allowed)}")
-    for key, bound in _AT_LEAST.items():
-        _each(node, key, partial(_is_at_least, bound), f"must be at least {bound:g}")
-    for key in _ABOVE_ZERO:
-        _each(node, key, lambda v: v is None or v > 0, "must be above 0")
-    _each(node, "failures.share", lambda v: 0 < v <= 1, "must lie above 0 and up to 1")
-    _each(node, "squeeze.distill.mix", lambda v: 0 <= v <= 1, "must lie in 0 to 1")
-    _each(node, "trainer.label_smoothing", lambda v: 0 <= v < 1, "must lie in 0 to below 1")
-    _each(node, "trainer.ema", lambda v: v is None or 0 < v < 1, "must lie between 0 and 1")
+    for key in KEYS:
+        _require_possible(node, key)
     _check_name(cfg.name)
     _check_keys(node)
     _check_stages(cfg)
@@ -161,6 +79,7 @@ def check(cfg: SearchConfig) -> None:
     _check_objective(node)
     _check_loss(node)
     _check_preflight(node)
+    _check_schedules(node)
     _check_student(node)
     _check_cluster(cfg)
     _check_tracking(node)
@@ -169,27 +88,15 @@ def check(cfg: SearchConfig) -> None:
 def check_values(key: str, values: Iterable[Any], at: str) -> None:
     """Raise UsageError where a key that varies, in the space at `at`, may take a value that cannot work."""
     for value in values:
-        if key in _AT_LEAST and isinstance(value, int | float) and value < _AT_LEAST[key]:
-            raise UsageError(f"{at}: {key}={value} lies in it; must be at least {_AT_LEAST[key]:g}")
+        if key in KEYS and (why := why_not(key, value)):
+            raise UsageError(f"{at}: {key}={'null' if value is None else value} lies in it; {why}")
 
 
-def _listed(allowed: tuple[Any, ...]) -> str:
-    return ", ".join("null" if a is None else str(a) for a in allowed if a is not False)
-
-
-def _is_in(allowed: tuple[Any, ...], value: Any) -> bool:
-    return value in allowed
-
-
-def _is_at_least(bound: float, value: Any) -> bool:
-    return value is None or bool(value >= bound)
-
-
-def _each(cfg: DictConfig, key: str, holds: Callable[[Any], bool], message: str) -> None:
+def _require_possible(cfg: DictConfig, key: str) -> None:
     missing = object()
     value = OmegaConf.select(cfg, key, default=missing)
-    if value is not missing and not holds(value):
-        raise UsageError(f"{key}={'null' if value is None else value}: {message}")
+    if value is not missing and (why := why_not(key, value)):
+        raise UsageError(f"{key}={'null' if value is None else value}: {why}")
 
 
 def _require_given(cfg: DictConfig) -> None:
@@ -298,7 +205,8 @@ def _check_tracking(cfg: DictConfig) -> None:
 def _check_objective(cfg: DictConfig) -> None:
     objective = cfg.objective
     if objective is None:
-        _each(cfg, "metric.name", partial(_is_in, _METRICS), f"must be one of {_listed(_METRICS)}")
+        if cfg.metric.name not in METRICS:
+            raise UsageError(f"metric.name={cfg.metric.name}: must be one of {listed(METRICS)}")
     elif not isinstance(objective, DictConfig):
         raise UsageError(f"objective={objective}: must be a node with _target_, the dotted name of a function")
     elif not objective.get("_target_"):
@@ -326,6 +234,26 @@ def _check_preflight(cfg: DictConfig) -> None:
     key = str(size).removeprefix("model.")
     if not any(OmegaConf.select(node, key) is not None for node in nodes if isinstance(node, DictConfig)):
         raise UsageError(f"preflight.size={size}: no such key of the model, e.g. preflight.size=model.width")
+
+
+def _check_schedules(cfg: DictConfig) -> None:
+    """Refuse a space in fractions of the run, as the shipped ones are, where times are in epochs or steps."""
+    nodes = {
+        "schedule": cfg.schedule,
+        **{f"choose.schedule.{k}": v for k, v in (cfg.choose.get("schedule") or {}).items()},
+    }
+    for at, node in nodes.items():
+        unit = node.get("unit") if isinstance(node, DictConfig) else None
+        if unit not in ("epochs", "steps"):
+            continue
+        for key in _TIMES & set(map(str, node.get("space") or {})):
+            spec = node.space[key]
+            values = spec.get("choices") or [spec.get("high")]
+            if all(isinstance(value, int | float) and value < 1 for value in values):
+                raise UsageError(
+                    f"{at}.space.{key}: draws fractions of the run, and {at}.unit={unit}; "
+                    f"give it {unit}, or fix it: ~{at}.space.{key}"
+                )
 
 
 def _check_student(cfg: DictConfig) -> None:

@@ -83,7 +83,9 @@ class Estimator(nn.Module):
             raise UsageError(f"model: gives {type(outputs).__name__}; it must give a tensor (N, num_outputs)")
         if not torch.compiler.is_exporting():  # an exported program would take batches of one size alone
             self._require_shape(outputs, len(standardised))
-        return outputs * self.target_std + self.target_mean
+        # A target's own unit may be beyond what a lower precision holds.
+        exact = outputs.float() if outputs.dtype in (torch.float16, torch.bfloat16) else outputs
+        return exact * self.target_std + self.target_mean
 
     def _require_shape(self, outputs: Tensor, num: int) -> None:
         """Raise UsageError for outputs of another shape: a loss may take them, and something else is learned."""

@@ -91,6 +91,7 @@ class Training:
         self._rules = dataclasses.replace(rules, guard=self._guard)
         self._metrics = metrics_of(dataset.examples.task)
         self._base_rates = [group["lr"] for group in optimizer.param_groups]
+        self._moving = [bool(group.get("momentum")) for group in optimizer.param_groups]
         self._steps_per_epoch = math.ceil(
             steps.examples_an_epoch(len(dataset.split.train), plan.step_size) / plan.step_size
         )
@@ -110,12 +111,14 @@ class Training:
     def fit(self, report: ReportFn, checkpoint: Path | None = None, keep: KeepFn | None = None) -> Fitted:
         """Train to the end of the plan, or until `report` or the patience says stop, and restore the best weights.
 
-        With `checkpoint`, goes on from that file where it is whole, and leaves it when told to pause (not at the end
-        of the plan). `keep` is given a snapshot of each cycle of the schedule (Huang et al. 2017); those of epochs
+        With `checkpoint`, goes on from that file where it is whole, and leaves it every so many epochs and when
+        told to pause. `keep` is given a snapshot of each cycle of the schedule (Huang et al. 2017); those of epochs
         that are run again are given again. Raises NonFiniteError.
         """
         if checkpoint is not None:
             self._resume(checkpoint)
+        if keep is None:
+            self._cycles = {}
         stopped: str | None = None
         paused = False
         last = self._plan.refit_epochs or self._plan.epochs
@@ -214,9 +217,9 @@ class Training:
 
     def _follow_schedule(self) -> None:
         rate, momenta = self._curve.rates[self._step], self._curve.momenta
-        for group, base in zip(self._optimizer.param_groups, self._base_rates, strict=True):
+        for group, base, moving in zip(self._optimizer.param_groups, self._base_rates, self._moving, strict=True):
             group["lr"] = base * float(rate)
-            if momenta is not None and "momentum" in group:
+            if momenta is not None and moving:  # one that is off stays off: a step would be many times as long
                 group["momentum"] = float(momenta[self._step])
             elif momenta is not None and "betas" in group:
                 group["betas"] = (float(momenta[self._step]), *group["betas"][1:])

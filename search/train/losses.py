@@ -39,11 +39,19 @@ def hard_loss(
 ) -> Loss:
     """Return cross-entropy of logits, or squared error in units of the target's variance.
 
-    Classes alone know smoothing (Szegedy et al. 2016) and weights (C,), by which the mean over a batch is weighted.
+    Classes alone know smoothing (Szegedy et al. 2016) and weights (C,) of each example's loss; these average 1 over the
+    training examples, and a batch's loss is its sum over its size: whatever parts it is worked through in.
     """
     if task == "classification":
-        return lambda outputs, targets, _: functional.cross_entropy(
-            outputs, targets, weight=class_weights, label_smoothing=label_smoothing
+        if class_weights is None:
+            return lambda outputs, targets, _: functional.cross_entropy(
+                outputs, targets, label_smoothing=label_smoothing
+            )
+        return lambda outputs, targets, _: (
+            functional.cross_entropy(
+                outputs, targets, weight=class_weights, label_smoothing=label_smoothing, reduction="sum"
+            )
+            / len(targets)
         )
     return lambda outputs, targets, _: functional.mse_loss(outputs.squeeze(1), targets) / target_std**2
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from search.config.build import factory
 from search.errors import UsageError
@@ -91,11 +92,13 @@ def setup_of(
     trainer, examples = config["trainer"], dataset.examples
     metric = objective(config["metric"]["name"], config["metric"]["mode"], examples.task)
     _require_fitting(config, examples.task)
-    dataset = with_fewer(dataset, trainer.get("examples"), seed)
+    if refit_epochs is None:
+        dataset = with_fewer(dataset, trainer.get("examples"), seed)
     seed_everything(keyed_int(seed, "init"))
     even = "balanced" in (trainer.get("class_weights"), trainer.get("sampling"))
     prior = config.get("loss") is None and not even
     model = build(config["model"], dataset, inputs=config.get("inputs"), prior=prior).to(device)
+    _give_shapes(model, dataset, device)
     start = node_of(config)
     started = None if start is None else start_from(model, start)
     return Setup(
@@ -115,15 +118,26 @@ def setup_of(
     )
 
 
+def _give_shapes(model: Estimator, dataset: Dataset, device: torch.device) -> None:
+    """Let lazy layers see two examples, after which their weights have shapes; others are left alone."""
+    if not any(is_lazy(value) for value in (*model.parameters(), *model.buffers())):
+        return
+    inputs = torch.from_numpy(np.array(dataset.examples.inputs[dataset.split.train[:2]])).to(device)
+    training = model.training
+    with torch.no_grad():
+        model.eval()(inputs)
+    model.train(training)
+
+
 def _require_fitting(config: Mapping[str, Any], task: str) -> None:
     """Raise UsageError for settings that need classes, or a loss that knows them, where there are none."""
     trainer = config["trainer"]
-    needs_classes = {key: trainer.get(key) for key in ("class_weights", "label_smoothing")}
-    if trainer.get("sampling") == "balanced":
-        needs_classes["sampling"] = "balanced"
-    for key, value in needs_classes.items():
-        if value and task != "classification":
-            raise UsageError(f"trainer.{key}={value}: is for classes, and this data is a {task}")
+    for key, plain in (("class_weights", None), ("label_smoothing", 0.0), ("sampling", "shuffled")):
+        value = trainer.get(key, plain)
+        if value != plain and task != "classification":
+            allowed = "null" if plain is None else plain
+            raise UsageError(f"trainer.{key}={value}: is for classes, and this data is a {task}; must be {allowed}")
+        value = value if value != plain else None
         if value and key != "sampling" and config.get("loss") is not None:
             raise UsageError(f"trainer.{key}={value}: cannot be combined with a loss of your own; set it there")
 

@@ -1,4 +1,5 @@
 import copy
+import re
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
 from search.apps.cli import CONFIG, config_folder
+from search.apps.composed import composed as checked
 from search.apps.naming import register_resolvers
 from search.config import schema
 from search.config.arguments import expand
@@ -159,6 +161,40 @@ def test_a_drawn_value_takes_the_type_of_its_key() -> None:
     space = Space.of(composed("model=mlp", "+model.space.dropout.choices=[0,0.1]"))
     config = space.configure({**space.default(), "model.dropout": 0})
     assert type(config["model"]["dropout"]) is float
+
+
+UNITS = {
+    "steps": (["schedule=step", "schedule.unit=epochs", "schedule.every=10"], "schedule.space.every: draws fractions"),
+    "a choice's": (["choose.schedule=[sgdr]", "choose.schedule.sgdr.unit=steps"], "choose.schedule.sgdr.space.cycle"),
+}
+
+
+@pytest.mark.parametrize(("arguments", "said"), UNITS.values(), ids=UNITS)
+def test_a_space_in_fractions_of_the_run_is_refused_for_another_unit(arguments: list[str], said: str) -> None:
+    with pytest.raises(UsageError, match=re.escape(said)):
+        check(composed(*arguments))  # type: ignore[arg-type]
+
+
+def test_another_unit_takes_a_space_of_its_own() -> None:
+    own = ("schedule.unit=epochs", "schedule.every=10", "schedule.space.every.choices=[5,10]")
+    check(composed("schedule=step", *own))  # type: ignore[arg-type]
+    check(composed("schedule=step", "schedule.unit=epochs", "~schedule.space.every"))  # type: ignore[arg-type]
+
+
+IMPOSSIBLE = {
+    "a name": ("+trainer.space.sampling={choices: [shuffled, even]}", "trainer.sampling=even", "shuffled, balanced"),
+    "another": ("+trainer.space.precision={choices: [fp8]}", "trainer.precision=fp8", "float32, bf16, fp16"),
+    "a high end": ("+trainer.space.label_smoothing={low: 0.0, high: 1.5}", "trainer.label_smoothing=1.5", "below 1"),
+    "no norm": ("+trainer.space.clip_norm={choices: [0.0, 1.0]}", "trainer.clip_norm=0.0", "above 0"),
+}
+
+
+@pytest.mark.parametrize(("argument", "key", "allowed"), IMPOSSIBLE.values(), ids=IMPOSSIBLE)
+def test_a_value_that_cannot_work_is_refused_in_a_space_too(
+    argument: str, key: str, allowed: str, tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match=f"{re.escape(key)} lies in it; .*{allowed}"):
+        checked(composed(argument, f"output_dir={tmp_path}"))
 
 
 MISFITS = {

@@ -44,6 +44,7 @@ OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     "adamw": partial(torch.optim.AdamW, lr=3e-3, weight_decay=1e-2),
     "adamw, slowly": partial(torch.optim.AdamW, lr=2e-3, weight_decay=1e-2),
     "sgd": partial(torch.optim.SGD, lr=0.05, momentum=0.9, nesterov=True),
+    "still": partial(torch.optim.RMSprop, lr=0.001),
 }
 
 
@@ -597,6 +598,15 @@ def test_the_rate_of_every_step_is_the_base_rate_times_the_schedule() -> None:
     assert [run.trace[epoch]["train/lr"] for epoch in (1, 2, 3)] == pytest.approx([rates[3], rates[7], rates[11]])
 
 
+def test_momentum_that_is_off_stays_off() -> None:
+    def schedule(budget: Budget) -> Curve:
+        return Curve(np.ones(budget.steps), momenta=np.full(budget.steps, 0.95))
+
+    run = Run(model=LINEAR, dataset=part_of_digits(64), batch_size=16, epochs=1, schedule=schedule, optimizer="still")
+    run.fit()
+    assert run.torch_optimizer.param_groups[0]["momentum"] == 0.0
+
+
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
 def test_a_schedule_of_momentum_sets_momentum_or_the_first_beta(optimizer: str) -> None:
     def schedule(budget: Budget) -> Curve:
@@ -778,7 +788,9 @@ class Bursting(nn.Module):
 
 def test_predictions_that_are_no_numbers_end_the_run() -> None:
     run = Run(model={"_target_": f"{__name__}.Bursting"})
-    with pytest.raises(NonFiniteError, match=r"predictions on validation are not finite after epoch 1: first in network"):
+    with pytest.raises(
+        NonFiniteError, match=r"predictions on validation are not finite after epoch 1: first in network"
+    ):
         run.fit()
     assert run.trace == {}
 

@@ -107,6 +107,17 @@ def test_with_balanced_weights_a_rare_class_counts_as_much_as_any_other() -> Non
     assert not setup.model.target_mean.any()  # and a new network says that both are as likely
 
 
+def test_balanced_weights_make_the_same_step_in_parts() -> None:
+    gradients = []
+    for parts in (1, 4):
+        trainer = {**PLAIN, "class_weights": "balanced"}
+        setup = setup_of(config(LINEAR, trainer=trainer), uneven(), CPU, seed=1)
+        batch = next(iter(setup.batches(torch.arange(40, 60), 20)))
+        steps.train_step(setup.model, setup.optimizer, setup.loss, batch, micro_batches=parts)
+        gradients.append(torch.cat([p.grad.flatten() for p in setup.model.parameters() if p.grad is not None]))
+    torch.testing.assert_close(*gradients)
+
+
 def test_balanced_sampling_draws_each_class_as_often() -> None:
     order = steps.balanced_order(np.arange(600), np.repeat(RARE, 10), seed=1, epoch=1, step_size=32)
     assert len(order) == 600
@@ -184,6 +195,15 @@ def test_a_lower_precision_learns_nearly_the_same(precision: str) -> None:
     assert low[4]["train/loss"] == pytest.approx(full[4]["train/loss"], rel=0.1)
 
 
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_targets_beyond_a_lower_precision_are_learned(precision: str) -> None:
+    numbers = 2e5 + 1e5 * np.random.default_rng(0).normal(size=60)
+    trainer = {**PLAIN, "precision": precision}
+    setup = setup_of(config(LINEAR, trainer=trainer), uneven(numbers), CPU, seed=1)
+    fit, _ = fitted(setup)
+    assert np.abs(fit.predictions - numbers).mean() < 2e5
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning")  # torch's own use
 def test_compiled_training_is_the_same_training() -> None:
@@ -216,6 +236,29 @@ def test_more_than_there_are_is_refused(number: int) -> None:
 
 
 # ---------------------------------------------------------------------------------------------------------- refit
+
+
+def test_a_refit_leaves_no_example_out() -> None:
+    whole = config(trainer={**PLAIN, "examples": 20})
+    setup = setup_of(whole, divided(digits(0, 200), 0), CPU, seed=1, refit_epochs=2)
+    assert len(setup.dataset.split.train) == 120
+
+
+class Lazy(nn.Module):
+    def __init__(self, num_outputs: int) -> None:
+        super().__init__()
+        self.net = nn.Sequential(nn.Flatten(), nn.LazyLinear(16), nn.ReLU(), nn.LazyLinear(num_outputs))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        outputs: Tensor = self.net(inputs)
+        return outputs
+
+
+def test_lazy_layers_have_shapes_before_anything_is_made_of_them() -> None:
+    setup = made({"ema": 0.9, "decay": "weights"}, model={"_target_": f"{__name__}.Lazy"})
+    assert [group["weight_decay"] for group in setup.optimizer.param_groups] == [1e-2, 0.0]
+    _, trace = fitted(setup)
+    assert np.isfinite(trace[2]["train/loss"])
 
 
 def test_a_refit_keeps_its_last_weights_after_so_many_epochs() -> None:

@@ -15,7 +15,8 @@ from search.train.schedules.curve import Curve
 from search.train.schedules.durations import Budget
 from search.train.schedules.warmup import warmed
 
-_MOMENTUM = 0.9
+_MOMENTUM = 0.123456789
+"""Which no schedule asks for: it tells whether one sets momentum at all."""
 _OURS = ("unit", "warmup")
 
 
