@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from search.errors import UsageError
 from search.train.data.arrays import Array, Dataset
+from search.train.data.table import encoded
 
 _SCORED_EXAMPLES = 20_000  # enough to rank features; a pass over millions would delay the start
 _ENLARGED = {1: "linear", 2: "bilinear"}
@@ -21,7 +22,8 @@ _ENLARGED = {1: "linear", 2: "bilinear"}
 class Resampled(nn.Module):
     """Pictures (N, C, H, W) as (N, C, size, size), series (N, C, L) as (N, C, size).
 
-    What becomes smaller is averaged over areas, so that no point is lost; what becomes larger is interpolated.
+    Sides that become smaller are averaged over areas, so that no point is lost; then those that become larger are
+    interpolated.
     """
 
     def __init__(self, shape: tuple[int, ...], size: int) -> None:
@@ -29,11 +31,15 @@ class Resampled(nn.Module):
         channels, *sides = shape
         self.shape = (channels, *(size for _ in sides))
         self._sides = self.shape[1:]
-        self._mode = "area" if all(size <= side for side in sides) else _ENLARGED[len(sides)]
+        self._areas = tuple(min(size, side) for side in sides)
+        self._shrinks, self._enlarges = self._areas != tuple(sides), self._areas != self._sides
+        self._mode = _ENLARGED[len(sides)]
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Return inputs (N, *shape) in the size that they are to have."""
-        return functional.interpolate(inputs, self._sides, mode=self._mode)
+        if self._shrinks:
+            inputs = functional.interpolate(inputs, self._areas, mode="area")
+        return functional.interpolate(inputs, self._sides, mode=self._mode) if self._enlarges else inputs
 
 
 class Selected(nn.Module):
@@ -60,10 +66,11 @@ def reduction_of(
 ) -> Reduction | None:
     """Return what makes standardised inputs smaller as an `inputs` node says; None where they stay as they are.
 
-    `resolution` is the height and width of pictures, or the length of series; `features` how many features of a table
-    are kept, those with the best F-test against the targets on the training split, whose `mean` and `std` inputs are
-    standardised with. The result's `shape` is that of an input after it. Raises UsageError for a number that the data
-    does not have, or a key for data of another kind.
+    `resolution` is the height and width of pictures, or the length of series; `features` how many columns of a
+    table are kept, those with the best F-test against the targets on the training split, whose `mean` and `std` inputs
+    are standardised with; a column of words is kept with all its indicators, or not at all. The result's `shape` is
+    that of an input after it. Raises UsageError for a number that the data does not have, or a key for data of another
+    kind.
     """
     resolution, features = (None if node is None else node.get(name) for name in ("resolution", "features"))
     examples = dataset.examples
@@ -75,23 +82,27 @@ def reduction_of(
     if features is not None:
         if examples.kind != "table":
             raise UsageError(f"{key}.features={features}: is for tables, not for a {examples.kind}")
-        _require_between(f"{key}.features", features, shape[0])
+        columns = encoded(examples).number
+        _require_between(f"{key}.features", features, columns)
+        if features < columns:
+            return Selected(_best(dataset, features, mean, std))
     if resolution is not None and any(side != resolution for side in shape[1:]):
         return Resampled(shape, resolution)
-    if features is not None and features < shape[0]:
-        return Selected(_best(dataset, features, mean, std))
     return None
 
 
 def _require_between(key: str, value: Any, most: int | None) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or value < 1 or (most is not None and value > most):
-        allowed = "at least 1" if most is None else f"1 to {most}, the data's features"
+        allowed = "at least 1" if most is None else f"1 to {most}, the table's columns"
         raise UsageError(f"{key}={value}: must be a whole number, {allowed}")
 
 
 def _best(dataset: Dataset, number: int, mean: Tensor, std: Tensor) -> Array:
-    """Return the indices of so many features, the best by scikit-learn's F-test, rising; ties go to later ones."""
-    from sklearn.feature_selection import SelectKBest, f_classif, f_regression
+    """Return the indices of the features of so many columns, the best by scikit-learn's F-test, rising.
+
+    A column of words counts as its best indicator; ties go to later columns.
+    """
+    from sklearn.feature_selection import f_classif, f_regression
 
     examples, train = dataset.examples, dataset.split.train
     some = train[:: max(1, len(train) // _SCORED_EXAMPLES)]
@@ -99,5 +110,9 @@ def _best(dataset: Dataset, number: int, mean: Tensor, std: Tensor) -> Array:
     score = f_classif if examples.task == "classification" else f_regression
     with warnings.catch_warnings():  # of features that are always the same: they come last
         warnings.simplefilter("ignore")
-        chosen = SelectKBest(score, k=number).fit(standardised, examples.targets[some])
-    return np.asarray(chosen.get_support(indices=True), dtype=np.int64)
+        scores = np.nan_to_num(score(standardised, examples.targets[some])[0], nan=-1.0)
+    columns = encoded(examples)
+    best = np.full(columns.number, -1.0)
+    np.maximum.at(best, columns.of, scores)
+    chosen = np.argsort(best, kind="stable")[-number:]
+    return np.flatnonzero(np.isin(columns.of, chosen)).astype(np.int64)

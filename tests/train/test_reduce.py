@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -79,6 +80,13 @@ def test_larger_pictures_are_interpolated() -> None:
     assert torch.equal(reduced({"resolution": 16}, PICTURES), expected)
 
 
+def test_what_becomes_smaller_on_one_side_alone_loses_no_point() -> None:
+    inputs = torch.zeros(NUMBER, 1, 8, 80)
+    inputs[:, :, :, ::4] = 1.0  # every fourth column: points between the places of an interpolation
+    outputs = reduced({"resolution": 10}, dataset(inputs.numpy()))
+    torch.testing.assert_close(outputs, torch.full((NUMBER, 1, 10, 10), 0.25))
+
+
 @pytest.mark.parametrize("length", [10, 7, 55])
 def test_series_get_their_length(length: int) -> None:
     outputs = reduced({"resolution": length}, SERIES)
@@ -114,6 +122,27 @@ def test_missing_values_count_as_the_mean() -> None:
     found = reduction({"features": 1}, dataset(inputs))
     assert found is not None
     assert found.state_dict()["features"].tolist() == [4]
+
+
+def test_a_column_of_words_is_kept_as_a_whole_or_not_at_all() -> None:
+    """Columns: a number that tells little, three words of which two tell most, a word that is always the same."""
+    words = np.eye(3, dtype=np.float32)[np.where(CLASSES < 2, CLASSES, np.arange(NUMBER) % 2 * 2)]
+    noise = GENERATOR.normal(size=(NUMBER, 1)).astype(np.float32)
+    telling = noise + CLASSES[:, None]
+    inputs = np.concatenate([noise, words, telling, np.ones((NUMBER, 1))], axis=1, dtype=np.float32)
+    columns = [["noise", None], ["word", ["a", "b", "c"]], ["empty", []], ["number", None], ["same", ["a"]]]
+    data = dataset(inputs)
+    data = dataclasses.replace(data, examples=dataclasses.replace(data.examples, table={"columns": columns}))
+    kept = {}
+    for number in (1, 2, 3):
+        found = reduction({"features": number}, data)
+        assert found is not None
+        kept[number] = found.state_dict()["features"].tolist()
+        assert found.shape == (len(kept[number]),)
+    assert kept == {1: [1, 2, 3], 2: [1, 2, 3, 4], 3: [0, 1, 2, 3, 4]}
+    assert reduction({"features": 4}, data) is None
+    with pytest.raises(UsageError, match=r"^inputs\.features=5: must be a whole number, 1 to 4, the table's columns$"):
+        reduction({"features": 5}, data)
 
 
 REFUSED: dict[str, tuple[dict[str, Any], Dataset, str]] = {

@@ -104,6 +104,31 @@ class TableEncoder:
         return cls(columns=tuple((name, None if words is None else tuple(words)) for name, words in plain["columns"]))
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Encoded:
+    """Which of `number` columns of a table each feature is of, int64 (F,), and whether it indicates a word, bool."""
+
+    of: Array
+    words: Array
+    number: int
+
+    def only(self, features: Array) -> Encoded:
+        """Return the same of these features alone."""
+        columns, of = np.unique(self.of[features], return_inverse=True)
+        return Encoded(of=of, words=self.words[features], number=len(columns))
+
+
+def encoded(examples: Examples) -> Encoded:
+    """Return what the features of a table's examples are of; each is a column of its own where nothing is known."""
+    size = examples.inputs.shape[1]
+    columns = () if examples.table is None else TableEncoder.from_plain(examples.table).columns
+    widths = [1 if words is None else len(words) for _, words in columns]
+    if sum(widths) != size:
+        return Encoded(of=np.arange(size), words=np.zeros(size, dtype=bool), number=size)
+    of, words = (np.repeat(values, widths) for values in (range(len(columns)), [w is not None for _, w in columns]))
+    return Encoded(of=of, words=words, number=len(columns)).only(np.arange(size))  # a column may have no word left
+
+
 def only_known_words(examples: Examples, train: Array) -> Examples:
     """Return a table's examples with one-hot columns for the words of the training rows alone."""
     if examples.table is None:
