@@ -16,10 +16,11 @@ from search.config.build import factory
 from search.errors import UsageError
 from search.keyed import keyed_int
 from search.train import losses
-from search.train.augment import augment_of
+from search.train.augment import Columns, augment_of
 from search.train.batches import Batches, ResidentBatches
 from search.train.data.arrays import Dataset
 from search.train.data.subset import with_fewer
+from search.train.data.table import encoded
 from search.train.diagnostics.course import nothing_of
 from search.train.estimator import Estimator, build
 from search.train.loop import Training
@@ -27,6 +28,7 @@ from search.train.losses import Loss, own_loss
 from search.train.metrics import Metric, objective
 from search.train.plan import Plan
 from search.train.pretrained import Started, in_groups, node_of, start_from, with_factors
+from search.train.reduce import Selected
 from search.train.schedules import Budget, Curve, curve_of
 from search.train.steps import Rules, seed_everything
 
@@ -110,7 +112,7 @@ def setup_of(
         dataset=dataset,
         metric=metric,
         plan=Plan.of(trainer, micro_batches=micro_batches, refit_epochs=refit_epochs),
-        rules=_rules(config, examples.kind, device),
+        rules=_rules(config, dataset, model, device),
         seed=seed,
         nothing_train=nothing_of(dataset, "train", even=even) if config.get("loss") is None else None,
         started=started,
@@ -176,11 +178,22 @@ def _loss(config: Mapping[str, Any], dataset: Dataset, model: Estimator, device:
     return losses.hard_loss(examples.task, target_std, label_smoothing=smoothing, class_weights=weights)
 
 
-def _rules(config: Mapping[str, Any], kind: str, device: torch.device) -> Rules:
+def _columns(dataset: Dataset, model: Estimator, device: torch.device) -> Columns:
+    """Return what the features that the network is given are of in the table."""
+    found = encoded(dataset.examples)
+    if isinstance(model.reduction, Selected):
+        found = found.only(model.reduction.features.cpu().numpy())
+    of, words = (torch.as_tensor(values, device=device) for values in (found.of, found.words))
+    return Columns(of=of, words=words, number=found.number)
+
+
+def _rules(config: Mapping[str, Any], dataset: Dataset, model: Estimator, device: torch.device) -> Rules:
     trainer = config["trainer"]
     precision = trainer.get("precision", "float32")
+    kind = dataset.examples.kind
+    columns = _columns(dataset, model, device) if kind == "table" else None
     return Rules(
-        augment=augment_of(config.get("augment"), kind),
+        augment=augment_of(config.get("augment"), kind, columns),
         clip_norm=trainer.get("clip_norm"),
         clip_value=trainer.get("clip_value"),
         autocast=_TYPES[precision],

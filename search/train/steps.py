@@ -113,8 +113,8 @@ def mean_loss(model: nn.Module, loss: Loss, part: tuple[Tensor, ...], rules: Rul
         outputs = model.judged(changed)
         if mixed is None:
             return loss(outputs, targets, indices)
-        others = mixed.partners
-        own, other = (loss(outputs, *of) for of in ((targets, indices), (targets[others], indices[others.cpu()])))
+        others = targets[mixed.partners], indices[mixed.partners_on_cpu]
+        own, other = (loss(outputs, *of) for of in ((targets, indices), others))
         return mixed.share * own + (1 - mixed.share) * other
 
 

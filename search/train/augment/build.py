@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Protocol
 
 import torch
@@ -13,7 +14,7 @@ from search.errors import UsageError
 from search.train.augment.image import Image
 from search.train.augment.mixing import Mixed
 from search.train.augment.series import Series
-from search.train.augment.table import Table
+from search.train.augment.table import Columns, Table
 
 _OURS = {"picture": Image, "series": Series, "table": Table}
 
@@ -26,12 +27,13 @@ class Augment(Protocol):
         ...
 
 
-def augment_of(node: Mapping[str, Any] | None, kind: str) -> Augment | None:
+def augment_of(node: Mapping[str, Any] | None, kind: str, columns: Columns | None = None) -> Augment | None:
     """Return what an `augment` node names, for data of that kind (picture, series, table, other); None without a node.
 
     Its target is one of ours, or of the user's own: a function of inputs (N, *shape), standardised, that returns
-    others of the same shape, or a class that makes one, e.g. an nn.Module. Raises UsageError where it cannot be made,
-    a strength is out of bounds or it is for data of another kind.
+    others of the same shape, or a class that makes one, e.g. an nn.Module. `columns` are those of a table, on the
+    device, where they are known. Raises UsageError where it cannot be made, a strength is out of bounds or it is for
+    data of another kind.
     """
     if node is None:
         return None
@@ -45,7 +47,7 @@ def augment_of(node: Mapping[str, Any] | None, kind: str) -> Augment | None:
         return _Own(augment)
     if ours != kind:
         raise UsageError(f"augment={type(augment).__name__.lower()}: fits {ours} data only, and this is a {kind}")
-    found: Augment = augment
+    found: Augment = augment if columns is None or ours != "table" else partial(augment, columns=columns)
     return found
 
 

@@ -95,6 +95,16 @@ def test_a_single_example_is_taken(kind: str, strengths: dict[str, float]) -> No
     assert found.isfinite().all()
 
 
+@EACH
+def test_no_value_on_the_device_is_waited_for(kind: str, strengths: dict[str, float]) -> None:
+    """A tensor of the device "meta" has no values: reading one raises."""
+    found, mixed = augmented(kind, batch(kind).to("meta"), strengths)
+    assert found.device.type == "meta"
+    if mixed is not None:
+        assert (mixed.partners.device.type, mixed.share.device.type) == ("meta", "meta")
+        assert sorted(mixed.partners_on_cpu.tolist()) == list(range(64))
+
+
 OUT_OF_BOUNDS = [
     ("image", "shift", -0.1),
     ("image", "rotate", 181.0),

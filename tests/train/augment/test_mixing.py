@@ -21,6 +21,7 @@ def test_mixup_is_the_weighted_mean_of_two_examples(alpha: float, shape: tuple[i
     found, how = mix(inputs, mixup=alpha)
     torch.testing.assert_close(found, how.share * inputs + (1 - how.share) * inputs[how.partners])
     assert how.partners.dtype == torch.int64
+    assert torch.equal(how.partners, how.partners_on_cpu)
     assert sorted(how.partners.tolist()) == list(range(64))
     assert how.share.ndim == 0
     assert 0 <= float(how.share) <= 1

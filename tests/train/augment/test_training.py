@@ -6,12 +6,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from search.records import Verdict
 from search.train.checkpoint import save_state
+from search.train.data.arrays import Examples
 from search.train.range_test import range_test
 from search.train.setup import Setup, setup_of
 from search.train.steps import train_step
@@ -104,6 +106,29 @@ def test_chosen_features_are_kept_with_the_weights() -> None:
     other.load_state_dict(one.state_dict())
     raw = torch.as_tensor(data.examples.inputs)
     assert torch.equal(one(raw), other(raw))
+
+
+def test_words_of_a_table_are_augmented_as_one_also_where_columns_are_left_out() -> None:
+    random = np.random.default_rng(0)
+    classes, words = np.arange(60) % 2, random.integers(3, size=60)
+    inputs = np.column_stack([random.normal(size=60), np.eye(3)[words], classes + random.normal(size=60) / 9])
+    examples = Examples(
+        name="made",
+        inputs=inputs.astype(np.float32),
+        targets=classes,
+        task="classification",
+        classes=("a", "b"),
+        table={"columns": [["noise", None], ["word", ["x", "y", "z"]], ["telling", None]]},
+    )
+    node = {"_target_": "search.train.augment.table.Table", "dropout": 0.5}
+    for kept, indicators in ((None, slice(1, 4)), (2, slice(-4, -1))):
+        config = zoo.config(zoo.LINEAR, augment=node, inputs={"features": kept})
+        made = setup_of(config, zoo.divided(examples, 0), torch.device("cpu"), seed=0)
+        assert made.rules.augment is not None
+        given = made.model.standardised(torch.as_tensor(examples.inputs))
+        dropped = made.rules.augment(given)[0][:, indicators] == 0
+        assert 10 < int(dropped.all(1).sum()) < 50
+        assert torch.equal(dropped.any(1), dropped.all(1))
 
 
 # ------------------------------------------------------------------------------------------------- pretrained
