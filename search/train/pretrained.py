@@ -15,6 +15,7 @@ from torch.nn.parameter import is_lazy
 from search.config.messages import suggestion
 from search.errors import UsageError
 from search.train.estimator import Estimator
+from search.train.reduce import Selected
 from search.train.weights import Weights, read_weights
 
 _LISTED = 3
@@ -28,7 +29,8 @@ class Started:
     `loaded` are the names of those that were in the file, `share` is their part of all parameters' values; `left` says
     of each other one, in words, why it stays as it was drawn; `unused` are names in the file alone. `mean` and `std`
     are what the loaded weights had their inputs standardised with, in the shape of the estimator's; None where neither
-    the file nor the node says so.
+    the file nor the node says so. `features` are the indices of those of a table that the loaded weights were given,
+    where this network is given others; else None.
     """
 
     loaded: tuple[str, ...]
@@ -37,6 +39,7 @@ class Started:
     unused: tuple[str, ...]
     mean: Tensor | None
     std: Tensor | None
+    features: tuple[int, ...] | None = None
 
 
 def node_of(config: Mapping[str, Any]) -> Mapping[str, Any] | None:
@@ -48,11 +51,12 @@ def node_of(config: Mapping[str, Any]) -> Mapping[str, Any] | None:
 def start_from(estimator: Estimator, node: Mapping[str, Any], key: str = "pretrained") -> Started:
     """Load weights into an estimator's network as a `pretrained` node says, and freeze parts of it.
 
-    The node has `weights`, a file that `read_weights` reads; `freeze`, beginnings of names of modules or parameters
-    that are not to be trained, nor their batch norms' running statistics changed; `preprocessing`: whose mean and
-    standard deviation inputs are standardised with, those of the "data" or of the "file"; `mean` and `std`: what the
-    file's were, per channel or feature, where it does not say so itself. Raises UsageError where the file cannot be
-    read, none of its parameters agrees by name and shape, or a setting fits nothing.
+    The node has `weights`, a file that `read_weights` reads; `freeze`, names of modules or parameters that are not
+    to be trained, nor their batch norms' running statistics changed; `preprocessing`: whose mean and standard deviation
+    inputs are standardised with, and whose features of a table are kept, those of the "data" or of the "file"; `mean`
+    and `std`: what the file's were, per channel or feature, where it does not say so itself. Raises
+    UsageError where the file cannot be read, none of its parameters agrees by name and shape, or a setting fits
+    nothing.
     """
     path = Path(str(node["weights"]))
     weights = read_weights(path, f"{key}.weights")
@@ -75,6 +79,7 @@ def start_from(estimator: Estimator, node: Mapping[str, Any], key: str = "pretra
             )
         estimator.mean.copy_(mean)
         estimator.std.copy_(std)
+        _select(estimator, weights.features)
     estimator.keep_statistics(_freeze(estimator.network, node.get("freeze") or (), key))
     return Started(
         loaded=loaded,
@@ -83,6 +88,7 @@ def start_from(estimator: Estimator, node: Mapping[str, Any], key: str = "pretra
         unused=tuple(name for name in weights.tensors if name not in own),
         mean=mean,
         std=std,
+        features=_others(estimator, weights.features),
     )
 
 
@@ -156,7 +162,9 @@ def _statistics(
             return None, None
         mean, std = weights.mean, weights.std
     elif any(value is None for value in given):
-        raise UsageError(f"{key}: mean={given[0]} and std={given[1]} must be given together")
+        missing, there = ("mean", "std") if given[0] is None else ("std", "mean")
+        allowed = f"{wanted} numbers{', above 0' if missing == 'std' else ''}, one a channel or feature"
+        raise UsageError(f"{key}.{missing}=null: must be {allowed}, as {key}.{there} is given; or leave out both")
     else:
         mean, std = (torch.tensor(value, dtype=torch.float32) for value in given)
     for name, value in (("mean", mean), ("std", std)):
@@ -169,8 +177,26 @@ def _statistics(
     return mean.reshape(like.shape).to(like), std.reshape(like.shape).to(like)
 
 
+def _select(estimator: Estimator, features: Tensor | None) -> None:
+    """Keep the file's features of a table, where it has as many as the estimator and this data has them."""
+    own = estimator.reduction
+    if features is None or not isinstance(own, Selected) or own.features.shape != features.shape:
+        return
+    if bool(((features >= 0) & (features < estimator.mean.numel())).all()):
+        own.features.copy_(features)
+
+
+def _others(estimator: Estimator, features: Tensor | None) -> tuple[int, ...] | None:
+    """Return the file's features where the estimator's network is given others."""
+    if features is None or features.ndim != 1 or estimator.mean.ndim != 1:
+        return None
+    own, theirs = estimator.reduction, tuple(features.tolist())
+    given = own.features.tolist() if isinstance(own, Selected) else range(estimator.mean.numel())
+    return None if theirs == tuple(given) else theirs
+
+
 def _freeze(network: nn.Module, prefixes: Sequence[str], key: str) -> tuple[str, ...]:
-    """Stop parameters whose names begin so from being trained; return the names of the batch norms among them."""
+    """Stop the parameters of parts of that name from being trained; return the names of the batch norms they are of."""
     norms: list[str] = []
     for given in prefixes:
         prefix = str(given).removeprefix("network.")
@@ -180,7 +206,8 @@ def _freeze(network: nn.Module, prefixes: Sequence[str], key: str) -> tuple[str,
             raise UsageError(f"{key}.freeze: {given} is no part of the network with parameters; {words}")
         for value in found:
             value.requires_grad_(False)
-        norms += [n for n, m in network.named_modules() if _under(n, prefix) and isinstance(m, _NormBase)]
+        among = [n for n, m in network.named_modules() if isinstance(m, _NormBase)]
+        norms += [n for n in among if _under(n, prefix) or _under(prefix, n)]  # itself, or a parameter of its own
     if not any(value.requires_grad for value in network.parameters()):
         raise UsageError(f"{key}.freeze={list(prefixes)}: leaves nothing to train")
     return tuple(norms)

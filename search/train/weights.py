@@ -15,17 +15,23 @@ from search.errors import UsageError
 
 _OURS = "network."
 """What our own files have before the names of a network's tensors."""
+_FEATURES = "reduction.features"
+"""Under which our own files have the indices of the features of a table that were kept."""
 _NESTED = ("state_dict", "model_state_dict", "model")
 """Where checkpoints of others keep weights."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Weights:
-    """A network's tensors by name, and what its inputs were standardised with where the file says so."""
+    """A network's tensors by name, and where the file says so what its inputs were standardised with.
+
+    `features` are the indices of the features that it was given of a table, where not of all.
+    """
 
     tensors: Mapping[str, Tensor]
     mean: Tensor | None = None
     std: Tensor | None = None
+    features: Tensor | None = None
 
 
 def read_weights(path: Path, key: str = "pretrained.weights") -> Weights:
@@ -45,7 +51,7 @@ def read_weights(path: Path, key: str = "pretrained.weights") -> Weights:
         raise UsageError(f"{key}={path}: {words}") from error
     ours = {name.removeprefix(_OURS): value for name, value in found.items() if name.startswith(_OURS)}
     if ours:
-        return Weights(tensors=ours, mean=found.get("mean"), std=found.get("std"))
+        return Weights(tensors=ours, mean=found.get("mean"), std=found.get("std"), features=found.get(_FEATURES))
     return Weights(tensors=found)
 
 

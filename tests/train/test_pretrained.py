@@ -151,6 +151,16 @@ def test_one_parameter_can_be_frozen(file: Path) -> None:
     assert [name for name, p in model.network.named_parameters() if not p.requires_grad] == ["head.bias"]
 
 
+@pytest.mark.parametrize("name", ["weight", "bias"])
+def test_a_norm_of_which_a_parameter_is_frozen_keeps_its_statistics(file: Path, name: str) -> None:
+    model = estimator(2)
+    started(model, file, freeze=[f"body.1.{name}"])
+    before = {name: value.clone() for name, value in model.network.named_buffers()}
+    train_a_step(model, torch.optim.SGD(model.network.head.parameters(), lr=0.1))  # type: ignore[union-attr]
+    same = {name for name, value in model.network.named_buffers() if torch.equal(value, before[name])}
+    assert same == {"body.1.running_mean", "body.1.running_var", "body.1.num_batches_tracked"}
+
+
 # ------------------------------------------------------------------------------------------------- learning rates
 
 
@@ -224,6 +234,42 @@ def test_statistics_of_other_channels_are_none(tmp_path: Path) -> None:
     assert found.left == ("body.0.weight (4x2x3x3, in the file 4x1x3x3)",)
 
 
+def table(*telling: int) -> Dataset:
+    """Six features, of which these depend on the class."""
+    rows = np.random.default_rng(0).normal(size=(40, 6)).astype(np.float32)
+    rows[:, telling] += 5 * (np.arange(40)[:, None] % 3)
+    return dataset(rows)
+
+
+def linear(data: Dataset, features: int | None) -> Estimator:
+    return build({"_target_": "search.train.models.linear.Linear"}, data, inputs={"features": features})
+
+
+def chosen(model: Estimator) -> list[int]:
+    kept: list[int] = model.state_dict()["reduction.features"].tolist()
+    return kept
+
+
+@pytest.mark.parametrize(("preprocessing", "kept"), [("data", [4, 5]), ("file", [0, 1])])
+def test_the_features_are_the_files_where_the_preprocessing_is(
+    tmp_path: Path, preprocessing: str, kept: list[int]
+) -> None:
+    as_ours(linear(table(0, 1), 2), tmp_path / "w.safetensors")
+    model = linear(table(4, 5), 2)
+    found = started(model, tmp_path / "w.safetensors", preprocessing=preprocessing)
+    assert chosen(model) == kept
+    assert found.features == ((0, 1) if preprocessing == "data" else None)
+    assert started(linear(table(0, 1), 2), tmp_path / "w.safetensors").features is None
+
+
+def test_features_that_this_data_does_not_have_are_not_taken(tmp_path: Path) -> None:
+    source = linear(table(0, 1), 2)
+    save_state(tmp_path / "w.safetensors", {**source.state_dict(), "reduction.features": torch.tensor([0, 9])})
+    model = linear(table(4, 5), 2)
+    found = started(model, tmp_path / "w.safetensors", preprocessing="file")
+    assert (chosen(model), found.features) == ([4, 5], (0, 9))
+
+
 # ------------------------------------------------------------------------------------------------- what is refused
 
 
@@ -237,7 +283,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "an unknown layer": ({"freeze": ["body.99"]}, r"^pretrained\.freeze: body\.99 is no part .* allowed: body\.0, "),
     "a part without parameters": ({"freeze": ["dropout"]}, r"^pretrained\.freeze: dropout is no part of the network"),
     "everything frozen": ({"freeze": ["body", "head"]}, r"^pretrained\.freeze=\['body', 'head'\]: leaves nothing to"),
-    "half of the statistics": ({"mean": [1.0, 2.0]}, r"^pretrained: mean=\[1\.0, 2\.0\] and std=None must be given"),
+    "half of the statistics": ({"mean": [1.0, 2.0]}, r"^pretrained\.std=null: must be 2 numbers, above 0, one a "),
     "statistics of other channels": (
         {"mean": [1.0], "std": [1.0]},
         r"^pretrained\.mean=\[1\.0\]: must be 2 numbers, one a channel or feature$",

@@ -21,7 +21,15 @@ def of_start(started: Started | None, train: Moments, *, from_file: bool) -> lis
     if started.share < LITTLE:
         words = f"of the network's parameters only {started.share:.0%} are in the file of pretrained weights"
         remarks.append(warned(f"{words}: as they were drawn stay {listed(started.left)}", "build the same network"))
-    return [*remarks, *_of_inputs(started, train, from_file=from_file)]
+    return [*remarks, *_of_features(started, from_file=from_file), *_of_inputs(started, train, from_file=from_file)]
+
+
+def _of_features(started: Started, *, from_file: bool) -> list[Remark]:
+    if started.features is None:
+        return []
+    words = f"the pretrained weights had other features of the table, those with the indices {listed(started.features)}"
+    keep = "" if from_file else " and pretrained.preprocessing=file"
+    return [warned(words, f"take the same columns, inputs.features as they had it{keep}; or let all layers train")]
 
 
 def _of_inputs(started: Started, train: Moments, *, from_file: bool) -> list[Remark]:

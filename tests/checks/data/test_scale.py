@@ -228,3 +228,18 @@ def test_a_file_of_which_little_fits_is_warned_of(tmp_path):
 
     assert found.verdict is CheckVerdict.WARN
     assert "only 0% are in the file of pretrained weights" in found.sentence
+
+
+def test_weights_that_had_other_features_of_the_table_are_warned_of(tmp_path):
+    wine = zoo.table("wine", 0)
+    inputs = wine.inputs.copy()
+    inputs[:, [0, 1]] = wine.targets[:, None] + np.random.default_rng(0).normal(size=(len(inputs), 2)) / 9
+    other = zoo.divided(dataclasses.replace(wine, inputs=inputs), 0)
+    save_state(tmp_path / "w.safetensors", build(zoo.LINEAR, other, inputs={"features": 2}).state_dict())
+    bench = bench_of(wine)
+    node = {"weights": str(tmp_path / "w.safetensors")}
+    config = {**bench.config, "model": zoo.LINEAR, "inputs": {"features": 2}, "pretrained": node}
+    found = look(dataclasses.replace(bench, config=config))
+
+    assert found.verdict is CheckVerdict.WARN
+    assert "had other features of the table, those with the indices 0, 1" in found.sentence
