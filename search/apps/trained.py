@@ -60,17 +60,20 @@ def _stored(file: Path) -> Settings | None:
 
 
 def _compared(config: Settings) -> Settings:
-    """Return what makes two configurations differ: the study's identity holds the metric."""
+    """Return what makes two configurations differ: the study's identity holds the metric and the file's digest."""
     compared = {k: v for k, v in config.items() if k != "metric"}
     if isinstance(trainer := config.get("trainer"), dict):
         compared["trainer"] = {k: v for k, v in trainer.items() if k not in WITHOUT_EFFECT}
+    if isinstance(pretrained := config.get("pretrained"), dict):
+        compared["pretrained"] = {k: v for k, v in pretrained.items() if k != "weights"}
     return compared
 
 
 def _renewed(composed: Settings, stored: Settings) -> Settings | None:
     values = renewed(_compared(composed), _compared(stored))
-    if values is not None and "trainer" in values:
-        values = {**values, "trainer": {**composed["trainer"], **values["trainer"]}}
+    for key in ("trainer", "pretrained"):
+        if values is not None and key in values:
+            values = {**values, key: {**composed[key], **values[key]}}
     return None if values is None else {**composed, **values}
 
 

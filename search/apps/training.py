@@ -100,6 +100,7 @@ class TrainingSession(Session):
     def _identity_of(self, space: Space) -> Identity:
         tree = OmegaConf.to_container(space.base, resolve=False)
         assert isinstance(tree, dict)
+        tree["pretrained"].pop("weights", None)  # the digest says what is in the file, wherever it lies
         trainer = {k: v for k, v in tree["trainer"].items() if k not in WITHOUT_EFFECT}
         nodes = {str(group): tree[group] for group in (*_GROUPS, *self._given, "choose") if tree[group]}
         return flatten(

@@ -78,6 +78,7 @@ def check(cfg: SearchConfig) -> None:
     _check_components(node)
     _check_objective(node)
     _check_loss(node)
+    _check_pretrained(node)
     _check_preflight(node)
     _check_schedules(node)
     _check_student(node)
@@ -223,6 +224,17 @@ def _check_loss(cfg: DictConfig) -> None:
     loss = cfg.loss
     if loss is not None and not (isinstance(loss, DictConfig) and loss.get("_target_")):
         raise UsageError(f"loss={loss}: must be a node with _target_, e.g. +loss._target_=torch.nn.HuberLoss, or null")
+
+
+def _check_pretrained(cfg: DictConfig) -> None:
+    """Refuse what says how to start from weights where there are none."""
+    node = cfg.pretrained
+    if node.weights is not None:
+        return
+    idle = {"freeze": [], "lr_factor": 1, "preprocessing": "data", "mean": None, "std": None, "space": {}}
+    for key, value in idle.items():
+        if node[key] != value:
+            raise UsageError(f"pretrained.{key}={node[key]}: needs pretrained.weights, a file to start from")
 
 
 def _check_preflight(cfg: DictConfig) -> None:

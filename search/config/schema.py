@@ -88,7 +88,7 @@ class Inputs:
     """How large inputs are when the network is given them."""
 
     resolution: int | None = MISSING  # height and width of pictures, length of series; null: as they are
-    features: int | None = MISSING  # of a table, those that tell most alone; null: all
+    features: int | None = MISSING  # of a table, how many columns, those that tell most alone; null: all
     space: dict[str, Any] = field(default_factory=dict)
 
 
@@ -97,7 +97,7 @@ class Pretrained:
     """Weights of an earlier training that each trial starts from."""
 
     weights: str | None = MISSING  # a file of safetensors, or of PyTorch (.pt, .pth); null: weights are drawn
-    freeze: list[str] = MISSING  # beginnings of names of layers that are not trained
+    freeze: list[str] = MISSING  # names of layers that are not trained
     lr_factor: float = MISSING  # times the learning rate, for what is loaded and trained
     preprocessing: str = MISSING  # whose mean and standard deviation inputs are standardised with: data or file
     mean: list[float] | None = MISSING  # what the file's were, a channel or feature; null: as the file says

@@ -72,9 +72,16 @@ def test_a_search_starts_from_a_trial_of_another_one(tmp_path: Path, source: Pat
     differing = {name for name, value in trained.items() if not torch.equal(value, given[name])}
     assert differing == {"network.head.weight", "network.head.bias"}
     assert config_of(study)["pretrained"]["weights"] == str(file)
+    file = file.rename(tmp_path / "moved.safetensors")
+    start = (f"pretrained.weights={file}", *start[1:])
+    run(study, *CNN, *start, "budget.trials=3", "stages=[search,squeeze]")
+    assert (config_of(study)["pretrained"]["weights"], config_of(study, 2)["pretrained"]["weights"]) == (
+        str(tmp_path / "start.safetensors"),
+        str(file),
+    )
     save_file({**given, "network.head.bias": given["network.head.bias"] + 1}, file)
     with pytest.raises(UsageError, match=r"pretrained\.digest: .* the study in .* is another one"):
-        run(study, *CNN, *start, "budget.trials=3", "stages=[search]")
+        run(study, *CNN, *start, "budget.trials=4", "stages=[search]")
 
 
 @pytest.mark.parametrize(
@@ -84,6 +91,15 @@ def test_a_search_starts_from_a_trial_of_another_one(tmp_path: Path, source: Pat
         (["pretrained.weights=nowhere.safetensors"], r"^pretrained\.weights=.*/nowhere\.safetensors: No such file"),
         (["pretrained.preprocessing=mine"], r"^pretrained\.preprocessing=mine: must be one of data, file"),
         (["pretrained.lr_factor=0"], r"^pretrained\.lr_factor=0\.0: must be above 0"),
+        (
+            ["pretrained.freeze=[body]"],
+            r"^pretrained\.freeze=\['body'\]: needs pretrained\.weights, a file to start from$",
+        ),
+        (["+pretrained.space.lr_factor.choices=[0.1,1]"], r"^pretrained\.space=.*: needs pretrained\.weights, a file"),
+        (
+            ["pretrained.lr_factor=0.1"],
+            r"^pretrained\.lr_factor=0\.1: needs pretrained\.weights, a file to start from$",
+        ),
         (["inputs.resolution=0"], r"^inputs\.resolution=0: must be at least 1"),
         (
             ["pretrained.weights=a", "+pretrained.space.weights.choices=[a,b]"],

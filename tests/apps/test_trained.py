@@ -173,6 +173,21 @@ def test_an_earlier_trial_keeps_its_values(tmp_path: Path) -> None:
     assert made["trainer"] == {**BEGAN["trainer"], "epochs": 9}
 
 
+@pytest.mark.parametrize("earlier", [False, True])
+def test_pretrained_weights_are_where_they_lie_now(tmp_path: Path, earlier: bool) -> None:
+    def space(folder: str) -> Space:
+        base = OmegaConf.to_container(SPACE.base)
+        assert isinstance(base, dict)
+        node = {"weights": f"{folder}/w.pt", "lr_factor": 0.1, "space": {}}
+        return Space.of(OmegaConf.create({**base, "pretrained": node}))
+
+    keys = (*KEYS, "pretrained")
+    params: dict[str, ParamValue] = {**PARAMS, **({"of.another": 1} if earlier else {})}
+    (tmp_path / "config.json").write_text(json.dumps(space("/then").configure(PARAMS, keys)))
+    made = trained(space("/now"), keys, params, tmp_path / "config.json", earlier=earlier)
+    assert made["pretrained"] == {"weights": "/now/w.pt", "lr_factor": 0.1}
+
+
 STRANDED = {
     "an option that is gone": ({"model": "rnn", "optimizer.lr": 0.1}, lambda config: None),
     "another option's keys": ({"model": "b", "optimizer.lr": 4.0}, lambda config: None),
