@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
@@ -39,8 +40,9 @@ class Layer:
 
     @property
     def kind(self) -> str:
-        """Return the class of the module."""
-        return type(self.module).__name__.removeprefix("Parametrized")
+        """Return the class of the module, of a scripted one that it was scripted from."""
+        name: str = getattr(self.module, "original_name", type(self.module).__name__)
+        return name.removeprefix("Parametrized")
 
     @property
     def rectifies(self) -> bool:
@@ -82,6 +84,11 @@ def shown(name: str) -> str:
     return name or "network"
 
 
+def hooks(module: nn.Module) -> bool:
+    """Tell whether a module takes hooks: scripted ones refuse them."""
+    return not isinstance(module, torch.jit.ScriptModule)
+
+
 def compiled(model: nn.Module) -> bool:
     """Tell whether a part is compiled: hooks would not be called, or the part be compiled anew."""
     return any(
@@ -106,7 +113,7 @@ def alive(layer: Layer, output: Tensor, features_last: bool) -> Tensor:
     unit = output.ndim - 1 if features_last else min(1, output.ndim - 1)
     others = tuple(d for d in range(output.ndim) if d != unit)
     sizes = output if isinstance(layer.module, NEVER_NEGATIVE) else output.abs()
-    return (sizes.amax(others) if others else sizes) > TINY
+    return (sizes.amax(others) if others else sizes).reshape(-1) > TINY  # a number alone is one unit
 
 
 def saturated(output: Tensor, ends: tuple[float, float]) -> Tensor:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from search.train.diagnostics.layers import Layer, alive, output_of, saturated
+from search.train.diagnostics.layers import Layer, alive, hooks, output_of, saturated
 from search.train.diagnostics.table import Array
 
 
@@ -69,10 +69,12 @@ class Outputs:
     _numbers: list[Tensor] = field(default_factory=list)
     _living: list[Tensor] = field(default_factory=list)
     _last: Layer | None = None
+    failure: Exception | None = None
+    """What looking at an output raised; nothing more is looked at then, and the training knows nothing of it."""
 
-    def hooked(self, layers: Sequence[Layer]) -> list[RemovableHandle]:
-        """Put hooks on the layers; the caller removes them."""
-        return [self._hook(layer) for layer in layers]
+    def hooked(self, layers: Sequence[Layer]) -> Iterator[RemovableHandle]:
+        """Put hooks on the layers that take them, one as each is asked for; the caller removes them."""
+        return (self._hook(layer) for layer in layers if hooks(layer.module))
 
     def pack(self) -> None:
         """Put the figures side by side: that is all that is held on to."""
@@ -98,10 +100,15 @@ class Outputs:
 
     def _hook(self, layer: Layer) -> RemovableHandle:
         def hook(_: nn.Module, __: object, made: object) -> None:
-            output = output_of(made)
-            if output is not None:
-                with torch.no_grad():
-                    self._see(layer, output)
+            if self.failure is not None:
+                return
+            try:
+                output = output_of(made)
+                if output is not None:
+                    with torch.no_grad():
+                        self._see(layer, output)
+            except Exception as error:  # noqa: BLE001 - whatever an output is, a training is not to end of being seen
+                self.failure = error
 
         return layer.module.register_forward_hook(hook)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import traceback
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,12 +12,13 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
-from search.train.diagnostics.layers import compiled, layers_of
+from search.train.diagnostics.layers import Layer, compiled, layers_of
 from search.train.diagnostics.outputs import Outputs, Seen
 from search.train.diagnostics.summary import summary
 from search.train.diagnostics.table import FIGURES, Array, LayerTable
-from search.train.diagnostics.weights import Weights
+from search.train.diagnostics.weights import Before, Weights
 
 EXAMPLES = 64
 """Of the validation split, whose predictions are kept after each epoch."""
@@ -33,7 +35,8 @@ class _Row:
     step: int
     rate: float
     outputs: Outputs
-    weights: Tensor
+    weights: Weights
+    fetched: Tensor
 
 
 class Probe:
@@ -42,11 +45,14 @@ class Probe:
     Layers are modules with parameters of their own and activation modules; one that is called several times in a
     step (micro-batches, time steps) has one row for all of it, but an activation has one for each layer it follows.
     A step that is looked at takes memory for one more copy of the weights. Nothing random is drawn, nothing changed.
+    Where looking itself raises, a user's module being of an odd kind, say, the training goes on and is looked at less.
     """
 
     def __init__(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-        self._layers, self._optimizer = layers_of(model), optimizer
-        self._weights = Weights(self._layers)
+        self._model, self._optimizer = model, optimizer
+        self._layers: list[Layer] = []
+        self._weights: Weights | None = None
+        self._given_up = False
         self.skipped = "the model is compiled: nothing is known of its activations" if compiled(model) else None
         """Why a part of the figures is missing; None where none is."""
         self._rows: list[_Row] = []
@@ -64,17 +70,45 @@ class Probe:
 
         `step` counts the steps of the optimiser from 0. Gradients are those that the optimiser was given.
         """
+        if self._given_up:
+            yield
+            return
         outputs = Outputs(self._served)
-        handles = [] if self.skipped else outputs.hooked(self._layers)
-        before = self._weights.before()
+        handles: list[RemovableHandle] = []
+        before: Before | None = None
+        with self._surviving():
+            if self._weights is None or self._weights.waits:
+                self._layers = layers_of(self._model)
+                self._weights = Weights(self._layers)
+            before = self._weights.before()
+            handles.extend(() if self.skipped else outputs.hooked(self._layers))
         try:
             yield
         finally:
             for handle in handles:
                 handle.remove()
-        outputs.pack()
-        rate = float(self._optimizer.param_groups[0].get("lr", np.nan))
-        self._rows.append(_Row(step, rate, outputs, before.compared()))
+        if outputs.failure is not None:
+            self._skip("what layers give cannot be looked at", outputs.failure)
+            outputs = Outputs(self._served)
+        with self._surviving():
+            if self._weights is not None and before is not None:
+                outputs.pack()
+                rate = float(self._optimizer.param_groups[0].get("lr", np.nan))
+                self._rows.append(_Row(step, rate, outputs, self._weights, before.compared()))
+
+    @contextlib.contextmanager
+    def _surviving(self) -> Iterator[None]:
+        """Look no more after what is raised within: that is no reason for a training to end."""
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001 - networks and optimisers may be of any kind
+            self._given_up = True
+            self._rows = []
+            self._skip("its layers cannot be looked at", error)
+
+    def _skip(self, what: str, error: Exception) -> None:
+        self.skipped = f"{what}: {type(error).__name__}: {' '.join(str(error).split())}"
+        traceback.print_exception(error)
 
     def keep_predictions(self, predictions: Array) -> None:
         """Keep the first of an epoch's predictions on the validation split, (N, C) or (N,)."""
@@ -82,12 +116,14 @@ class Probe:
 
     def figures(self) -> dict[str, float]:
         """Return the worst and the median layer of the last row, by fixed names; what is not there is left out."""
-        self._settle()
+        with self._surviving():
+            self._settle()
         return summary(self._values[-1], self._predictions[-2:]) if self._values else {}
 
     def table(self) -> LayerTable:
         """Return all rows so far."""
-        self._settle()
+        with self._surviving():
+            self._settle()
         values = np.full((len(self._values), len(self._labels), len(FIGURES)), np.nan, np.float32)
         for row, found in zip(values, self._values, strict=True):
             row[: len(found)] = found
@@ -126,7 +162,7 @@ class Probe:
         """Fetch the rows from the device and put them into the table."""
         for row in self._rows:
             found = {label: self._of_outputs(label, seen) for label, seen in row.outputs.fetched().items()}
-            for name, kind, figures in self._weights.figures(row.weights.tolist()):
+            for name, kind, figures in row.weights.figures(row.fetched.tolist()):
                 self._labels.setdefault(name, kind)
                 found.setdefault(name, {}).update(figures)
             rows = [[figures.get(name, _NAN) for name in FIGURES] for figures in map(found.get, self._labels, _EMPTY)]

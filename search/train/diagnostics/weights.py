@@ -33,10 +33,15 @@ class Weights:
     def __init__(self, layers: Sequence[Layer]) -> None:
         index: dict[int, int] = {}
         self.parameters: list[nn.Parameter] = []
+        self.waits = False
+        """Whether some are left out because they have no shape before the first forward pass."""
         self._shares: dict[str, tuple[str, _Share]] = {}
         for layer in layers:
             kinds: tuple[list[int], list[int]] = ([], [])
             for name, parameter in layer.parameters.items():
+                if nn.parameter.is_lazy(parameter):
+                    self.waits = True
+                    continue
                 if not parameter.is_floating_point() or not parameter.numel():
                     continue
                 if id(parameter) not in index:
@@ -52,7 +57,10 @@ class Weights:
         return Before(self.parameters)
 
     def figures(self, fetched: Fetched) -> Iterator[tuple[str, str, dict[str, float]]]:
-        """Yield name, kind and figures of each layer."""
+        """Yield name, kind and figures of each layer; those of gradients and updates only where there was an update."""
+        if _left_out(fetched):
+            none = [_NAN] * len(self.parameters)
+            fetched = [none if row in (_CHANGE, _GRADIENT, _NONZERO) else fetched[row] for row in range(len(fetched))]
         for name, (kind, share) in self._shares.items():
             yield name, kind, self._of_layer(fetched, share)
 
@@ -130,6 +138,16 @@ class Before:
         missing = torch.full((len(self._parameters),), float("nan"), device=found.device)
         missing[torch.as_tensor(at, device=found.device)] = found
         return missing
+
+
+def _left_out(fetched: Fetched) -> bool:
+    """Tell whether the step was none: gradients overflowed, and the weights are as before.
+
+    A `GradScaler` begins with such steps on purpose, to find out how far it may scale float16's gradients.
+    """
+    given = [i for i, number in enumerate(fetched[_NONZERO]) if number == number]
+    infinite = any(not math.isfinite(fetched[_GRADIENT][i]) for i in given)
+    return infinite and all(fetched[_CHANGE][i] == 0 for i in given)
 
 
 def _values(gradient: Tensor) -> Tensor:

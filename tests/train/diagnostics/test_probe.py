@@ -1,8 +1,9 @@
 """The figures of layers against what plain arithmetic gives, and nets of every kind."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -247,6 +248,101 @@ def test_a_compiled_model_is_known_by_its_weights_alone() -> None:
     assert table.layers == ("0", "2", "4")
     assert np.isfinite(table.of("update_ratio")).all()
     assert np.isnan(table.of("activation_std")).all()
+
+
+class Scaled(nn.Module):
+    """Rectifies a single number of its own, and is scripted in part."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale, self.relu = nn.Parameter(torch.tensor(2.0)), nn.ReLU()
+        self.scripted = torch.jit.script(nn.Sequential(nn.Linear(6, 4), nn.ReLU()))
+        self.head = nn.Linear(4, 3)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        outputs: Tensor = self.head(self.scripted(inputs)) * self.relu(self.scale)
+        return outputs
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")
+def test_a_number_alone_and_a_scripted_part_are_looked_at_as_far_as_they_can_be() -> None:
+    table = watched(Scaled())
+    assert figure(table, "relu", "silent") == 0.0
+    assert table.kinds[table.layers.index("scripted.0")] == "Linear"
+    assert figure(table, "scripted.0", "update_ratio") > 0
+    assert math.isnan(figure(table, "scripted.0", "activation_std"))
+    assert figure(table, "head", "activation_std") > 0
+
+
+def test_a_layer_that_has_no_shape_yet_is_known_by_its_weights_from_the_second_row() -> None:
+    torch.manual_seed(0)
+    table = watched(nn.Sequential(nn.LazyLinear(5), nn.ReLU(), nn.Linear(5, 3)), steps=2)
+    assert table.layers == ("0", "1", "2")
+    assert table.kinds == ("Linear", "ReLU", "Linear")
+    assert figure(table, "0", "activation_std", 0) > 0
+    assert math.isnan(figure(table, "0", "weight_norm", 0))
+    assert figure(table, "0", "update_ratio", 1) > 0
+
+
+class Sparse(nn.Linear):
+    """Gives outputs that no norm is taken of."""
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return super().forward(inputs).to_sparse()
+
+
+class Dense(nn.Module):
+    def forward(self, inputs: Tensor) -> Tensor:
+        return inputs.to_dense()
+
+
+class Secret(nn.Linear):
+    """Does not say what its parameters are once it is trained."""
+
+    def named_parameters(self, *args: Any, **keywords: Any) -> Iterator[tuple[str, nn.Parameter]]:
+        raise RuntimeError("nobody may look")
+
+
+def test_outputs_that_cannot_be_looked_at_leave_the_weights() -> None:
+    model = nn.Sequential(Sparse(6, 3), Dense())
+    probe, optimizer = Probe(model, sgd(model)), sgd(model)
+    for number in range(2):
+        with probe.watching(number):
+            step(model, optimizer)
+    assert (probe.skipped or "").startswith("what layers give cannot be looked at: ")
+    assert figure(probe.table(), "0", "update_ratio") > 0
+    assert not model[0]._forward_hooks
+
+
+def test_looking_that_raises_ends_no_training() -> None:
+    secret = Secret(6, 3)
+    before, optimizer = secret.weight.detach().clone(), torch.optim.SGD([secret.weight, secret.bias], lr=0.1)
+    probe = Probe(secret, optimizer)
+    for number in range(2):
+        with probe.watching(number):
+            step(secret, optimizer)
+    assert not torch.equal(secret.weight, before)
+    assert probe.skipped == "its layers cannot be looked at: RuntimeError: nobody may look"
+    assert probe.figures() == {}
+    assert len(probe.table().steps) == 0
+    assert not secret._forward_hooks
+
+
+def test_a_step_that_the_scaler_left_out_has_no_gradients() -> None:
+    model = mlp()
+    optimizer = sgd(model)
+    scaler, probe = torch.amp.GradScaler("cpu", init_scale=2.0**127, backoff_factor=2.0**-120), Probe(model, sgd(model))
+    for number in range(2):
+        optimizer.zero_grad()
+        with probe.watching(number):
+            loss = nn.functional.cross_entropy(model(INPUTS), TARGETS) * 100
+            scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+            scaler.step(optimizer)
+            scaler.update()
+    for name in ("gradient_norm", "gradient_zeros", "update_ratio"):
+        assert np.isnan(probe.table().of(name)[0]).all()
+        assert np.isfinite(probe.table().of(name)[1, [0, 2, 4]]).all()
+    assert np.isfinite(probe.table().of("weight_norm")[0, [0, 2, 4]]).all()
 
 
 def test_figures_are_few_and_have_fixed_names() -> None:
