@@ -31,8 +31,6 @@ from search.train.schedules import Budget, Curve
 from search.train.steps import NonFiniteError, Rules
 
 EVALUATION_BATCH = 1024
-_LOOK_EVERY = 10
-"""Steps between two looks at the loss, on a device that has to be waited for."""
 
 ReportFn = Callable[[int, Mapping[str, float]], tuple[Verdict, str]]
 """(epoch from 1, figures) -> what to do, and why."""
@@ -148,8 +146,12 @@ class Training:
 
     def predict(self, indices: Array) -> Array:
         """Return probabilities (M, C) or values (M,) of the examples, in evaluation mode."""
-        batch_size = max(1, EVALUATION_BATCH // self._plan.micro_batches)
-        return predict(self._model, self._batches, indices, self._dataset.examples.task, batch_size)
+        return predict(self._model, self._batches, indices, self._dataset.examples.task, self._evaluated)
+
+    @property
+    def _evaluated(self) -> int:
+        """How many examples are evaluated at once."""
+        return max(1, EVALUATION_BATCH // self._plan.micro_batches)
 
     @contextlib.contextmanager
     def _averaged(self) -> Iterator[None]:
@@ -204,14 +206,13 @@ class Training:
             rules=self._rules,
         )
 
-    def _guard(self, model: nn.Module, inputs: Tensor, loss: Tensor) -> None:
+    def _guard(self, model: nn.Module, inputs: Tensor, augmented: Tensor | None, loss: Tensor) -> None:
         """Raise NonFiniteError for a loss that is none, before its gradients spoil the weights."""
-        # Elsewhere than on a CPU each look waits for the device.
-        due = loss.device.type == "cpu" or self._step % _LOOK_EVERY == 0
-        if due and loss.numel() == 1 and not math.isfinite(loss.detach()):
+        # A GPU is waited for once a step: a later look would find weights that are spoiled, whatever the cause was.
+        if loss.numel() == 1 and not math.isfinite(loss.detach()):
             at = self._step % self._steps_per_epoch + 1
             with torch.autocast(inputs.device.type, self._rules.autocast, enabled=self._rules.autocast is not None):
-                where = first_non_finite(model, inputs)
+                where = first_non_finite(model, inputs, augmented)
             became = f"the training loss became {float(loss.detach())} in step {at} of epoch {self._epoch}"
             raise NonFiniteError(f"{became}: {where}")
 
@@ -231,10 +232,11 @@ class Training:
         """Return the predictions on the validation split; raise NonFiniteError where they are none."""
         with self._averaged():
             predictions = self.predict(self._dataset.split.validation)
-        if not np.isfinite(predictions).all():
-            inputs = next(self._batches(torch.as_tensor(self._dataset.split.validation), EVALUATION_BATCH))[0]
-            where = first_non_finite(self._model, inputs)
-            raise NonFiniteError(f"predictions on validation are not finite after epoch {self._epoch}: {where}")
+            finite = np.isfinite(predictions).reshape(len(predictions), -1).all(axis=1)
+            if not finite.all():  # looked into with the weights that gave them
+                wrong = torch.as_tensor(self._dataset.split.validation[~finite])
+                where = first_non_finite(self._model, next(self._batches(wrong, self._evaluated))[0], loss=False)
+                raise NonFiniteError(f"predictions on validation are not finite after epoch {self._epoch}: {where}")
         return predictions
 
     def _keep_best(self, figures: dict[str, float]) -> None:

@@ -23,6 +23,10 @@ class NonFiniteError(Exception):
     """A loss or a prediction became NaN or infinite."""
 
 
+Guard = Callable[[nn.Module, Tensor, Tensor | None, Tensor], None]
+"""(network, its inputs, what an augmentation made of them, standardised, the loss)."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Rules:
     """What a step does beside following the gradient."""
@@ -36,8 +40,8 @@ class Rules:
     """The type that matrix products are computed in; weights stay float32 (Micikevicius et al. 2018)."""
     scaler: torch.amp.GradScaler | None = None
     """Scales the loss, so that small gradients do not vanish in float16."""
-    guard: Callable[[nn.Module, Tensor, Tensor], None] | None = None
-    """Is shown the network, its inputs and the loss before the gradients are taken; raises to end the training."""
+    guard: Guard | None = None
+    """Is called before the gradients are taken; raises to end the training."""
 
 
 PLAIN = Rules()
@@ -92,9 +96,9 @@ def train_step(
     optimizer.zero_grad(set_to_none=True)
     total = torch.zeros((), device=targets.device)
     for part in _parts(micro_batches, inputs, targets, indices):
-        mean = mean_loss(model, loss, part, rules)
+        mean, changed = _mean_loss(model, loss, part, rules)
         if rules.guard is not None:
-            rules.guard(model, part[0], mean)
+            rules.guard(model, part[0], changed, mean)
         share = mean * (len(part[1]) / len(targets))
         (share if rules.scaler is None else rules.scaler.scale(share)).backward()  # type: ignore[no-untyped-call]
         total = total + mean.detach() * len(part[1])
@@ -104,18 +108,23 @@ def train_step(
 
 def mean_loss(model: nn.Module, loss: Loss, part: tuple[Tensor, ...], rules: Rules) -> Tensor:
     """Return the mean loss of a part of a batch (inputs, targets, indices) as the rules say."""
+    return _mean_loss(model, loss, part, rules)[0]
+
+
+def _mean_loss(model: nn.Module, loss: Loss, part: tuple[Tensor, ...], rules: Rules) -> tuple[Tensor, Tensor | None]:
+    """Return the mean loss, and the inputs as an augmentation changed them; None where there is none."""
     inputs, targets, indices = part
     with torch.autocast(inputs.device.type, rules.autocast, enabled=rules.autocast is not None):
         if rules.augment is None:
-            return loss(model(inputs), targets, indices)
+            return loss(model(inputs), targets, indices), None
         assert isinstance(model, Estimator)
         changed, mixed = rules.augment(model.standardised(inputs))
         outputs = model.judged(changed)
         if mixed is None:
-            return loss(outputs, targets, indices)
+            return loss(outputs, targets, indices), changed
         others = targets[mixed.partners], indices[mixed.partners_on_cpu]
         own, other = (loss(outputs, *of) for of in ((targets, indices), others))
-        return mixed.share * own + (1 - mixed.share) * other
+        return mixed.share * own + (1 - mixed.share) * other, changed
 
 
 def _follow(model: nn.Module, optimizer: torch.optim.Optimizer, rules: Rules) -> None:

@@ -1,5 +1,6 @@
 """The training loop, with golden traces: `python tests/train/test_loop.py` writes them anew after a wanted change."""
 
+import dataclasses
 import json
 import math
 import random
@@ -788,11 +789,73 @@ class Bursting(nn.Module):
 
 def test_predictions_that_are_no_numbers_end_the_run() -> None:
     run = Run(model={"_target_": f"{__name__}.Bursting"})
-    with pytest.raises(
-        NonFiniteError, match=r"predictions on validation are not finite after epoch 1: first in network"
-    ):
+    with pytest.raises(NonFiniteError, match=r"predictions on validation .* after epoch 1: first in network"):
         run.fit()
     assert run.trace == {}
+
+
+class Once(nn.Module):
+    """In evaluation, gives NaN for inputs whose first value is `of`; `always` or the first time alone."""
+
+    def __init__(self, in_shape: tuple[int, ...], num_outputs: int, of: float, always: bool) -> None:
+        super().__init__()
+        self.head = nn.Linear(math.prod(in_shape), num_outputs)
+        self.of, self.always, self.met = of, always, False
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        outputs: Tensor = self.head(inputs.flatten(1))
+        wrong = torch.isclose(inputs.flatten(1)[:, :1], torch.tensor(self.of))
+        if self.training or (self.met and not self.always):
+            return outputs
+        self.met = self.met or bool(wrong.any())
+        return outputs.masked_fill(wrong, math.nan)
+
+
+@pytest.mark.parametrize(
+    ("always", "words"), [(True, r"first in network \(Once\), in its own code"), (False, "a second pass .* is finite")]
+)
+def test_the_examples_whose_predictions_are_no_numbers_are_looked_into(
+    always: bool, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("search.train.loop.EVALUATION_BATCH", 8)
+    dataset = digits_dataset(250)
+    inputs = dataset.examples.inputs.astype(np.float32).copy()
+    inputs[:, 0, 0, 0] = 0.0
+    inputs[dataset.split.validation[-3], 0, 0, 0] = 1.0  # only its batch is wrong, and it is not the first
+    dataset = Dataset(examples=dataclasses.replace(dataset.examples, inputs=inputs), split=dataset.split)
+    node = {"_target_": f"{__name__}.Once", "of": 0.0, "always": always}
+    run = Run(model=node, dataset=dataset, epochs=1, micro_batches=2, ema=0.9)
+    once = run.network.network
+    assert isinstance(once, Once)
+    once.of = float(run.network.standardised(torch.as_tensor(inputs[dataset.split.validation[-3:-2]])).flatten()[0])
+    shown: list[int] = []
+    once.register_forward_hook(lambda _, given, __: shown.append(len(given[0])))
+    with pytest.raises(NonFiniteError, match=words):
+        run.fit()
+    assert shown[-1] == 1
+
+
+def test_predictions_are_looked_into_with_the_weights_that_gave_them() -> None:
+    run = Run(ema=0.5, epochs=1)
+    average = run.training._average
+    assert average is not None
+    name = next(name for name in average.weights if name.endswith("weight"))
+    average.weights[name][0, 0] = math.nan
+    with pytest.raises(NonFiniteError, match=r"whose weight \(NaN in .*became so in an earlier update"):
+        run.fit()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"), [(True, "the augmentation made 16 examples of the batch so"), (False, "loss")]
+)
+def test_an_augmentation_is_blamed_for_what_it_gives(wrong: bool, words: str) -> None:
+    def augment(inputs: Tensor) -> tuple[Tensor, None]:
+        return inputs * (math.nan if wrong else 2.0), None
+
+    run = Run(loss=None if wrong else failing_from(0, math.nan))
+    run.training._rules = dataclasses.replace(run.training._rules, augment=augment)
+    with pytest.raises(NonFiniteError, match=rf"step 1 of epoch 1: .*{words}"):
+        run.fit()
 
 
 class Misshapen(nn.Module):

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from search.train.diagnostics.layers import compiled, shown
+from search.train.diagnostics.layers import compiled, hooks, shown
+from search.train.estimator import Estimator
 
 _HUGE = 1e30
 """Products of such numbers overflow float32; what stands for infinity in cleaned inputs is larger."""
@@ -30,29 +31,36 @@ class _First:
     """Whether it has no parts, so that nothing but itself can be the cause."""
 
 
-def first_non_finite(model: nn.Module, inputs: Tensor) -> str:
+def first_non_finite(model: nn.Module, inputs: Tensor, augmented: Tensor | None = None, *, loss: bool = True) -> str:
     """Say in which module of the network outputs first are not finite for a batch of inputs (N, *shape), and why.
 
     The answer is the rest of a sentence. One forward pass is made in the model's present mode, without gradients and
-    with the random numbers put back; call it under the autocast of the training.
+    with the random numbers put back; call it under the autocast of the training. `augmented` are the inputs as an
+    augmentation of the network, an Estimator, made them; without `loss` predictions came out not finite.
     """
     if torch.isinf(inputs).any():
         return f"the inputs of {_examples(torch.isinf(inputs))} hold infinities: clean the data"
+    if augmented is not None and not _finite(augmented):
+        return f"the augmentation made {_examples(~torch.isfinite(augmented))} so: a log or root in it, a division by 0"
     given = inputs
     found: list[_First] = []
     largest = [0.0]
-    handles = [_hook(name, module, found, largest) for name, module in model.named_modules()]
+    handles = [_hook(name, module, found, largest) for name, module in model.named_modules() if hooks(module)]
     eager = torch.compiler.set_stance("force_eager") if compiled(model) else contextlib.nullcontext()
     devices = [given.device] if given.is_cuda else []
     try:
         with torch.no_grad(), torch.random.fork_rng(devices), eager:
-            model(given)
+            if augmented is None:
+                model(given)
+            else:
+                assert isinstance(model, Estimator)
+                model.judged(augmented)
     except Exception as error:  # noqa: BLE001 - the user's network may raise anything, and NaN is what is to be told
         return f"a forward pass to find it raised {type(error).__name__}"
     finally:
         for handle in handles:
             handle.remove()
-    return _told(found[0]) if found else _without(model, largest[0])
+    return _told(found[0]) if found else _without(model, largest[0], loss)
 
 
 def _hook(name: str, module: nn.Module, found: list[_First], largest: list[float]) -> Any:
@@ -85,10 +93,14 @@ def _told(first: _First) -> str:
     return f"{where}, {finite}: its inputs of up to {size:.2g} make it overflow; {TOO_HIGH}"
 
 
-def _without(model: nn.Module, largest: float) -> str:
+def _without(model: nn.Module, largest: float, loss: bool) -> str:
     broken = _broken(model)
     if broken:
         return f"no output of the network is, but its {broken}: {TOO_HIGH}"
+    if not loss:
+        return (
+            f"a second pass is finite (up to {largest:.2g}): they hang on chance, or on the other examples of a batch"
+        )
     if largest > _LARGE:
         return f"the network's outputs are so large (up to {largest:.2g}) that the loss overflows: {TOO_HIGH}"
     return (

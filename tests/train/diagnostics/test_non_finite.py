@@ -105,3 +105,10 @@ def test_a_compiled_network_is_looked_into() -> None:
     with torch.no_grad():
         model(INPUTS)
     assert "(Block), in its own code" in first_non_finite(model, INPUTS)
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")
+def test_a_scripted_part_is_looked_at_from_outside() -> None:
+    model = net(torch.jit.script(nn.Linear(4, 4)))
+    next(model[2].parameters()).data[0, 0] = math.nan
+    assert "first in 3 (Linear), whose inputs are not" in first_non_finite(model, INPUTS)
