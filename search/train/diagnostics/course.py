@@ -119,6 +119,11 @@ class Signs:
             return float(_median(norms[-1] / norms[0], axis=0))
 
     @property
+    def unit(self) -> str:
+        """Return in words what the training losses are divided by."""
+        return "the first epoch's" if self.course.nothing_train is None else "that of knowing nothing"
+
+    @property
     def _unit(self) -> float:
         first = float(self.course.train[0]) if len(self.course.train) else 1.0
         unit = abs(first if self.course.nothing_train is None else self.course.nothing_train)

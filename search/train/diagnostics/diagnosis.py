@@ -86,11 +86,15 @@ def _not_finite(signs: Signs, _: _Found) -> Diagnosis | None:
 
 
 def _exploding(signs: Signs, _: _Found) -> Diagnosis | None:
-    """Judge by weights that nothing has moved yet; of recurrent layers, in which it may come later, by all rows."""
-    pulls = np.nan_to_num(signs.pulls, nan=0.0, posinf=np.inf)
-    if not pulls.size:
+    """Judge by weights that little has moved yet; of recurrent layers, in which it may come later, by all rows.
+
+    The first row with a gradient counts: the steps before it were left out, because float16's overflowed.
+    """
+    if not signs.pulls.size:
         return None
-    first, later = pulls[0], np.where(signs.recurrent & ~_diverged(signs), pulls, 0.0).max(axis=0)
+    pulls = np.nan_to_num(signs.pulls, nan=0.0, posinf=np.inf)
+    begun = int((~np.isnan(signs.pulls)).any(axis=1).argmax())
+    first, later = pulls[begun], np.where(signs.recurrent & ~_diverged(signs), pulls, 0.0).max(axis=0)
     if first.max() <= _EXPLODED and later.max() <= _EXPLODED_LATER:
         return None
     if _grows(signs) and not signs.recurrent.any():
@@ -182,7 +186,7 @@ def _left_behind(signs: Signs, found: _Found) -> Iterator[tuple[str, tuple[str, 
         yield f"updates drove {ends:.0%} of a layer's outputs to the ends of their range", ("saturated", float(ends))
     if _diverged(signs):
         worst = float(signs.train.max())
-        yield f"the training loss was {worst:.2g} times that of knowing nothing", ("largest_loss", worst)
+        yield f"the training loss was {worst:.2g} times {signs.unit}", ("largest_loss", worst)
     if TOO_HIGH in signs.course.failure:
         yield "an update made the network overflow", ("", 0.0)
     ratio = _early_ratio(signs)
@@ -228,7 +232,7 @@ def _rate_low(signs: Signs, found: _Found) -> Diagnosis | None:
         tag=RATE_LOW,
         sentence=(
             f"in {steps} steps the weights moved by {signs.travel:.1%} of themselves, and the training loss is still "
-            f"{signs.train[-1]:.0%} of that of knowing nothing: the rate is too low, or the steps are too few"
+            f"{signs.train[-1]:.0%} of {signs.unit}: the rate is too low, or the steps are too few"
         ),
         figures={"travel": signs.travel, "train_loss": float(signs.train[-1])},
     )
@@ -240,8 +244,9 @@ def _underfits(signs: Signs, found: _Found) -> Diagnosis | None:
     return Diagnosis(
         tag=UNDERFITS,
         sentence=(
-            f"the training loss ends at {signs.train[-1]:.0%} of that of knowing nothing, the validation loss at "
-            f"{signs.validation[-1]:.0%}: the model is too small or too much regularised, or the inputs say no more"
+            f"the validation loss ends at {signs.validation[-1]:.0%} of that of knowing nothing, the training loss at "
+            f"{signs.train[-1]:.0%} of {signs.unit}: the model is too small or too much regularised, or the inputs say "
+            "no more"
         ),
         figures={"train_loss": float(signs.train[-1]), "validation_loss": float(signs.validation[-1])},
     )
@@ -276,7 +281,8 @@ def _overfits(signs: Signs, found: _Found) -> Diagnosis | None:
         tag=OVERFITS,
         sentence=(
             f"the validation loss rose from {losses[best]:.0%} of that of knowing nothing in epoch {best + 1} to "
-            f"{losses[-1]:.0%}, while the training loss fell from {signs.train[best]:.0%} to {signs.train[-1]:.0%}"
+            f"{losses[-1]:.0%}, while the training loss fell from {signs.train[best]:.0%} to {signs.train[-1]:.0%} "
+            f"of {signs.unit}"
         ),
         figures={"best_loss": float(losses[best]), "last_loss": float(losses[-1]), "best_epoch": best + 1.0},
     )
@@ -299,7 +305,9 @@ _RULES: tuple[_Rule, ...] = (
 
 
 def _learned(signs: Signs) -> bool:
-    return bool(len(signs.train)) and bool(signs.train[-1] < _NOTHING_LEARNED)
+    """Judge by the validation loss where the training's has no measure: it may begin at anything, and end there."""
+    losses = signs.validation if signs.course.nothing_train is None else signs.train
+    return bool(len(losses)) and bool(losses[-1] < _NOTHING_LEARNED)
 
 
 def _name(signs: Signs, layer: int) -> str:
