@@ -21,7 +21,6 @@ from search.train.average import Average, copied, having
 from search.train.batches import Batch, Batches
 from search.train.checkpoint import load_state, save_state
 from search.train.data.arrays import Array, Dataset
-from search.train.diagnostics.course import nothing_of
 from search.train.diagnostics.diary import Diary
 from search.train.diagnostics.non_finite import first_non_finite
 from search.train.losses import Loss, predictions_of
@@ -100,8 +99,9 @@ class Training:
         self.diary: Diary | None = None
         """What it is like from inside; None where nobody looks."""
         if plan.diagnostics:
-            nothing = nothing_train, nothing_of(dataset, "validation")
-            self.diary = Diary(model, optimizer, steps_per_epoch=self._steps_per_epoch, nothing=nothing)
+            self.diary = Diary(
+                model, optimizer, steps_per_epoch=self._steps_per_epoch, dataset=dataset, nothing_train=nothing_train
+            )
         self._epoch = 0
         self._step = 0
         self._best: _Best | None = None

@@ -22,15 +22,18 @@ class Course:
     """The losses of a run after each of its E epochs, (E,), and how it ended.
 
     `nothing_train` and `nothing_validation` are what a model that knows nothing of the inputs would have; None for the
-    training loss where it is one of the user's own. `ended` tells whether it came to the end of its plan or was stopped
-    for lack of progress: a run that was cut short is not judged by how far it came. `failure` says what became
-    infinite, and where; empty where nothing did.
+    training loss where it is one of the user's own. `num_validation` are the examples of the validation split; with
+    `classes` their loss is in nats, else in the target's unit, squared. `ended` tells whether it came to the end of
+    its plan or was stopped for lack of progress: a run that was cut short is not judged by how far it came. `failure`
+    says what became infinite, and where; empty where nothing did.
     """
 
     train: Array
     validation: Array
     nothing_train: float | None
     nothing_validation: float
+    num_validation: int
+    classes: bool
     steps_per_epoch: int
     ended: bool
     failure: str = ""

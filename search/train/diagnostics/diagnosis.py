@@ -44,6 +44,9 @@ _RESTLESS = 0.02
 _STOOD_STILL, _LEFT = 0.1, 0.08
 """Healthy trainings, however short, come to 0.12 at least; a hundredth of the right rate to 0.07."""
 _ROSE, _ROSE_BY = 0.15, 1.25
+_ROSE_NATS, _ROSE_VARIANCES = 100.0, 10.0
+"""By how much over all validation examples together: a dozen that are certain and wrong, or 10 that are missed by the
+targets' spread more than before. What a split of thirty examples shows may be chance."""
 _GAP, _POOR = 0.25, 0.15
 
 
@@ -274,6 +277,9 @@ def _overfits(signs: Signs, found: _Found) -> Diagnosis | None:
         return None
     best = int(np.argmin(losses))
     rise = float(losses[-1] - losses[best])
+    total = rise * signs.course.num_validation * (signs.course.nothing_validation if signs.course.classes else 1.0)
+    if total < (_ROSE_NATS if signs.course.classes else _ROSE_VARIANCES):
+        return None
     falls = signs.train[-1] < signs.train[best] and signs.train[-1] < losses[-1] / 2
     if rise < _ROSE or losses[-1] < _ROSE_BY * losses[best] or not falls:
         return None

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from search.train.data.arrays import Array
-from search.train.diagnostics.course import Course
+from search.train.data.arrays import Array, Dataset
+from search.train.diagnostics.course import Course, nothing_of
 from search.train.diagnostics.diagnosis import Diagnosis, diagnose
 from search.train.diagnostics.probe import Probe
 from search.train.diagnostics.table import LayerTable
@@ -29,11 +29,13 @@ class Diary:
         optimizer: torch.optim.Optimizer,
         *,
         steps_per_epoch: int,
-        nothing: tuple[float | None, float],
+        dataset: Dataset,
+        nothing_train: float | None,
     ) -> None:
-        """`nothing` are the training and the validation loss of knowing nothing (see `Course`)."""
+        """`nothing_train` is the training loss of knowing nothing of the inputs, where that is known."""
         self._probe = Probe(model, optimizer)
-        self._steps_per_epoch, self._nothing = steps_per_epoch, nothing
+        self._steps_per_epoch, self._nothing_train = steps_per_epoch, nothing_train
+        self._dataset = dataset
         self._losses: list[tuple[float, float]] = []
 
     def looking(self, step: int) -> contextlib.AbstractContextManager[None]:
@@ -58,8 +60,10 @@ class Diary:
         course = Course(
             train=losses[:, 0],
             validation=losses[:, 1],
-            nothing_train=self._nothing[0],
-            nothing_validation=self._nothing[1],
+            nothing_train=self._nothing_train,
+            nothing_validation=nothing_of(self._dataset, "validation"),
+            num_validation=len(self._dataset.split.validation),
+            classes=self._dataset.examples.task == "classification",
             steps_per_epoch=self._steps_per_epoch,
             ended=ended,
             failure=failure,
