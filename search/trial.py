@@ -64,7 +64,7 @@ class Checks(Protocol):
         """Do the check, and write down what was found."""
         ...
 
-    def look(self, directory: Path, model: Estimator | None) -> None:
+    def look(self, directory: Path, model: Estimator | None, micro_batches: int = 1) -> None:
         """Draw what can be seen of the trial in `directory`; `model` has its best weights, None where they are gone."""
         ...
 
@@ -186,7 +186,7 @@ class Runner:
         if isinstance(spec, CheckSpec):
             self._check(spec)
         else:
-            self._check.look(Path(spec.directory), self._left_of(spec))
+            self._check.look(Path(spec.directory), self._left_of(spec), spec.micro_batches)
         return _done(spec.number, started)
 
     def _left_of(self, spec: LookSpec) -> Estimator | None:

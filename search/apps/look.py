@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
+from pathlib import Path
 
 from search.apps.summary import tell
 from search.apps.training import TrainingSession
 from search.errors import StrandedError, UsageError
-from search.layout import DIAGNOSIS, DIAGNOSTICS, LOOK, WEIGHTS
+from search.layout import DIAGNOSIS, DIAGNOSTICS, LOOK, NOT_DRAWN, WEIGHTS
 from search.records import LookSpec, TrialState
 from search.reporting.progress import TrainingsDisplay
 from search.sweep.batch import run_all
@@ -34,19 +35,36 @@ def look_inside(session: TrainingSession, study: Study) -> None:
     with TrainingsDisplay(session.console, "looking into trials", ["trials"] * len(specs)) as display:
         numbered = [dataclasses.replace(spec, number=i) for i, spec in enumerate(specs)]
         outcomes = run_all(session.executor, numbered, display, session.failures())
+    drawn: list[LookSpec] = []
     for spec, outcome in zip(specs, outcomes, strict=True):
         if outcome.failure is not None:
-            session.console.print(f"trial {spec.number} cannot be drawn: {outcome.reason}", style="dim", markup=False)
-    listed = ", ".join(str(spec.number) for spec in specs)
-    where = study.directory(specs[0].number) / LOOK
+            _note(session, f"trial {spec.number} cannot be drawn: {outcome.reason}")
+            continue
+        drawn.append(spec)
+        if (missing := Path(spec.directory) / LOOK / NOT_DRAWN).exists():
+            for line in missing.read_text().splitlines():
+                _note(session, f"trial {spec.number}: cannot draw its {line}")
+    if not drawn:
+        return
+    listed = ", ".join(str(spec.number) for spec in drawn)
+    where = study.directory(drawn[0].number) / LOOK
     session.console.print(f"what trials {listed} look like inside is in {where} and its like", highlight=False)
     tell(session, study.journal)
 
 
+def _note(session: TrainingSession, text: str) -> None:
+    session.console.print(text, style="dim", markup=False)
+
+
 def _say(session: TrainingSession, study: Study, number: int) -> None:
     """Print what ails a trial."""
-    file = study.directory(number) / DIAGNOSIS
-    text = file.read_text().strip() if file.exists() else "nothing ails it that is looked for"
+    folder = study.directory(number)
+    if (folder / DIAGNOSIS).exists():
+        text = (folder / DIAGNOSIS).read_text().strip()
+    elif (folder / DIAGNOSTICS).exists():
+        text = "nothing ails it that is looked for"
+    else:
+        text = "was not looked into while it trained"
     session.console.print(f"trial {number}: {text}", markup=False, highlight=False)
 
 
@@ -63,13 +81,12 @@ def _worth_it(study: Study) -> list[int]:
 def _specs(session: TrainingSession, study: Study, numbers: list[int]) -> Iterator[LookSpec]:
     for number in numbers:
         folder = study.directory(number)
-        if (folder / LOOK).exists() and session.cfg.trial is None:
-            continue
         if not (folder / DIAGNOSTICS).exists() and not (folder / WEIGHTS).exists():
+            _note(session, f"trial {number} cannot be drawn: neither {DIAGNOSTICS} nor {WEIGHTS} is in {folder}")
             continue
         try:
             config = session.trained(number, study.params[number], study.composed_from)
         except StrandedError as error:
-            session.console.print(f"note: {error}", style="dim", markup=False)
+            _note(session, f"note: {error}")
             continue
         yield LookSpec(number=number, config=config, directory=str(folder))

@@ -20,8 +20,8 @@ from search.checks.check import Check, Found, skipped
 from search.checks.rows import PREFLIGHT, check_of
 from search.checks.trials.look import look
 from search.errors import UsageError
-from search.files import no_room
-from search.layout import LOOK
+from search.files import no_room, unfinished, write_atomically
+from search.layout import LOOK, NOT_DRAWN
 from search.records import CheckSpec, CheckVerdict, Finding, Verdict
 from search.traces import told, user_line
 from search.train.batches import BatchesOf
@@ -52,14 +52,40 @@ class Checker:
         names = [name for piece in pieces for name in self._kept(piece, folder, spec.row)]
         findings.save(dataclasses.replace(finding, evidence=tuple(names)), folder)
 
-    def look(self, directory: Path, model: Estimator | None) -> None:
-        """Draw what can be seen of a trial that has ended; `model` has its best weights, None where they are gone."""
-        folder = directory / LOOK
-        shutil.rmtree(folder, ignore_errors=True)
+    def look(self, directory: Path, model: Estimator | None, micro_batches: int = 1) -> None:
+        """Draw what can be seen of a trial that has ended; `model` has its best weights, None where they are gone.
+
+        The folder is there when all is in it. What cannot be drawn is named in a file of it, with the reason.
+        """
+        folder = unfinished(directory / LOOK)
+        shutil.rmtree(folder, ignore_errors=True)  # of one that was killed
         folder.mkdir()
-        with _process_kept(), torch.enable_grad():
-            for piece in look(directory, model, self._dataset, self._device):
-                list(self._kept(piece, folder, LOOK))
+        try:
+            missing: list[str] = []
+            for name, pieces in look(directory, model, self._dataset, self._device, micro_batches):
+                reason = self._drawn(pieces, folder)
+                missing += [] if reason is None else [f"{name}: {reason}\n"]
+            if missing:
+                write_atomically(folder / NOT_DRAWN, "".join(missing).encode())
+            shutil.rmtree(directory / LOOK, ignore_errors=True)
+            folder.rename(directory / LOOK)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def _drawn(self, pieces: Iterator[evidence.Evidence], folder: Path) -> str | None:
+        """Write pieces of evidence as far as they come; return why one did not."""
+        try:
+            with _process_kept(), torch.enable_grad():
+                for piece in pieces:
+                    list(self._kept(piece, folder, LOOK))
+        except (MemoryError, torch.OutOfMemoryError):
+            raise
+        except (Exception, SystemExit) as error:
+            if no_room(error):
+                raise
+            traceback.print_exc()
+            return _told(error)
+        return None
 
     def _kept(self, piece: evidence.Evidence, folder: Path, row: str) -> Iterator[str]:
         """Write a piece of evidence and its picture; yield their files, as far as they could be made."""

@@ -133,8 +133,8 @@ def _check_stages(cfg: SearchConfig) -> None:
         raise UsageError("stages=[sync]: runs alone and needs tracking")
     if "preview" in cfg.stages and list(cfg.stages) != ["preview"]:
         raise UsageError("stages=[preview]: runs alone")
-    if cfg.trial is not None and not {"train", "look"} & set(cfg.stages):
-        raise UsageError(f"trial={cfg.trial}: is for stages=[train] and stages=[look]")
+    if cfg.trial is not None and list(cfg.stages) not in (["train"], ["look"]):
+        raise UsageError(f"trial={cfg.trial}: needs stages=[train] or stages=[look]")
     if cfg.trial is not None and cfg.trial < 0:
         raise UsageError(f"trial={cfg.trial}: must be at least 0")
 

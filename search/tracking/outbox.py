@@ -206,8 +206,14 @@ def all_delivered(uri: str, position: int, projection: Projection, summary: Summ
 def summary_digest(summary: Summary) -> str:
     """Return a digest of what a summary says, whenever it is said."""
     stages = [stage_digest(stage) for stage in summary.stages]
-    looks = {number: sorted(file.name for file in folder.iterdir()) for number, folder in summary.looks.items()}
+    looks = {number: sorted(map(_drawn, folder.iterdir())) for number, folder in summary.looks.items()}
     return _digest(json.dumps([dict(summary.metrics), summary.note, [str(f) for f in summary.files], stages, looks]))
+
+
+def _drawn(file: Path) -> tuple[str, int, int]:
+    """Return what is another for a file that was drawn again."""
+    stat = file.stat()
+    return file.name, stat.st_size, stat.st_mtime_ns
 
 
 def is_refusal(error: Exception) -> bool:

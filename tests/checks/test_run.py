@@ -14,8 +14,10 @@ from search.checks.bench import Bench
 from search.checks.check import Check, Found
 from search.checks.rows import check_of
 from search.checks.run import Checker, finding_of
+from search.layout import DIAGNOSTICS, LOOK, NOT_DRAWN
 from search.records import CheckSpec, CheckVerdict, Finding
 from search.train.batches import ResidentBatches
+from search.train.estimator import build
 from tests.checks.setup.legitimate import own
 from tests.checks.setup.setups import bench_of
 from tests.kits.zoo import LINEAR, PREFLIGHT_SETTINGS, config, digits, divided
@@ -50,14 +52,16 @@ def that(does: str) -> dict[str, Any]:
     return {"_target_": f"{__name__}.Raises", "does": does}
 
 
-def looked(folder: Path, model: Mapping[str, Any], row: str = "R11", draw: Any = None) -> Finding:
+def checker_of(draw: Any = None) -> Checker:
     def no_picture(file: Path) -> Path:
         return file.with_suffix(".png")
 
-    checker = Checker(
-        DATA, torch.device("cpu"), lambda _: ResidentBatches(DATA.examples, torch.device("cpu")), draw or no_picture
-    )
-    checker(
+    cpu = torch.device("cpu")
+    return Checker(DATA, cpu, lambda _: ResidentBatches(DATA.examples, cpu), draw or no_picture)
+
+
+def looked(folder: Path, model: Mapping[str, Any], row: str = "R11", draw: Any = None) -> Finding:
+    checker_of(draw)(
         CheckSpec(
             number=0,
             row=row,
@@ -154,3 +158,37 @@ def test_what_your_code_raises_for_a_check_alone_is_said_so() -> None:
     found, _ = finding_of(Check(row="R11", title="", look=look), bench_of())
     assert found.verdict is CheckVerdict.SKIP
     assert found.sentence.startswith("your code raised ZeroDivisionError")
+
+
+class NoGradient(nn.Module):
+    """Gives what has no gradient of its inputs."""
+
+    def __init__(self, in_shape: Sequence[int], num_outputs: int) -> None:
+        super().__init__()
+        self.head = nn.Linear(64, num_outputs)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        outputs: Tensor = self.head((inputs.flatten(1) > 0).float())
+        return outputs
+
+
+def test_what_of_a_trial_cannot_be_drawn_is_named_and_the_rest_is_there(tmp_path: Path) -> None:
+    model = build({"_target_": f"{__name__}.NoGradient"}, DATA)
+    (tmp_path / DIAGNOSTICS).write_bytes(b"nothing of the kind")
+    (tmp_path / LOOK).mkdir()
+    (tmp_path / LOOK / "of-before.png").touch()
+    checker_of().look(tmp_path, model)
+    assert {path.name for path in tmp_path.iterdir()} == {DIAGNOSTICS, LOOK}
+    names = {path.name for path in (tmp_path / LOOK).iterdir()}
+    assert {"look-weights.npz", NOT_DRAWN} <= names
+    assert "of-before.png" not in names
+    layers, saliency = (tmp_path / LOOK / NOT_DRAWN).read_text().splitlines()
+    assert layers.startswith("layers: ")
+    assert saliency.startswith("saliency: ")
+
+
+def test_a_look_that_does_not_come_to_its_end_leaves_no_folder(tmp_path: Path) -> None:
+    model = build(that("memory"), DATA)
+    with pytest.raises(torch.OutOfMemoryError):
+        checker_of().look(tmp_path, model)
+    assert not list(tmp_path.iterdir())

@@ -229,6 +229,15 @@ def test_a_summary_is_told_once(store: str, tmp_path: Path, journal: Journal) ->
     assert state.told == outbox.summary_digest(SUMMARY)
 
 
+def test_a_trial_that_is_drawn_again_is_told_again(tmp_path: Path) -> None:
+    summary, file = replace(SUMMARY, looks={3: tmp_path}), tmp_path / "look-weights.png"
+    file.write_bytes(b"one")
+    before = outbox.summary_digest(summary)
+    assert outbox.summary_digest(summary) == before
+    file.write_bytes(b"another")
+    assert outbox.summary_digest(summary) != before
+
+
 def test_results_that_mlflow_refuses_do_not_keep_it_from_the_trials(
     store: str, tmp_path: Path, journal: Journal
 ) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -13,14 +12,12 @@ from torch.nn.modules.batchnorm import _NormBase
 from search.checks.bench import Bench, minibatches
 from search.checks.check import Check, Found
 from search.checks.data.remarks import Remark, failed, found_of, warned
-from search.checks.data.vectors import feature_names
+from search.checks.data.vectors import given_names
 from search.checks.evidence import Array, Evidence, Pictures, Sheet
 from search.keyed import keyed_int
 from search.train import steps
 from search.train.augment import Mixed
 from search.train.data.arrays import Examples
-from search.train.estimator import Estimator
-from search.train.reduce import Selected
 from search.train.setup import Setup
 
 SHOWN = 32
@@ -41,7 +38,7 @@ def look(bench: Bench) -> Found:
     if augmented:
         remarks = _remarks(given, shape, "look at what the augmentation does to inputs")
     title = "one batch as the network receives it" + (", augmented" if augmented else "")
-    columns = _columns(examples, setup.model)
+    columns = given_names(examples, setup.model)
     evidence = [_shown(columns, given, names if mixed is None else _mixed(names, mixed), "batch", title)]
     if augmented:
         evidence.append(_shown(columns, plain, names, "plain", "the same batch without augmentation"))
@@ -141,15 +138,6 @@ def _mixed(names: list[str], mixed: Mixed) -> list[str]:
     share = float(mixed.share)
     others = (names[i] for i in mixed.partners.tolist())
     return [f"{share:.0%} {own}, {1 - share:.0%} {other}" for own, other in zip(names, others, strict=True)]
-
-
-def _columns(examples: Examples, model: Estimator) -> tuple[str, ...]:
-    """Return the names of the numbers of an input as the network is given it."""
-    reduction = model.reduction
-    if isinstance(reduction, Selected):
-        names = feature_names(examples, examples.inputs.shape[1])
-        return tuple(names[i] for i in reduction.features.tolist())
-    return feature_names(examples, math.prod(model.shape_of(tuple(examples.inputs.shape[1:]))))
 
 
 def _shown(columns: Sequence[str], batch: Tensor, captions: list[str], name: str, title: str) -> Evidence:

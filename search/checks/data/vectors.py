@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Iterator, Sequence
 from functools import cached_property
@@ -12,6 +13,8 @@ from search.checks.bench import Bench
 from search.checks.evidence import Pictures
 from search.layout import SPLITS
 from search.train.data.arrays import Array, Examples
+from search.train.estimator import Estimator
+from search.train.reduce import Selected
 
 MOST_VALUES = 1024
 """Larger pictures and series are averaged over neighbouring positions until they have about so few values."""
@@ -162,3 +165,11 @@ def feature_names(examples: Examples, number: int) -> tuple[str, ...]:
         if len(names) == number:
             return tuple(names)
     return tuple(map(str, range(number)))
+
+
+def given_names(examples: Examples, model: Estimator) -> tuple[str, ...]:
+    """Return the names of the numbers of an input as the network is given it."""
+    if isinstance(model.reduction, Selected):
+        names = feature_names(examples, examples.inputs.shape[1])
+        return tuple(names[i] for i in model.reduction.features.tolist())
+    return feature_names(examples, math.prod(model.shape_of(tuple(examples.inputs.shape[1:]))))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,13 +15,22 @@ from search.train.diagnostics.table import LayerTable
 from search.train.estimator import Estimator
 
 
-def look(directory: Path, model: Estimator | None, dataset: Dataset, device: torch.device) -> Iterator[Evidence]:
+def look(
+    directory: Path, model: Estimator | None, dataset: Dataset, device: torch.device, micro_batches: int = 1
+) -> Iterator[tuple[str, Iterator[Evidence]]]:
     """Yield what is seen of the trial in `directory`: its layers over the steps, its weights, what it looks at.
 
-    `model` is the network with its best weights, None where they are gone: of a trial that failed, say.
+    Each comes with its name and its pieces; one may raise, and the others be there. `model` is the network with its
+    best weights, None where they are gone: of a trial that failed, say.
     """
-    with contextlib.suppress(OSError, ValueError):  # trained without diagnostics
-        yield from layers.evidence_of(LayerTable.load(directory / DIAGNOSTICS))
+    if (directory / DIAGNOSTICS).exists():  # else trained without
+        yield "layers", _layers(directory)
     if model is not None:
-        yield from weights.evidence_of(model.network, tuple(dataset.examples.inputs.shape[1:]))
-        yield from saliency.evidence_of(model, dataset, device)
+        shape = model.shape_of(tuple(dataset.examples.inputs.shape[1:]))
+        yield "weights", weights.evidence_of(model.network, shape)
+        yield "maps", saliency.maps_of(model, dataset, device)
+        yield "saliency", saliency.evidence_of(model, dataset, device, micro_batches)
+
+
+def _layers(directory: Path) -> Iterator[Evidence]:
+    yield from layers.evidence_of(LayerTable.load(directory / DIAGNOSTICS))

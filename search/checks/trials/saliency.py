@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from search.checks.data.vectors import given_names
 from search.checks.evidence import Array, Bars, Evidence, Pictures
 from search.train.data.arrays import Dataset
 from search.train.diagnostics.layers import output_of
@@ -21,26 +22,26 @@ _WINDOWS = 8
 """An occluding window is an eighth of the input long."""
 
 
-def evidence_of(model: Estimator, dataset: Dataset, device: torch.device) -> Iterator[Evidence]:
-    """Yield activation maps of one validation example, and the saliency of some: the worst ones and the first.
+def evidence_of(model: Estimator, dataset: Dataset, device: torch.device, micro_batches: int = 1) -> Iterator[Evidence]:
+    """Yield the saliency of some validation examples, the worst ones and the first.
 
     Saliency is |d score / d input| (Simonyan et al. 2014), and by how much the score falls where a window of the input
     is replaced by the mean (Zeiler and Fergus 2014). The score is that of the predicted class, or the value.
+    The worst are found in so many `micro_batches`.
     """
-    model = model.to(device).eval()
     indices = dataset.split.validation[:_CANDIDATES]
-    inputs = torch.as_tensor(np.array(dataset.examples.inputs[indices])).to(device)
+    standardised = _given(model, dataset, indices, device)
     targets = dataset.examples.targets[indices]
     with torch.no_grad():
-        standardised = model.standardised(inputs)
-        outputs = model.judged(standardised)
+        parts = standardised.split(max(1, _CANDIDATES // micro_batches))  # type: ignore[no-untyped-call]
+        outputs = torch.cat([model.judged(part) for part in parts])
     chosen = _chosen(outputs, targets)
     captions = _captions(outputs[chosen], targets[chosen], dataset)
     target = outputs[chosen].argmax(dim=1) if outputs.shape[1] > 1 else 0
     some = standardised[chosen]
     gradient, occlusion = _attributed(model, some, target)
     if some.ndim == 2:
-        yield _columns(gradient, occlusion)
+        yield _columns(gradient, occlusion, given_names(dataset.examples, model))
         return
     for name, title, shown in (
         ("inputs", "validation examples, those with the largest error first", _array(some)),
@@ -48,7 +49,18 @@ def evidence_of(model: Estimator, dataset: Dataset, device: torch.device) -> Ite
         ("occlusion", "saliency by occlusion: how far the score falls", occlusion),
     ):
         yield Pictures(name=name, title=title, inputs=shown, captions=captions)
-    yield from _maps(model, some[:1])
+
+
+def maps_of(model: Estimator, dataset: Dataset, device: torch.device) -> Iterator[Pictures]:
+    """Yield activation maps of the first validation example."""
+    yield from _maps(model, _given(model, dataset, dataset.split.validation[:1], device))
+
+
+def _given(model: Estimator, dataset: Dataset, indices: Array, device: torch.device) -> Tensor:
+    """Return examples as the network is given them; it is put onto the device and judges."""
+    inputs = torch.as_tensor(np.array(dataset.examples.inputs[indices])).to(device)
+    with torch.no_grad():
+        return model.to(device).eval().standardised(inputs)
 
 
 def _chosen(outputs: Tensor, targets: Array) -> list[int]:
@@ -88,7 +100,7 @@ def _attributed(model: Estimator, inputs: Tensor, target: Tensor | int) -> tuple
     return _array(gradient).max(axis=1, keepdims=True), _array(occlusion).mean(axis=1, keepdims=True)
 
 
-def _columns(gradient: Array, occlusion: Array) -> Bars:
+def _columns(gradient: Array, occlusion: Array, names: tuple[str, ...]) -> Bars:
     """Return how much each column of a table counts, over the examples; the most important ones first."""
     sizes = {"by gradient": np.abs(gradient).mean(axis=0), "by occlusion": np.abs(occlusion).mean(axis=0)}
     sizes = {name: size / (size.max() or 1.0) for name, size in sizes.items()}
@@ -97,7 +109,7 @@ def _columns(gradient: Array, occlusion: Array) -> Bars:
         name="saliency",
         title="what the answers hang on, relative to the most important column",
         y="saliency",
-        labels=tuple(f"column {i}" for i in order),
+        labels=tuple(f"column {names[i]}" if names[i].isdigit() else names[i] for i in order),
         bars={name: size[order] for name, size in sizes.items()},
     )
 

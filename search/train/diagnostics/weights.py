@@ -39,7 +39,8 @@ class Weights:
         for layer in layers:
             kinds: tuple[list[int], list[int]] = ([], [])
             for name, parameter in layer.parameters.items():
-                if nn.parameter.is_lazy(parameter):
+                lazy: bool = nn.parameter.is_lazy(parameter)
+                if lazy:
                     self.waits = True
                     continue
                 if not parameter.is_floating_point() or not parameter.numel():
