@@ -19,6 +19,10 @@ _UNLIKELY = 0.01
 """Below it, that the points lie on the curve is no longer believed."""
 _FINEST = 0.02
 """Errors below this share of the largest weigh as if they were that large: a coarse metric may reach 0."""
+_ROUNDING = 1e-9
+"""A relative spread below it is none."""
+_GRID = 0.02
+"""Relative; a law is hit to about half a percent, since few exponents are tried."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -27,7 +31,7 @@ class PowerLaw:
 
     `resampled` holds the same three, (R, 3), for each resampling of the seeds; `seeds` is their number. `follows` is
     whether the points lie on the curve as far as the spread over seeds can tell (F test for lack of fit at 1 %), None
-    where nothing can.
+    where nothing can; without any spread, points far off do not.
     """
 
     most: int
@@ -78,10 +82,11 @@ def fit(sizes: Array, errors: Array) -> PowerLaw | None:
     """Fit errors (S, K), of S seeds at each of K sizes, at least three; None where no error is above 0.
 
     Least squares of relative deviations: for each of many exponents the best floor and fall, neither below 0, are
-    linear regression, and the best exponent is taken (Cortes et al. 1993; Hestness et al. 2017).
+    linear regression, and the best exponent is taken (Cortes et al. 1993; Hestness et al. 2017). Seeds with an error
+    that is not finite are left out.
     """
-    means = errors.mean(axis=0)
-    if not means.max() > 0:
+    errors = errors[np.isfinite(errors).all(axis=1)]
+    if not len(errors) or not (means := errors.mean(axis=0)).max() > 0:
         return None
     weights = np.maximum(means, _FINEST * means.max()) ** -2.0
     shares = sizes / sizes.max()
@@ -132,6 +137,6 @@ def _follows(errors: Array, fitted: Array, weights: Array, parameters: int) -> b
     means = errors.mean(axis=0)
     off = seeds * (weights * (means - fitted) ** 2).sum() / (sizes - parameters)
     spread = (weights * (errors - means) ** 2).sum() / (sizes * (seeds - 1))
-    if not spread:
-        return None
+    if spread < _ROUNDING**2:  # a coarse metric, say
+        return None if weights @ (means - fitted) ** 2 < len(means) * _GRID**2 else False
     return bool(fdtrc(sizes - parameters, sizes * (seeds - 1), off / spread) >= _UNLIKELY)

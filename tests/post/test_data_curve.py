@@ -34,6 +34,7 @@ VERDICTS: dict[str, tuple[DataCurve, str]] = {
     "noise": (curve(power(0, 0.1, 0.15), noise=0.3), "whether more data helps cannot be told"),
     "no power law": (curve([0.3, 0.3, 0.3, 0.1], noise=0.01), "the points lie on no power law"),
     "rising": (curve([0.1, 0.12, 0.2, 0.3]), "the points lie on no power law"),
+    "equal over the seeds, and up and down": (curve([0.5, 0.9, 0.5, 0.9], noise=0), "the points lie on no power law"),
     "no error": (curve([0.0] * 4), "nothing can be told: no error is left to fall"),
     "one seed": (curve(power(0, 0.1, 0.5), seeds=1), "one seed has all its trainings, which is too few to tell"),
 }

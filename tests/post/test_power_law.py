@@ -99,3 +99,23 @@ def test_an_error_that_rises_is_no_flat_one() -> None:
     found = fit(SIZES[3:], rising)
     assert found is not None
     assert (found.fall, found.follows) == (0, False)
+
+
+def test_a_seed_with_an_infinite_error_is_left_out() -> None:
+    errors = np.stack([law(0.05, 0.05, 0.6, SIZES)] * 3)
+    errors[1, 0] = np.inf
+    found, whole = fit(SIZES, errors), fit(SIZES, errors[[0, 2]])
+    assert found is not None
+    assert whole is not None
+    assert (found.seeds, found.floor, found.exponent) == (2, whole.floor, whole.exponent)
+    assert fit(SIZES, np.full((2, 6), np.inf)) is None
+
+
+@pytest.mark.parametrize("seeds", [2, 3])
+def test_without_any_spread_points_far_off_lie_on_no_curve(seeds: int) -> None:
+    jumps = fit(SIZES[2:], np.array([[0.5, 0.9, 0.5, 0.9]] * seeds))
+    assert jumps is not None
+    assert jumps.follows is False
+    smooth = fit(SIZES, np.stack([law(0.05, 0.05, 0.6, SIZES)] * seeds))
+    assert smooth is not None
+    assert smooth.follows is None
