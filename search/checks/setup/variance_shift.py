@@ -31,7 +31,8 @@ def look(model: nn.Module, inputs: Tensor) -> list[Part]:
     without = _variances(model, inputs)
     for module in dropouts:
         module.train()
-    shifts = {name: with_dropout[name] / without[name] for name in without if without[name] > 0}
+    shared = with_dropout.keys() & without.keys()  # a layer may be left out at random
+    shifts = {name: with_dropout[name] / without[name] for name in without if name in shared and without[name] > 0}
     behind = {name: shift for name, shift in shifts.items() if shift > 1 + _ROUNDING}
     if not behind:
         return []
@@ -49,11 +50,14 @@ def _variances(model: nn.Module, inputs: Tensor) -> dict[str, float]:
     """Return the variance of each batch norm's inputs, the mean over its channels, in the mode that the model is in."""
     found: dict[str, float] = {}
 
-    def measure(_: nn.Module, given: tuple[Tensor, ...], *, name: str) -> None:
-        found[name] = given[0].detach().transpose(0, 1).flatten(1).var(dim=1).mean().item()
+    def measure(_: nn.Module, given: tuple[Tensor, ...], named: dict[str, Tensor], *, name: str) -> None:
+        values = given[0] if given else named["input"]
+        found[name] = values.detach().transpose(0, 1).flatten(1).var(dim=1).mean().item()
 
     norms = {name: norm for name, norm in tracked_norms(model).items() if norm.training}
-    handles = [norm.register_forward_pre_hook(partial(measure, name=name)) for name, norm in norms.items()]
+    handles = [
+        norm.register_forward_pre_hook(partial(measure, name=name), with_kwargs=True) for name, norm in norms.items()
+    ]
     try:
         outputs_of(model, inputs)
     finally:

@@ -63,3 +63,24 @@ def test_the_check_of_the_modes_names_it(dropout: float, verdict: CheckVerdict) 
     found = found_by("R21", bench_of(model))
     assert found.verdict is verdict
     assert "dropout before batch norm: at body.9" in found.sentence
+
+
+class Deep(nn.Module):
+    """Stochastic depth: the second norm is left out of every other pass; norms are given their input by name."""
+
+    def __init__(self, parity: int) -> None:
+        super().__init__()
+        self.parity = parity
+        self.dropout, self.first, self.second = nn.Dropout(0.5), nn.BatchNorm1d(64), nn.BatchNorm1d(64)
+        self.passes = 0
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.passes += 1
+        x = self.first(input=self.dropout(x))
+        return self.second(x) if self.passes % 2 == self.parity else x
+
+
+@pytest.mark.parametrize("parity", [0, 1])
+def test_norms_that_not_every_pass_has_are_left_out(parity: int) -> None:
+    (part,) = variance_shift.look(Deep(parity), INPUTS)
+    assert "at first the variance is" in part.words
