@@ -71,7 +71,7 @@ REFUSED: dict[str, tuple[str | bytes, dict[str, Any], str, str]] = {
     "no dropped column": (TABLE, {"target": "price", "drop": ["wo"]}, "data.drop=wo", "allowed: size, colour"),
     "gaps in the target": (TABLE, {"target": "size"}, "data.target=size", "1 rows have no value"),
     "nothing left": ("a,y\n1,2\n3,4\n", {"drop": ["a"]}, "data.path=", "no column left beside the target y"),
-    "one class": ("a,y\n1,u\n3,u\n", {}, "data.target=y", "only one class, u"),
+    "one class": ("a,y\n1,u\n3,u\n", {}, "data.target=y", "the targets are of one class only, u"),
     "words as numbers": ("a,y\n1,u\n3,v\n", {"task": "regression"}, "data.target=y", "data.task=classification"),
     "too many words": (
         "a,y\n" + "".join(f"w{i},{i % 2}\n" for i in range(101)),

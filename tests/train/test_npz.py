@@ -79,6 +79,11 @@ def test_the_targets_tell_the_task(
     assert data.targets.dtype == (np.int64 if classes else np.float32)
 
 
+def test_a_regression_may_have_whole_numbers_beside_floats(tmp_path: Path) -> None:
+    data = read(tmp_path, {"task": "regression"}, x=X, y=Y, x_test=X, y_test=Y + 0.5)
+    assert data.targets.tolist() == [*Y, *(Y + 0.5)]
+
+
 REFUSED: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "another name": ({"x": X, "labels": Y}, {}, "data.targets=y: no such array; allowed: x, labels"),
     "no such inputs": ({"x": X, "y": Y}, {"inputs": "z"}, "data.inputs=z: no such array; allowed: x, y"),
@@ -96,6 +101,21 @@ REFUSED: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
         "data.test_targets=y_test: no such array; allowed: x, y, x_",
     ),
     "no such test set": ({"x": X, "y": Y}, {"test_inputs": "t"}, "data.test_inputs=t: no such array; allowed: x, y"),
+    "whole numbers beside floats": (
+        {"x": X, "y": Y, "x_test": X, "y_test": Y + 0.5},
+        {},
+        "data.path={path}: the targets of train are whole numbers, those of test floats; must be the same",
+    ),
+    "words beside whole numbers": (
+        {"x": X, "y": np.array(["a", "b"] * 3), "x_test": X, "y_test": Y},
+        {"task": "classification"},
+        "data.path={path}: the targets of train are words, those of test whole numbers; must be the same",
+    ),
+    "a class of the test set alone": (
+        {"x": X, "y": Y % 2, "x_test": X, "y_test": Y},
+        {},
+        "data.path={path}: test has the class 2, which train has no example of",
+    ),
     "another shape": (
         {"x": X, "y": Y, "x_test": X[:, :, :1], "y_test": Y},
         {},

@@ -161,9 +161,9 @@ def test_a_test_set_of_its_own_is_kept_as_the_test_split(kind: str) -> None:
 
 
 def test_classes_of_both_parts_are_numbered_alike() -> None:
-    made = examples_of({"train": (X[:4], ["b", "c", "b", "c"]), "test": (X[4:6], ["a", "c"])}, "mine")
+    made = examples_of({"train": (X[:4], ["b", "c", "a", "c"]), "test": (X[4:6], ["a", "c"])}, "mine")
     assert made.classes == ("a", "b", "c")
-    assert made.targets.tolist() == [1, 2, 1, 2, 0, 2]
+    assert made.targets.tolist() == [1, 2, 0, 2, 0, 2]
 
 
 def test_columns_of_a_test_table_may_stand_in_another_order() -> None:
@@ -211,6 +211,26 @@ WRONG: dict[str, tuple[Any, str]] = {
         {"train": (X, CLASSES), "test": (X[:, :2], CLASSES)},
         "an input of train is (3,), one of test (2,); must be the same",
     ),
+    "a class of the test set alone": (
+        {"train": (X[:4], ["b", "c", "b", "c"]), "test": (X[4:6], ["a", "c"])},
+        "test has the class a, which train has no example of",
+    ),
+    "one class in train": (
+        {"train": (X[:4], ["b"] * 4), "test": (X[4:6], ["a", "b"])},
+        "test has the class a, which train has no example of",
+    ),
+    "whole numbers in train, floats in test": (
+        {"train": (X, CLASSES), "test": (X, CLASSES * 1.0)},
+        "the targets of train are whole numbers, those of test floats; must be the same",
+    ),
+    "words in train, whole numbers in test": (
+        {"train": (X, WORDS), "test": (X, CLASSES)},
+        "the targets of train are words, those of test whole numbers; must be the same",
+    ),
+    "dates as inputs": (
+        (pd.DataFrame({"day": pd.to_datetime(["2020-01-01"] * NUM)}), CLASSES),
+        "column day: of dates; must be numbers or words",
+    ),
     "another column in test": (
         {"train": (pd.DataFrame({"a": X[:, 0]}), CLASSES), "test": (pd.DataFrame({"b": X[:, 0]}), CLASSES)},
         "train and test must have the same columns; a stands in one alone",
@@ -224,7 +244,7 @@ def test_anything_else_is_refused_in_one_line_that_names_the_key(kind: str) -> N
     made, said = WRONG[kind]
     with pytest.raises(UsageError) as refused:
         examples_of(made, "mine")
-    assert str(refused.value).startswith("data._target_: ")
+    assert str(refused.value).startswith(("data._target_: ", "column "))
     assert said in str(refused.value)
     assert "\n" not in str(refused.value)
 

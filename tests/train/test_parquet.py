@@ -1,5 +1,6 @@
 """Tables in Parquet files: what differs from a CSV; the rest is `test_csv`."""
 
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -70,3 +71,38 @@ def test_what_cannot_be_read_is_refused_in_one_line(tmp_path: Path) -> None:
         read(tmp_path, target="prize")
     with pytest.raises(UsageError, match=r"data\.path=.*: has no rows"):
         read(tmp_path, TABLE[:0])
+
+
+def test_exact_decimals_are_numbers(tmp_path: Path) -> None:
+    prices = [Decimal("10.50"), Decimal("11.25"), Decimal("9.00"), Decimal("8.50")]
+    exact = TABLE.assign(price=prices, size=[Decimal("1.5"), None, Decimal("3.0"), Decimal("2.0")])
+    ours, theirs = read(tmp_path, exact), read(tmp_path)
+    assert (ours.task, ours.classes, ours.table) == ("regression", (), theirs.table)
+    np.testing.assert_array_equal(ours.targets, theirs.targets)
+    np.testing.assert_array_equal(ours.inputs, theirs.inputs)
+
+
+MOMENTS = pd.to_datetime(["2020-01-01"] * 4)
+UNUSABLE: dict[str, tuple[Any, str]] = {
+    "moments": (MOMENTS, "dates"),
+    "days": (MOMENTS.date, "dates"),
+    "durations": (MOMENTS - MOMENTS[0], "times or durations"),
+    "lists": ([[1.0], [2.0], None, [3.0]], "lists"),
+    "bytes": ([b"a", None, b"b", b"c"], "bytes"),
+}
+
+
+@pytest.mark.parametrize("kind", UNUSABLE)
+def test_what_is_neither_words_nor_numbers_is_refused_unless_it_is_dropped(tmp_path: Path, kind: str) -> None:
+    values, what = UNUSABLE[kind]
+    table = TABLE.assign(odd=values)
+    with pytest.raises(UsageError) as refusal:
+        read(tmp_path, table)
+    said = f"column odd: of {what}; must be numbers or words, or be left out with data.drop=[odd]"
+    assert str(refusal.value) == said
+    assert read(tmp_path, table, drop=["odd"]).task == "regression"
+
+
+def test_a_target_that_is_neither_words_nor_numbers_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"^data\.target=odd: a column of dates; must be words or numbers$"):
+        read(tmp_path, TABLE.assign(odd=MOMENTS), target="odd")

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from search.errors import UsageError
-from search.train.data.arrays import Array, Examples, Task
-from search.train.data.table import TableEncoder
+from search.train.data.arrays import Examples, Task
+from search.train.data.table import TableEncoder, unusable, without_decimals
+from search.train.data.targets import numbered
 
 _MAX_CLASSES_OF_NUMBERS = 20
 
@@ -51,11 +51,16 @@ def examples_of_table(table: pd.DataFrame, name: str, path: str, columns: Column
             raise UsageError(f"data.{key}={column}: no such column; allowed: {allowed}")
     if table[target].isna().any():
         raise UsageError(f"data.target={target}: {int(table[target].isna().sum())} rows have no value; remove them")
+    table = without_decimals(table)
     inputs = table.drop(columns=[target, *drop])
     if inputs.columns.empty:
         raise UsageError(f"data.path={path}: no column left beside the target {target}")
     encoder = TableEncoder.fit(inputs)
-    targets, classes = _targets(table[target], columns.task or _guess(table[target]), target)
+    if (kind := unusable(table[target])) is not None:
+        raise UsageError(f"data.target={target}: a column of {kind}; must be words or numbers")
+    targets, classes = numbered(
+        table[target].to_numpy(), columns.task or _guess(table[target]), f"data.target={target}"
+    )
     return Examples(
         name=name,
         inputs=encoder.encode(inputs),
@@ -72,16 +77,3 @@ def _guess(column: pd.Series[Any]) -> Task:
         return "classification"
     whole = bool((column == column.round()).all())
     return "classification" if whole and column.nunique() <= _MAX_CLASSES_OF_NUMBERS else "regression"
-
-
-def _targets(column: pd.Series[Any], task: Task, name: str) -> tuple[Array, tuple[str, ...]]:
-    """Return (targets, names of the classes; none for numbers)."""
-    if task == "classification":
-        words = column.astype(str) if column.dtype == object else column  # words beside numbers do not sort
-        classes, indices = np.unique(words.to_numpy(), return_inverse=True)
-        if len(classes) < 2:
-            raise UsageError(f"data.target={name}: only one class, {classes[0]}")
-        return indices.astype(np.int64), tuple(map(str, classes))
-    if not pd.api.types.is_numeric_dtype(column):
-        raise UsageError(f"data.target={name}: words cannot be a regression target; data.task=classification")
-    return column.to_numpy(dtype=np.float32), ()

@@ -9,20 +9,28 @@ import pandas as pd
 
 from search.errors import UsageError
 from search.train.data.arrays import Array, Examples, Task
-from search.train.data.table import TableEncoder
+from search.train.data.table import TableEncoder, without_decimals
+from search.train.data.targets import numbered, require_known_classes, require_same_kind
 
 Pair = tuple[Any, Array]
 """Inputs, an array or a DataFrame, and targets (N,)."""
 
 
 def with_test(train: Pair, test: Pair, name: str, key: str, task: Task | None = None) -> Examples:
-    """Return both as examples, the latter as their test set; raises UsageError as `examples_of_pair` does."""
+    """Return both as examples, the latter as their test set.
+
+    Raises UsageError as `examples_of_pair` does, for targets of two kinds, and for a class of the test set alone.
+    """
     own = np.arange(len(train[1]), len(train[1]) + len(test[1]), dtype=np.int64)
     for part, (x, y) in {"train": train, "test": test}.items():
         if len(x) != len(y):
             raise UsageError(f"{key}: {part} has {len(x)} inputs but {len(y)} targets")
+    require_same_kind(train[1], test[1], task, key)
     both = _joined(train[0], test[0], key), np.concatenate([train[1], test[1]])
-    return examples_of_pair(both, name, key, task, own)
+    examples = examples_of_pair(both, name, key, task, own)
+    if examples.task == "classification":
+        require_known_classes(examples.targets[: len(train[1])], examples.targets[own], examples.classes, key)
+    return examples
 
 
 def _joined(train: Any, test: Any, key: str) -> Any:
@@ -51,6 +59,7 @@ def examples_of_pair(pair: Pair, name: str, key: str, task: Task | None = None, 
     columns: dict[str, Array] = {}
     table = None
     if isinstance(inputs, pd.DataFrame):
+        inputs = without_decimals(inputs)
         encoder = TableEncoder.fit(inputs)
         columns = {str(c): inputs[c].to_numpy() for c in inputs.columns}
         array, table = encoder.encode(inputs), encoder.to_plain()
@@ -58,7 +67,7 @@ def examples_of_pair(pair: Pair, name: str, key: str, task: Task | None = None, 
         array = inputs
     if array.ndim < 2 or array.dtype.kind not in "biuf":
         raise UsageError(f"{key}: the inputs are {array.dtype} {array.shape}; they must be numbers (N, ...)")
-    numbers, classes = _targets(targets, task, key)
+    numbers, classes = numbered(targets, task or ("regression" if targets.dtype.kind == "f" else "classification"), key)
     return Examples(
         name=name,
         inputs=array,
@@ -69,22 +78,3 @@ def examples_of_pair(pair: Pair, name: str, key: str, task: Task | None = None, 
         columns=columns,
         table=table,
     )
-
-
-def _targets(targets: Array, task: Task | None, key: str) -> tuple[Array, tuple[str, ...]]:
-    """Return (targets, names of the classes; none for numbers)."""
-    if targets.ndim != 1:
-        raise UsageError(f"{key}: the targets have the shape {targets.shape}; they must be (N,)")
-    if missing := int(pd.isna(targets).sum()):
-        raise UsageError(f"{key}: {missing} targets are missing or NaN; leave these examples out")
-    if targets.dtype.kind not in "biufOSU":
-        raise UsageError(f"{key}: the targets are {targets.dtype}; they must be words or numbers")
-    if (task or ("regression" if targets.dtype.kind == "f" else "classification")) == "regression":
-        if targets.dtype.kind not in "biuf":
-            raise UsageError(f"{key}: words cannot be a regression target; data.task=classification")
-        return targets.astype(np.float32), ()
-    words = targets.astype(str) if targets.dtype == object else targets
-    classes, indices = np.unique(words, return_inverse=True)
-    if len(classes) < 2:
-        raise UsageError(f"{key}: the targets are of one class only, {classes[0]}")
-    return indices.astype(np.int64), tuple(map(str, classes))

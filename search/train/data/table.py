@@ -14,6 +14,13 @@ from search.errors import UsageError
 from search.train.data.arrays import Array, Examples
 
 MAX_CATEGORIES = 100
+_UNUSABLE = {
+    **dict.fromkeys(("date", "datetime", "datetime64"), "dates"),
+    **dict.fromkeys(("time", "timedelta", "timedelta64", "period", "interval"), "times or durations"),
+    "bytes": "bytes",
+    "complex": "complex numbers",
+}
+"""What is neither words nor numbers, by pandas' name of it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,13 +35,17 @@ class TableEncoder:
 
     @classmethod
     def fit(cls, table: pd.DataFrame) -> TableEncoder:
-        """Learn the columns; raise UsageError for a column of words with too many different ones."""
+        """Learn the columns; raise UsageError for one of words with too many different ones, or of neither."""
         columns: list[tuple[str, tuple[str, ...] | None]] = []
         for name in table.columns:
             column = table[name]
             if pd.api.types.is_numeric_dtype(column):
                 columns.append((str(name), None))
                 continue
+            if (kind := unusable(column)) is not None:
+                raise UsageError(
+                    f"column {name}: of {kind}; must be numbers or words, or be left out with data.drop=[{name}]"
+                )
             words = tuple(sorted(column.dropna().astype(str).unique()))
             if len(words) > MAX_CATEGORIES:
                 raise UsageError(
@@ -127,6 +138,19 @@ def encoded(examples: Examples) -> Encoded:
         return Encoded(of=np.arange(size), words=np.zeros(size, dtype=bool), number=size)
     of, words = (np.repeat(values, widths) for values in (range(len(columns)), [w is not None for _, w in columns]))
     return Encoded(of=of, words=words, number=len(columns)).only(np.arange(size))  # a column may have no word left
+
+
+def unusable(column: pd.Series[Any]) -> str | None:
+    """Return what a column holds where that is neither words nor numbers."""
+    if column.dtype == object and column.map(lambda value: isinstance(value, list | tuple | dict | np.ndarray)).any():
+        return "lists"
+    return _UNUSABLE.get(pd.api.types.infer_dtype(column, skipna=True))
+
+
+def without_decimals(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the table with exact decimals, as Parquet and databases have them, as floats."""
+    kinds = {name: pd.api.types.infer_dtype(table[name], skipna=True) for name in table if table[name].dtype == object}
+    return table.astype({name: np.float64 for name, kind in kinds.items() if kind == "decimal"})
 
 
 def only_known_words(examples: Examples, train: Array) -> Examples:
