@@ -106,26 +106,35 @@ REFUSED: dict[str, tuple[Callable[[Path], Any], dict[str, Any], str]] = {
     "two sizes": (
         lambda root: put(root / "dog/d.png", picture((5, 6, 3))),
         {},
-        "{root}/dog/d.png: 6x5 pixels, a.png has 6x4; set data.size",
+        "data.root={root}: {root}/dog/d.png has 6x5 pixels, a.png has 6x4; set data.size",
     ),
-    "torn": (torn, {}, "{root}/cat/a.png: not a picture that can be read ("),
-    "no picture": (lambda root: (root / "dog/notes.txt").write_text("x"), {}, "{root}/dog/notes.txt: not a picture"),
-    "empty": (lambda root: (root / "dog/e.png").touch(), {}, "{root}/dog/e.png: not a picture that can be read"),
+    "torn": (torn, {}, "data.root={root}: {root}/cat/a.png is not a picture that can be read ("),
+    "no picture": (
+        lambda root: (root / "dog/notes.txt").write_text("x"),
+        {},
+        "data.root={root}: {root}/dog/notes.txt is not a picture",
+    ),
+    "empty": (lambda root: (root / "dog/e.png").touch(), {}, "data.root={root}: {root}/dog/e.png is not a picture"),
     "16 bits": (
         lambda root: put(root / "cat/a.png", picture((4, 6)).astype(np.uint16)),
         {},
-        "{root}/cat/a.png: of PIL's mode I;16; only up to 8 bits",
+        "data.root={root}: {root}/cat/a.png is of PIL's mode I;16; only up to 8 bits",
     ),
     "an empty class": (lambda root: (root / "eel").mkdir(), {}, "data.root={root}: {root}/eel holds no picture"),
     "a folder among the pictures": (
         lambda root: (root / "dog/more").mkdir(),
         {},
-        "{root}/dog/more: a folder among the pictures of dog",
+        "data.root={root}: {root}/dog/more is a folder among the pictures of dog; must hold a folder of pictures for",
     ),
     "a test folder beside classes": (
         lambda root: put(root / "test/cat/a.png", picture()),
         {},
-        "{root}/test/cat: a folder among the pictures of test",
+        "data.root={root}: {root}/test/cat is a folder among the pictures of test",
+    ),
+    "a picture in no class": (
+        lambda root: put(root / "e.png", picture()),
+        {},
+        "data.root={root}: {root}/e.png is in no class; must lie in the folder of one",
     ),
     "one class": (lambda root: None, {"root": "cat"}, "data.root={root}/cat: {root}/cat holds no folders"),
     "no folder": (lambda root: None, {"root": "gone"}, "data.root={root}/gone: no such folder"),
@@ -155,4 +164,29 @@ def test_a_class_of_the_test_set_must_be_one_of_training(tmp_path: Path) -> None
     for name in ("train/cat/a.png", "train/dog/b.png", "test/cat/c.png", "test/cow/d.png"):
         put(tmp_path / name, picture())
     with pytest.raises(UsageError, match=r"data\.root=.*: test/cow has no counterpart in train/$"):
+        load("p", str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("more", "reason"),
+    [
+        ("val/cat/d.png", "val/ beside train/ and test/ is not read; must be these two alone"),
+        ("d.png", "{root}/d.png is in no class"),
+        ("train/d.png", "{root}/train/d.png is in no class"),
+        ("test/d.png", "{root}/test/d.png is in no class"),
+    ],
+)
+def test_what_would_not_be_read_beside_train_and_test_is_refused(tmp_path: Path, more: str, reason: str) -> None:
+    for name in ("train/cat/a.png", "train/dog/b.png", "test/cat/c.png", "test/dog/c.png", more):
+        put(tmp_path / name, picture())
+    (tmp_path / "labels.csv").touch()  # which has no pictures
+    with pytest.raises(UsageError) as refusal:
+        load("p", str(tmp_path))
+    assert str(refusal.value).startswith(f"data.root={tmp_path}: {reason.format(root=tmp_path)}")
+
+
+def test_a_validation_folder_in_place_of_a_test_folder_is_refused_with_what_is_allowed(tmp_path: Path) -> None:
+    for name in ("train/cat/a.png", "train/dog/b.png", "val/cat/c.png"):
+        put(tmp_path / name, picture())
+    with pytest.raises(UsageError, match=r"^data\.root=.*train/cat is a folder .* or train/ and test/ that do$"):
         load("p", str(tmp_path))
