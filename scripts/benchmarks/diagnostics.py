@@ -14,17 +14,12 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from hydra import compose, initialize_config_dir
-from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
+from scripts.benchmarks.composed import composed
 from scripts.benchmarks.results import OURS, Goal, Record
 from scripts.benchmarks.watching import progress
-from search.apps.cli import CONFIG, config_folder
-from search.apps.naming import register_resolvers
-from search.config import schema
 from search.records import Verdict
-from search.space.reading import ABOUT_SEARCHING
 from search.train.data.arrays import Dataset
 from search.train.data.own import load
 from search.train.data.split import divide
@@ -58,9 +53,9 @@ def run(options: argparse.Namespace, console: Console) -> list[Record]:
 
 def measure(model: str, pairs: int, epochs: int, console: Console) -> tuple[float, float]:
     """Return the ratio, and the seconds of an epoch without."""
-    config = _config(model)
-    examples = load(config["data"])
-    dataset = Dataset(examples=examples, split=divide(examples, config["split"]))
+    nodes, config = composed([f"model={model}"])
+    examples = load(nodes["data"])
+    dataset = Dataset(examples=examples, split=divide(examples, nodes["split"]))
     ratios: list[float] = []
     without: list[float] = []
     with progress(console, model, pairs) as advance:
@@ -83,19 +78,3 @@ def _epochs(config: Mapping[str, Any], dataset: Dataset, epochs: int, looks: boo
 
     setup_of({**config, "trainer": trainer}, dataset, _CPU, seed=0).training().fit(report)
     return [end - begin for begin, end in itertools.pairwise(ends)]
-
-
-def _config(model: str) -> dict[str, Any]:
-    """Return what a trial with one of our networks is trained with unless told otherwise."""
-    schema.register()
-    register_resolvers()
-    with initialize_config_dir(str(config_folder()), version_base="1.3", job_name="bench"):
-        cfg = compose(CONFIG, overrides=[f"model={model}"])
-    nodes = ("data", "split", "model", "optimizer", "schedule", "metric", "trainer")
-    return {node: {k: v for k, v in _plain(cfg[node]).items() if k not in ABOUT_SEARCHING} for node in nodes}
-
-
-def _plain(node: DictConfig) -> dict[str, Any]:
-    plain = OmegaConf.to_container(node, resolve=True)
-    assert isinstance(plain, dict)
-    return {str(key): value for key, value in plain.items()}

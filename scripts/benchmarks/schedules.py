@@ -14,10 +14,10 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context
-from typing import Any
 
 from rich.console import Console
 
+from scripts.benchmarks.composed import composed
 from scripts.benchmarks.results import Record
 from scripts.benchmarks.watching import progress
 
@@ -108,7 +108,7 @@ def _accuracies(data: str, model: str, epochs: int, optimizer: str, seed: int) -
 
     torch.set_num_threads(1)
     words = [f"data={data}", f"model={model}", f"optimizer={optimizer}", f"trainer.epochs={epochs}", f"seed={seed}"]
-    nodes, config = _composed(words)
+    nodes, config = composed(words)
     examples = load(nodes["data"])
     dataset = Dataset(examples=examples, split=divide(examples, nodes["split"]))
     cpu = torch.device("cpu")
@@ -116,7 +116,7 @@ def _accuracies(data: str, model: str, epochs: int, optimizer: str, seed: int) -
     rates = range_test(tested, minibatches(tested, 100))
     found = {"the range test's highest rate": rates.high or float("nan")}
     for name, way in WAYS.items():
-        _, config = _composed([*words, f"schedule={way.schedule}", *way.settings])
+        _, config = composed([*words, f"schedule={way.schedule}", *way.settings])
         if way.rate is not None:
             rate = getattr(rates, way.rate)
             config["optimizer"]["lr"] = rate if rate is not None else config["optimizer"]["lr"]
@@ -129,22 +129,3 @@ def _accuracies(data: str, model: str, epochs: int, optimizer: str, seed: int) -
         setup_of(config, dataset, cpu, seed=seed).training().fit(report)
         found[name] = last["val/accuracy"]
     return found
-
-
-def _composed(words: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the nodes data and split, and a trial's configuration, with all defaults."""
-    from hydra import compose, initialize_config_dir
-    from omegaconf import OmegaConf
-
-    from search.apps.cli import CONFIG, config_folder
-    from search.apps.naming import register_resolvers
-    from search.config import schema
-    from search.space import Space
-
-    schema.register()
-    register_resolvers()
-    with initialize_config_dir(str(config_folder()), version_base="1.3"):
-        cfg = compose(CONFIG, overrides=list(words))
-    nodes = {key: OmegaConf.to_container(cfg[key], resolve=True) for key in ("data", "split")}
-    space = Space.of(cfg)
-    return nodes, dict(space.configure(space.default()))
