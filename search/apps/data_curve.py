@@ -16,7 +16,7 @@ from search.post.data_curve import PICTURE, DataCurve, sizes_of
 from search.sweep.study import Study
 from search.train.plan import Plan
 
-_IN_EPOCHS = ("epochs", "patience", "checkpoint_every")
+_IN_EPOCHS = ("epochs", "checkpoint_every")
 """Settings of a trainer that count epochs."""
 
 
@@ -39,7 +39,7 @@ def data_curve(session: TrainingSession, study: Study) -> None:
         base=name,
         hold=node.hold,
         sizes=sizes,
-        values=tuple(tuple(values[str(size)]) for size in sizes),
+        values=tuple(tuple(v if v is None or math.isfinite(v) else None for v in values[str(size)]) for size in sizes),
     )
     picture = session.folder / PICTURE
     if curve != DataCurve.load(session.folder) or not picture.exists():
@@ -56,7 +56,8 @@ def with_examples(config: Mapping[str, Any], size: int, most: int, *, hold: str)
     """Return a configuration that is trained on so many of `most` examples.
 
     With `hold` "steps" it has as many epochs more as each has fewer steps, so that the curve shows what examples are
-    worth and not what steps are. Raises UsageError where a schedule in epochs would be another one by that.
+    worth and not what steps are. It is trained to the end, and judged by its last epoch: the best of many more epochs
+    would flatter small sizes. Raises UsageError where a schedule in epochs would be another one by that.
     """
     if hold == "steps" and config["schedule"].get("unit") == "epochs":
         raise UsageError(
@@ -64,7 +65,7 @@ def with_examples(config: Mapping[str, Any], size: int, most: int, *, hold: str)
             "must be epochs, or schedule.unit budget or steps"
         )
     trainer = config["trainer"]
-    step = Plan.of(trainer).step_size
-    more = math.ceil(most / step) / math.ceil(size / step) if hold == "steps" else 1.0
+    plan = Plan.of(trainer)
+    more = plan.steps_an_epoch(most) / plan.steps_an_epoch(size) if hold == "steps" else 1.0
     longer = {key: round(trainer[key] * more) for key in _IN_EPOCHS if trainer.get(key) is not None}
-    return {**config, "trainer": {**trainer, **longer, "examples": size}}
+    return {**config, "trainer": {**trainer, **longer, "patience": None, "keep": "last", "examples": size}}

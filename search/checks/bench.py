@@ -200,7 +200,7 @@ def minibatches(setup: Setup, number: int) -> Iterator[Batch]:
     """Yield so many training batches in the order in which a trial of that setup sees them."""
     size = setup.plan.step_size
     epochs = (
-        setup.batches(steps.epoch_order(setup.dataset.split.train, setup.seed, epoch, size), size)
+        setup.batches(steps.order_of(setup.dataset, setup.plan, setup.seed, epoch), size)
         for epoch in itertools.count(1)
     )
     yield from itertools.islice(itertools.chain.from_iterable(epochs), number)

@@ -56,7 +56,7 @@ class DataCurve:
     """A metric on validation by number of training examples.
 
     `base` says in words what was trained. `values` has a row for each of `sizes`, with a value for each seed, None
-    where a training failed. `hold` is what was the same for all sizes, steps or epochs.
+    where a training failed or its figure is not finite. `hold` is what was the same for all sizes, steps or epochs.
     """
 
     metric: str

@@ -40,7 +40,7 @@ KeepFn = Callable[[int, Mapping[str, Tensor], Array], None]
 
 @dataclass(frozen=True, kw_only=True)
 class Fitted:
-    """How a run ended; the model then holds its best weights. `predictions` are those on the validation split.
+    """How a run ended; the model then holds the weights kept. `predictions` are those on the validation split.
 
     `stopped` says why it did not come to the end of its plan; `paused`: it left a checkpoint to go on from.
     """
@@ -89,9 +89,7 @@ class Training:
         self._metrics = metrics_of(dataset.examples.task)
         self._base_rates = [group["lr"] for group in optimizer.param_groups]
         self._moving = [bool(group.get("momentum")) for group in optimizer.param_groups]
-        self._steps_per_epoch = math.ceil(
-            steps.examples_an_epoch(len(dataset.split.train), plan.step_size) / plan.step_size
-        )
+        self._steps_per_epoch = plan.steps_an_epoch(len(dataset.split.train))
         self._curve = schedule(Budget(steps=plan.epochs * self._steps_per_epoch, steps_per_epoch=self._steps_per_epoch))
         self._average = None if plan.ema is None else Average(model, plan.ema)
         self._cycles = {end: cycle for cycle, end in enumerate(self._curve.cycle_ends)}
@@ -107,7 +105,7 @@ class Training:
         self._best: _Best | None = None
 
     def fit(self, report: ReportFn, checkpoint: Path | None = None, keep: KeepFn | None = None) -> Fitted:
-        """Train to the end of the plan, or until `report` or the patience says stop, and restore the best weights.
+        """Train to the end of the plan, or until `report` or the patience says stop, and restore what the plan keeps.
 
         With `checkpoint`, goes on from that file where it is whole, and leaves it every so many epochs and when
         told to pause. `keep` is given a snapshot of each cycle of the schedule (Huang et al. 2017); those of epochs
@@ -171,7 +169,7 @@ class Training:
     def _train_epoch(self) -> float:
         """Run one epoch; return the mean training loss per example."""
         steps.seed_everything(keyed_int(self._seed, "epoch", self._epoch))  # dropout and whatever user code draws
-        order = self._order()
+        order = steps.order_of(self._dataset, self._plan, self._seed, self._epoch)
         self._model.train()
         total: Tensor | float = 0.0
         self._step = (self._epoch - 1) * self._steps_per_epoch
@@ -188,13 +186,6 @@ class Training:
         if not math.isfinite(mean):
             raise NonFiniteError(f"the training loss became {mean} in epoch {self._epoch}")
         return mean
-
-    def _order(self) -> Tensor:
-        train, size = self._dataset.split.train, self._plan.step_size
-        if self._plan.sampling == "balanced":
-            classes = self._dataset.examples.targets[train]
-            return steps.balanced_order(train, classes, self._seed, self._epoch, size)
-        return steps.epoch_order(train, self._seed, self._epoch, size)
 
     def _train_step(self, batch: Batch) -> Tensor:
         return steps.train_step(
@@ -240,8 +231,7 @@ class Training:
         return predictions
 
     def _keep_best(self, figures: dict[str, float]) -> None:
-        refit = self._plan.refit_epochs is not None
-        if refit or self._best is None or self._better(figures, self._best.figures):
+        if self._plan.keeps_last or self._best is None or self._better(figures, self._best.figures):
             self._best = _Best(self._epoch, dict(figures), copied(self._judged()))
 
     def _judged(self) -> Mapping[str, Tensor]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
@@ -21,6 +22,8 @@ class Plan:
     """shuffled: each example once an epoch; balanced: as many draws, with replacement, the same number a class."""
     ema: float | None = None
     """Decay of the exponential moving average of the weights that is evaluated and kept; None: the weights are."""
+    keep: str = "best"
+    """Which weights, and figures, are left: best, those of the best epoch on validation; last, those of the last."""
     compile: bool = False
     """Whether the network goes through torch.compile before the first step."""
     diagnostics: bool = True
@@ -41,6 +44,23 @@ class Plan:
         return self.batch_size * self.accumulate
 
     @property
+    def keeps_last(self) -> bool:
+        """Tell whether the last weights are kept, whatever validation says."""
+        return self.keep == "last" or self.refit_epochs is not None
+
+    def steps_an_epoch(self, number: int) -> int:
+        """Return how many steps an epoch of so many examples has."""
+        return math.ceil(examples_an_epoch(number, self.step_size) / self.step_size)
+
+    @property
     def parts(self) -> int:
         """Parts in which the examples of a step go through the network."""
         return self.accumulate * self.micro_batches
+
+
+def examples_an_epoch(number: int, step_size: int) -> int:
+    """Return how many of so many examples an epoch uses.
+
+    The last is left out where it would be a step of its own: batch norm cannot take a single example.
+    """
+    return number - 1 if number % step_size == 1 and number > step_size else number

@@ -14,9 +14,10 @@ from torch.utils.data import WeightedRandomSampler
 from search.keyed import keyed_int
 from search.train.augment import Augment
 from search.train.batches import Batch
-from search.train.data.arrays import Array
+from search.train.data.arrays import Array, Dataset
 from search.train.estimator import Estimator
 from search.train.losses import Loss
+from search.train.plan import Plan, examples_an_epoch
 
 
 class NonFiniteError(Exception):
@@ -54,14 +55,6 @@ def seed_everything(seed: int) -> None:
     np.random.seed(seed % 2**32)
 
 
-def examples_an_epoch(number: int, step_size: int) -> int:
-    """Return how many of so many examples an epoch uses.
-
-    The last is left out where it would be a step of its own: batch norm cannot take a single example.
-    """
-    return number - 1 if number % step_size == 1 and number > step_size else number
-
-
 def epoch_order(train: Array, seed: int, epoch: int, step_size: int) -> Tensor:
     """Return the indices of the training examples in the order of that epoch, int64 (M,)."""
     generator = torch.Generator().manual_seed(keyed_int(seed, "order", epoch))
@@ -80,6 +73,14 @@ def balanced_order(train: Array, classes: Array, seed: int, epoch: int, step_siz
     number = examples_an_epoch(len(train), step_size)
     drawn = WeightedRandomSampler(weights.tolist(), number, replacement=True, generator=generator)
     return torch.as_tensor(train)[list(drawn)]
+
+
+def order_of(dataset: Dataset, plan: Plan, seed: int, epoch: int) -> Tensor:
+    """Return the indices of an epoch's training examples in the order that the plan's sampling has, int64 (M,)."""
+    train = dataset.split.train
+    if plan.sampling == "balanced":
+        return balanced_order(train, dataset.examples.targets[train], seed, epoch, plan.step_size)
+    return epoch_order(train, seed, epoch, plan.step_size)
 
 
 def train_step(

@@ -90,19 +90,29 @@ def test_the_same_command_again_and_the_report_alone_train_nothing(folder: Path,
 
 
 EPOCHS: dict[str, tuple[int, str, dict[str, Any]]] = {
-    "all": (1000, "steps", {"epochs": 9, "patience": 3, "checkpoint_every": 10}),
-    "half": (500, "steps", {"epochs": 18, "patience": 6, "checkpoint_every": 20}),
-    "less than a batch": (20, "steps", {"epochs": 288, "patience": 96, "checkpoint_every": 320}),
-    "the same epochs": (20, "epochs", {"epochs": 9, "patience": 3, "checkpoint_every": 10}),
+    "all": (1000, "steps", {"epochs": 9, "checkpoint_every": 10}),
+    "half": (500, "steps", {"epochs": 18, "checkpoint_every": 20}),
+    "less than a batch": (20, "steps", {"epochs": 288, "checkpoint_every": 320}),
+    "a batch and one that an epoch leaves out": (33, "steps", {"epochs": 288, "checkpoint_every": 320}),
+    "the same epochs": (20, "epochs", {"epochs": 9, "checkpoint_every": 10}),
 }
 
 
 @pytest.mark.parametrize(("size", "hold", "expected"), EPOCHS.values(), ids=EPOCHS)
-def test_fewer_examples_are_given_more_epochs(size: int, hold: str, expected: dict[str, Any]) -> None:
+def test_fewer_examples_are_given_more_epochs_and_the_last_one_is_judged(
+    size: int, hold: str, expected: dict[str, Any]
+) -> None:
     trainer = {"epochs": 9, "patience": 3, "checkpoint_every": 10, "batch_size": 16, "accumulate": 2}
     config: dict[str, Any] = {"trainer": trainer, "model": {"width": 8}, "schedule": {"unit": "budget"}}
     made = with_examples(config, size, 1000, hold=hold)
-    assert made == {**config, "trainer": {**config["trainer"], **expected, "examples": size}}
+    judged = {"patience": None, "keep": "last", "examples": size}
+    assert made == {**config, "trainer": {**config["trainer"], **expected, **judged}}
+
+
+def test_examples_that_an_epoch_leaves_out_count_for_no_size() -> None:
+    trainer = {"epochs": 10, "patience": None, "checkpoint_every": 10, "batch_size": 32}
+    config: dict[str, Any] = {"trainer": trainer, "schedule": {}}
+    assert with_examples(config, 64, 65, hold="steps")["trainer"]["epochs"] == 10  # 65 are 2 steps, too
 
 
 def test_a_schedule_in_epochs_is_not_stretched() -> None:

@@ -1,9 +1,12 @@
 """Benches: copies, networks without dropout, and batches through a loader."""
 
+import dataclasses
+
 import torch
 from torch import nn
 
-from search.checks.bench import copied, has_dropout, without_dropout
+from search.checks.bench import copied, has_dropout, minibatches, without_dropout
+from search.records import Verdict
 from search.train.batches import LoaderBatches
 from tests.checks.setup.legitimate import own
 from tests.checks.setup.setups import bench_of
@@ -27,6 +30,22 @@ def test_dropout_of_attention_and_of_recurrent_layers_is_switched_off_as_well() 
         assert has_dropout(module)
         without_dropout(module)
         assert not has_dropout(module)
+
+
+def test_minibatches_are_those_of_the_trial() -> None:
+    for sampling in ("shuffled", "balanced"):
+        trainer = {**config()["trainer"], "sampling": sampling, "epochs": 1, "diagnostics": False}
+        setup = bench_of(MLP, trainer=trainer).setup()
+        seen: list[torch.Tensor] = []
+
+        def loss(outputs: torch.Tensor, targets: torch.Tensor, indices: torch.Tensor) -> torch.Tensor:
+            seen.append(indices)  # noqa: B023 - is called before the next one
+            return setup.loss(outputs, targets, indices)  # noqa: B023
+
+        dataclasses.replace(setup, loss=loss).training().fit(lambda *_: (Verdict.GO_ON, ""))
+        drawn = [indices for _, _, indices in minibatches(setup, len(seen))]
+        assert all(torch.equal(one, other) for one, other in zip(seen, drawn, strict=True))
+        assert (len(torch.cat(drawn).unique()) == len(torch.cat(drawn))) == (sampling == "shuffled")
 
 
 def test_checks_load_in_their_own_process() -> None:

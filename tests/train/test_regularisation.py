@@ -229,6 +229,14 @@ def test_smaller_sets_are_parts_of_larger_ones_with_the_classes_shares() -> None
     assert not np.array_equal(sets[0], with_fewer(whole, 20, seed=4).split.train)
 
 
+@pytest.mark.parametrize("number", [3, 10, 20])
+def test_a_rare_class_keeps_an_example(number: int) -> None:
+    whole = uneven(np.repeat([0, 1, 2], [990, 9, 1]))
+    train = whole.split.train
+    held = whole.examples.targets[with_fewer(whole, number, seed=3).split.train]
+    assert np.array_equal(np.unique(held), np.unique(whole.examples.targets[train]))
+
+
 @pytest.mark.parametrize("number", [1, 61])
 def test_more_than_there_are_is_refused(number: int) -> None:
     with pytest.raises(UsageError, match=f"trainer.examples={number}: must be 2 to 60"):
@@ -269,3 +277,18 @@ def test_a_refit_keeps_its_last_weights_after_so_many_epochs() -> None:
     assert (fit.best_step, fit.steps, list(trace)) == (5, 5, [1, 2, 3, 4, 5])
     _, first = fitted(setup_of(whole, data, CPU, seed=1))
     assert trace[5] == first[5]  # the schedule is that of the whole plan
+
+
+def test_a_plan_may_keep_its_last_weights_and_figures() -> None:
+    data = divided(digits(0, 200), 0)
+    rising = {**config()["optimizer"], "lr": 0.3}  # the last epoch is not the best one
+    fits = {
+        keep: fitted(
+            setup_of(config(trainer={**PLAIN, "epochs": 9, "keep": keep}, optimizer=rising), data, CPU, seed=1)
+        )
+        for keep in ("best", "last")
+    }
+    (best, trace), (last, same) = fits["best"], fits["last"]
+    assert trace == same
+    assert best.best_step < last.best_step == 9
+    assert last.figures == trace[9]

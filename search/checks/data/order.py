@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +18,7 @@ from search.checks.evidence import Array, Curves
 from search.keyed import keyed_int
 from search.train import steps
 from search.train.data.arrays import Examples
+from search.train.plan import Plan, examples_an_epoch
 
 EPOCHS = 3
 DELIVERED = 2048
@@ -47,9 +49,12 @@ def look(bench: Bench) -> Found:
     """Look at the order of the data, of the split, and of the batches of a trial's first epochs."""
     seed = keyed_int(bench.seed, "order")
     size = int(bench.config["trainer"]["batch_size"])
-    orders = [steps.epoch_order(bench.split.train, seed, epoch, size) for epoch in range(1, EPOCHS + 1)]
-    again = steps.epoch_order(bench.split.train, seed, 1, size)
-    remarks = _of_orders(orders, again, bench.split.train, size)
+    plan = Plan.of(bench.config["trainer"])
+    if not bench.classifies:  # which R11 and the trial refuse to balance
+        plan = dataclasses.replace(plan, sampling="shuffled")
+    orders = [steps.order_of(bench.dataset, plan, seed, epoch) for epoch in range(1, EPOCHS + 1)]
+    again = steps.order_of(bench.dataset, plan, seed, 1)
+    remarks = _of_orders(orders, again, bench.split.train, plan)
     remarks += _of_delivery(bench, orders[0], size)
     first = orders[0].numpy()
     inside = first[np.isin(first, bench.split.train)]
@@ -78,7 +83,7 @@ def look(bench: Bench) -> Found:
     )
 
 
-def _of_orders(orders: list[Tensor], again: Tensor, train: Array, size: int) -> list[Remark]:
+def _of_orders(orders: list[Tensor], again: Tensor, train: Array, plan: Plan) -> list[Remark]:
     """Return remarks on orders that are no shuffling of the training examples."""
     remarks = []
     order = orders[0].numpy()
@@ -87,8 +92,9 @@ def _of_orders(orders: list[Tensor], again: Tensor, train: Array, size: int) -> 
     left_out = len(train) - len(np.intersect1d(order, train))
     if foreign:
         remarks.append(failed(f"{foreign} examples of an epoch are not of the training split", "look at the order"))
-    # a single example that would be a batch of its own may go
-    if repeated or left_out > (1 if len(train) % size == 1 and len(train) > size else 0):
+    # a single example that would be a step of its own may go; balanced sampling draws with replacement
+    may_go = len(train) - examples_an_epoch(len(train), plan.step_size)
+    if plan.sampling == "shuffled" and (repeated or left_out > may_go):
         words = f"an epoch leaves {left_out} of {len(train)} training examples out and repeats {repeated}"
         remarks.append(failed(words, "an epoch has each training example once"))
     if not torch.equal(orders[0], again):

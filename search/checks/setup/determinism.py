@@ -16,6 +16,7 @@ from search.keyed import keyed_int
 from search.records import CheckVerdict, Verdict
 from search.train import steps
 from search.train.data.arrays import Dataset, Split
+from search.train.plan import Plan
 from search.train.setup import Setup
 from search.train.steps import NonFiniteError
 
@@ -87,9 +88,9 @@ def look(bench: Bench) -> Found:
 
 def _order(bench: Bench) -> Found | None:
     """Return what is wrong with the order of the examples, if anything is."""
-    train, size = bench.split.train, int(bench.config["trainer"]["batch_size"])
+    train, plan = bench.split.train, Plan.of(bench.config["trainer"])
     seeds = [keyed_int(bench.seed, "order", i) for i in range(2)]
-    first, again = (np.asarray(steps.epoch_order(train, seeds[0], 1, size)) for _ in range(2))
+    first, again = (np.asarray(steps.order_of(bench.dataset, plan, seeds[0], 1)) for _ in range(2))
     if not np.array_equal(first, again):
         return Found(
             verdict=CheckVerdict.FAIL,
@@ -101,7 +102,7 @@ def _order(bench: Bench) -> Found | None:
     same = [
         words
         for words, seed, epoch in (("two seeds", seeds[1], 1), ("two epochs", seeds[0], 2))
-        if np.array_equal(first, np.asarray(steps.epoch_order(train, seed, epoch, size)))
+        if np.array_equal(first, np.asarray(steps.order_of(bench.dataset, plan, seed, epoch)))
     ]
     if not same:
         return None

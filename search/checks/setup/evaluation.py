@@ -165,8 +165,8 @@ def _loss(setup: Setup, *, training: bool) -> float:
 
 
 def _epoch(setup: Setup) -> Iterator[Batch]:
-    train, size = setup.dataset.split.train, setup.plan.batch_size
-    return setup.batches(steps.epoch_order(train, setup.seed, 1, size), size)
+    plan = dataclasses.replace(setup.plan, accumulate=1)  # no batch of these is a single example
+    return setup.batches(steps.order_of(setup.dataset, plan, setup.seed, 1), plan.batch_size)
 
 
 def _lag(setup: Setup, initial: float, num_steps: int) -> Part:

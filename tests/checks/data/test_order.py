@@ -47,6 +47,13 @@ def test_batches_of_any_size_pass(size):
     assert look(bench_of(zoo.digits(0), batch_size=size)).verdict is CheckVerdict.PASS
 
 
+@pytest.mark.parametrize("name", ["digits", "diabetes"])
+def test_draws_with_replacement_are_no_fault_where_they_are_asked_for(name):
+    examples = zoo.digits(0) if name == "digits" else zoo.table(name, 0)
+
+    assert look(bench_of(examples, sampling="balanced")).verdict is CheckVerdict.PASS
+
+
 def test_a_sorted_file_passes_where_training_shuffles_and_is_told():
     found = look(bench_of(sorted_by_target(zoo.digits(0))))
 
