@@ -75,7 +75,8 @@ def test_what_cannot_be_read_is_refused_in_one_line(tmp_path: Path) -> None:
 
 def test_exact_decimals_are_numbers(tmp_path: Path) -> None:
     prices = [Decimal("10.50"), Decimal("11.25"), Decimal("9.00"), Decimal("8.50")]
-    exact = TABLE.assign(price=prices, size=[Decimal("1.5"), None, Decimal("3.0"), Decimal("2.0")])
+    sizes = [Decimal("1.5"), None, Decimal("3.0"), Decimal("2.0")]
+    exact = TABLE.assign(price=pd.Series(prices, dtype=object), size=pd.Series(sizes, dtype=object))
     ours, theirs = read(tmp_path, exact), read(tmp_path)
     assert (ours.task, ours.classes, ours.table) == ("regression", (), theirs.table)
     np.testing.assert_array_equal(ours.targets, theirs.targets)
