@@ -86,6 +86,8 @@ def said(
         validation=np.array(validation),
         nothing_train=nothing,
         nothing_validation=1.0,
+        num_validation=1000,
+        classes=True,
         steps_per_epoch=10,
         ended=True,
     )
