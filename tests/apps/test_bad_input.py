@@ -75,7 +75,7 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
     ),
     "no such experiment": (
         ["--config-dir=my, 'own'", "+experiment=tpyo"],
-        "experiment=tpyo: no such option; allowed: deep, half, placed, typo",
+        "experiment=tpyo: no such option; allowed: deep, fashion_mnist, half, mnist1d, placed, typo",
     ),
     "half an eta": (["pruner=promotion", "pruner.eta=2.5"], "pruner.eta=2.5; Value '2.5'"),
     "unknown pruner": (["pruner=bohb"], "pruner=bohb: no such option; allowed: asha, hyperband, median, none"),

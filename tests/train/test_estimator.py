@@ -193,7 +193,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
     "a network of pictures": (
         {"_target_": "search.train.models.cnn.CNN", "channels": 1, "blocks": 1, "kernel": 1, "dropout": 0.0},
         "model=cnn",
-        "needs pictures",
+        "needs series (C, L) or pictures (C, H, W)",
     ),
 }
 
