@@ -133,8 +133,8 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
     "a number for a change": (["ablate=[x]", "+changes.x=5"], "changes.x=5: must be a piece of a trial's"),
     "no epochs": (["ablate=[x]", "+changes.x.trainer.epochs=0"], "changes.x: trainer.epochs=0 lies in it; must be"),
     "no such option": (
-        ["schedule@changes.schedule.schedule=step"],
-        "schedule=step: no such option; allowed: constant, cosine",
+        ["schedule@changes.schedule.schedule=stairs"],
+        "schedule=stairs: no such option; allowed: constant, cosine, cyclical",
     ),
 }
 

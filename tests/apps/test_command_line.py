@@ -42,7 +42,10 @@ MISTAKES = {
         ["+optimizer.space.lr.hi=3"],
         "optimizer.space.lr.hi: no such field; allowed: choices",
     ),
-    "choice of an unknown option": (["choose.model=[mlp,rnn]"], "model=rnn: no such option; allowed: cnn, gru, linear, mlp, resnet, transformer"),
+    "choice of an unknown option": (
+        ["choose.model=[mlp,rnn]"],
+        "model=rnn: no such option; allowed: cnn, gru, linear, mlp, resnet, transformer",
+    ),
     "choice that is no list": (["choose.model=mlp"], "choose.model=mlp: must be a list of options"),
     "choice of what is no parameter": (["choose.data=[digits]"], "choose.data: cannot be a parameter; allowed: model,"),
     "group at null": (["model=null"], "model=null: names no option; leave it out, or name one, e.g. model=..."),

@@ -33,11 +33,12 @@ done
 # line -> what may stand there
 COMPLETED = {
     "search mod": "model=",
-    "search model=": "model=cnn model=linear model=mlp",
+    "search model=": "model=cnn model=gru model=linear model=mlp model=resnet model=transformer",
     "search optimizer.l": "optimizer.lr=",
     "search pruner=m": "pruner=median",
     "search trainer.epochs=": "trainer.epochs=27",
-    "search choose.model=": "choose.model=[cnn choose.model=[linear choose.model=[mlp",
+    "search choose.model=": "choose.model=[cnn choose.model=[gru choose.model=[linear choose.model=[mlp "
+    "choose.model=[resnet choose.model=[transformer",
     "search choose.model=[mlp,l": "choose.model=[mlp,linear",
     "search choose.model=[linear": "choose.model=[linear]",
     "search choose.model=[mlp] optimizer.l": "optimizer.lr=",

@@ -101,7 +101,10 @@ MISTAKES = {
     "unknown option": (["slurm", "--node=2"], "--node=2: no such option; submit slurm --help"),
     "no nodes": (["slurm", "--nodes=0"], "argument --nodes: 0: must be a whole number above 0"),
     "unknown key": (["ray", "--", "trainer.epoch=3"], "trainer.epoch: no such key; did you mean epochs? allowed:"),
-    "unknown option of a group": (["slurm", "--", "model=rnn"], "model=rnn: no such option; allowed: cnn, gru, linear, mlp, resnet, transformer"),
+    "unknown option of a group": (
+        ["slurm", "--", "model=rnn"],
+        "model=rnn: no such option; allowed: cnn, gru, linear, mlp, resnet, transformer",
+    ),
     "impossible space": (["slurm", "--", "optimizer.space.lr.low=1"], "optimizer.space.lr: low=1 lies above high=0.01"),
     "multirun": (["ray", "--", "-m", "seed=1,2"], "-m: a job takes overrides and --config-dir, and is one search"),
     "no such folder": (["ray", "--", "--config-dir=gone"], "--config-dir=gone: no such folder"),

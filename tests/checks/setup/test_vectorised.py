@@ -91,8 +91,10 @@ def test_a_loss_of_ones_own_may_be_another_mean():
 def test_a_standard_loss_that_is_summed_fails(monkeypatch):
     hard = losses.hard_loss
 
-    def summed(task, target_std):
-        return lambda outputs, targets, indices: hard(task, target_std)(outputs, targets, indices) * len(targets)
+    def summed(task, target_std, **settings):
+        return lambda outputs, targets, indices: (
+            hard(task, target_std, **settings)(outputs, targets, indices) * len(targets)
+        )
 
     monkeypatch.setattr(losses, "hard_loss", summed)
     finding = look(MLP)
