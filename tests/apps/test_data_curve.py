@@ -34,6 +34,7 @@ def study(folder: Path, printed: str) -> Path:
     return folder / "outputs" / "digits"
 
 
+@pytest.mark.slow
 def test_each_size_is_trained_for_as_many_steps_over_the_same_seeds(study: Path) -> None:
     stored = json.loads((study / "data_curve.json").read_text())
     assert (stored["base"], stored["metric"], stored["hold"]) == ("trial 0", "accuracy", "steps")
@@ -57,11 +58,13 @@ def test_each_size_is_trained_for_as_many_steps_over_the_same_seeds(study: Path)
     assert not list(study.rglob("test.npy"))
 
 
+@pytest.mark.slow
 def test_the_error_falls_with_the_number_of_examples(study: Path) -> None:
     values = json.loads((study / "data_curve.json").read_text())["values"]
     assert max(values[0]) < min(values[2])
 
 
+@pytest.mark.slow
 def test_the_table_is_printed_once_and_mlflow_has_the_law_and_its_picture(printed: str, study: Path) -> None:
     lines = table(printed)
     assert [sum(size in line for line in lines) for size in (*SIZES, "2 x: 2156", "4 x: 4312")] == [1] * 5
@@ -79,6 +82,7 @@ def test_the_table_is_printed_once_and_mlflow_has_the_law_and_its_picture(printe
     assert kept == {"data_curve.json", "data_curve.png"}
 
 
+@pytest.mark.slow
 def test_the_same_command_again_and_the_report_alone_train_nothing(folder: Path, printed: str, study: Path) -> None:
     before = (study / "data_curve.json").read_bytes()
     for stages in ("stages=[search,data_curve,report]", "stages=[report]"):

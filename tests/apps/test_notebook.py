@@ -153,7 +153,11 @@ WRONG: dict[str, tuple[Any, dict[str, Any], str]] = {
     "a flag": (["-m", "model=mlp,cnn"], {}, "-m: is for the command line; search.run takes overrides, key=value"),
     "no such folder": ([], {"config_dir": "nowhere"}, "config_dir=nowhere: no such folder"),
     "a preview": (["stages=[preview]"], {}, "stages=[preview]: is for the command line"),
-    "no such option": (["model=resnet"], {}, "model=resnet: no such option; allowed: cnn, linear, mlp"),
+    "no such option": (
+        ["model=rnn"],
+        {},
+        "model=rnn: no such option; allowed: cnn, gru, linear, mlp, resnet, transformer",
+    ),
     "a value that cannot be": (["budget.trials=0"], {}, "budget.trials=0: must be at least 1"),
     "a variable that is not there": (["tracking.experiment=${oc.env:NOT_THERE}"], {}, "tracking.experiment"),
     "nothing to report on": (["stages=[report]"], {}, "holds no study"),

@@ -36,12 +36,14 @@ def study(folder: Path, printed: str) -> Path:
     return folder / "outputs" / "digits"
 
 
+@pytest.mark.slow
 def test_each_cycle_of_a_trial_that_is_kept_left_a_member(study: Path) -> None:
     found = sorted(study.glob(f"trials/*/{SNAPSHOTS}/*/{WEIGHTS}"))
     assert len({path.parents[2] for path in found}) == 1, "the other's were cleared away"
     assert [path.parent.name for path in found] == ["0", "1", "2"]
 
 
+@pytest.mark.slow
 def test_snapshots_are_judged_beside_the_trials(study: Path) -> None:
     contenders = {c["name"]: c for c in json.loads((study / "results.json").read_text())["contenders"]}
     members = contenders["snapshot ensemble"]["members"]
