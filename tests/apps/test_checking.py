@@ -72,6 +72,7 @@ def test_a_setup_that_cannot_learn_starts_no_trial(tmp_path: Path) -> None:
     assert found_at(tmp_path) == stored, "what was found before trials began stays"
 
 
+@pytest.mark.slow
 def test_once_trials_have_begun_what_was_found_is_not_looked_for_again(tmp_path: Path) -> None:
     in_process.run(tmp_path, BOTH, *FAST)
     first = found_at(tmp_path)
@@ -185,6 +186,7 @@ def test_it_is_a_call_in_python_that_gives_the_findings_back(tmp_path: Path, mon
     assert all(isinstance(f, Finding) for f in proved)
 
 
+@pytest.mark.slow
 def test_of_a_choice_each_option_is_proved(tmp_path: Path) -> None:
     choice = ("choose.model=[linear,mlp]", "choose.model.mlp.width=32", "~choose.model.mlp.space.width")
     in_process.run(tmp_path, "stages=[preflight]", *choice)

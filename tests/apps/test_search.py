@@ -66,6 +66,7 @@ def test_a_multirun_is_one_search_a_job_each_with_its_own_model(tmp_path: Path) 
     assert len(list(base.glob("*/results.json"))) == 2
 
 
+@pytest.mark.slow
 def test_a_table_of_numbers_and_words_without_tracking(tmp_path: Path) -> None:
     generator = np.random.default_rng(0)
     rows = [(x, "red" if x > 0.2 else "blue") for x in generator.normal(size=80)]

@@ -128,6 +128,7 @@ def test_what_a_trial_began_with_is_compared_and_never_called(folder: Path, stud
     assert not (folder / "evil").exists()
 
 
+@pytest.mark.slow
 def test_a_larger_budget_goes_on(folder: Path, study: Path) -> None:
     search(folder, *SMALL, "budget.trials=8")
     assert Counter(e["number"] for e in events(study, "started")) == Counter(range(8))

@@ -89,6 +89,7 @@ def test_an_ensemble_of_pictures_predicts_as_its_members_do(store: str, tmp_path
     assert str(version.version) == "1"
 
 
+@pytest.mark.slow
 def test_a_table_goes_in_as_it_came(store: str, tmp_path: Path) -> None:
     generator = np.random.default_rng(0)
     table = pd.DataFrame({"size": generator.normal(size=60), "colour": ["red", "blue", "green"] * 20})

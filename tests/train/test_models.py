@@ -125,6 +125,7 @@ def test_weights_alone_make_a_model(make: Make, shape: Shape) -> None:
     assert torch.equal(first.eval()(batch_of(shape)), second.eval()(batch_of(shape)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", [SHORT_SERIES, WIDE_PICTURE], ids=str)
 @pytest.mark.parametrize("name", ["linear", "mlp, norm batch", "cnn", "resnet", "gru", "gru, last", "transformer"])
 def test_a_model_is_exported_with_batches_of_any_size(name: str, shape: Shape) -> None:

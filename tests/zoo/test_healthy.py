@@ -18,6 +18,7 @@ def test_a_healthy_run_fails_nowhere(case: Case) -> None:
     assert not said(found, CheckVerdict.FAIL), told(found)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not FASHION_MNIST.is_dir(), reason=f"{FASHION_MNIST} is not there")
 @pytest.mark.parametrize("model", [LINEAR, MLP, CNN], ids=["linear", "mlp", "cnn"])
 def test_clothes_whose_classes_overlap_pass_everywhere(model) -> None:

@@ -81,6 +81,7 @@ def test_logits_that_are_bounded_are_learned_as_far_as_they_go(model) -> None:
     assert found.verdict is CheckVerdict.PASS, found.sentence
 
 
+@pytest.mark.slow
 def test_examples_that_are_right_with_a_large_loss_are_a_warning() -> None:
     found = found_by("R16", bench_of(own("Bounded", scale=1.0)))
     assert found.verdict is CheckVerdict.WARN, found.sentence

@@ -28,10 +28,10 @@ def test_mixup_is_the_weighted_mean_of_two_examples(alpha: float, shape: tuple[i
 
 
 def test_shares_are_of_a_beta_distribution() -> None:
-    shares = torch.stack([mix(torch.zeros(2, 1), seed, mixup=0.4)[1].share for seed in range(4000)])
+    shares = torch.stack([mix(torch.zeros(2, 1), seed, mixup=0.4)[1].share for seed in range(1000)])
     variance = 1 / (4 * (2 * 0.4 + 1))
-    assert abs(float(shares.mean()) - 0.5) < 4 * (variance / 4000) ** 0.5  # four standard errors
-    assert float(shares.var()) == pytest.approx(variance, rel=0.1)
+    assert abs(float(shares.mean()) - 0.5) < 4 * (variance / 1000) ** 0.5  # four standard errors
+    assert float(shares.var()) == pytest.approx(variance, rel=0.2)
 
 
 @pytest.mark.parametrize("seed", range(20))
