@@ -37,6 +37,7 @@ def study(folder: Path, printed: str) -> Path:
     return folder / "outputs" / "digits"
 
 
+@pytest.mark.slow
 def test_each_change_is_trained_over_the_seeds_of_the_base(study: Path) -> None:
     stored = ablation(study)
     assert stored["base"]["what"] == "trial 0"
@@ -58,6 +59,7 @@ def test_each_change_is_trained_over_the_seeds_of_the_base(study: Path) -> None:
     assert configs["narrow", "0"]["model"]["width"] == 64
 
 
+@pytest.mark.slow
 def test_the_table_is_printed_once_and_mlflow_has_the_gains(printed: str, study: Path) -> None:
     lines = [line for line in table(printed) if "schedule: cosine → constant" in line]
     assert len(lines) == 1
@@ -68,12 +70,14 @@ def test_the_table_is_printed_once_and_mlflow_has_the_gains(printed: str, study:
     assert "| narrow | model.width: 128 → 64 | 2 |" in parent.data.tags["mlflow.note.content"]
 
 
+@pytest.mark.slow
 def test_no_weights_stay_and_the_test_split_is_closed(study: Path) -> None:
     names = {p.name for p in (study / "ablation").rglob("*") if p.is_file()}
     assert names == {"config.json", "outcome.json", "log.txt"}
     assert not list(study.rglob("test.npy"))
 
 
+@pytest.mark.slow
 def test_the_same_command_again_trains_nothing_and_prints_the_table(folder: Path, printed: str, study: Path) -> None:
     before = (study / "ablation.json").read_bytes()
     again = search(folder, *ABLATE)

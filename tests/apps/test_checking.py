@@ -174,6 +174,7 @@ def test_a_study_of_something_else_is_refused_before_its_findings_are_touched(na
     assert {path: path.stat().st_mtime_ns for path in (folder / "checks").rglob("*")} == before
 
 
+@pytest.mark.slow
 def test_it_is_a_call_in_python_that_gives_the_findings_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     settings = [*FAST, "device=cpu", "tracking=none"]

@@ -39,6 +39,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return study
 
 
+@pytest.mark.slow
 def test_augmented_trials_train_and_are_packed_into_an_ensemble(tmp_path: Path, source: Path) -> None:
     study = tmp_path / "study"
     mixing = ("augment.mixup=0.2", "augment.cutmix=1.0", "~augment.space.mixup")
@@ -54,6 +55,7 @@ def test_augmented_trials_train_and_are_packed_into_an_ensemble(tmp_path: Path, 
     assert "augment" not in config_of(source)
 
 
+@pytest.mark.slow
 def test_the_resolution_may_vary_from_trial_to_trial(tmp_path: Path) -> None:
     study, space = tmp_path / "study", "+inputs.space.resolution.choices=[4,8]"
     run(study, "model=linear", *SHORT, space, "enqueue=[{inputs.resolution:8}]", "stages=[search,squeeze]")
@@ -62,6 +64,7 @@ def test_the_resolution_may_vary_from_trial_to_trial(tmp_path: Path) -> None:
     assert json.loads((study / "results.json").read_text())["contenders"]
 
 
+@pytest.mark.slow
 def test_a_search_starts_from_a_trial_of_another_one(tmp_path: Path, source: Path) -> None:
     study, file = tmp_path / "study", tmp_path / "start.safetensors"
     given = weights_of(source)

@@ -34,6 +34,7 @@ def test_a_preview_of_an_objective_needs_no_torch(tmp_path: Path) -> None:
     assert "torch" not in said.heavy
 
 
+@pytest.mark.slow
 def test_a_preview_of_several_jobs_leaves_nothing(tmp_path: Path) -> None:
     said = search(tmp_path, "-m", PREVIEW, "model=mlp,linear")
     assert said.count("the first trials\n") == 2
@@ -55,6 +56,7 @@ def test_a_preview_shows_space_grid_trials_and_budget(tmp_path: Path) -> None:
     assert "cost: known after stages=[preflight]" in said
 
 
+@pytest.mark.slow
 def test_the_preflights_short_runs_tell_the_pace_before_there_is_a_trial(tmp_path: Path) -> None:
     study = tmp_path / "outputs" / "digits"
     (study / "checks").mkdir(parents=True)
@@ -88,6 +90,7 @@ def test_a_preview_refuses_a_schedule_that_cannot_be(tmp_path: Path) -> None:
     assert "schedule.unit=weeks: must be one of budget, epochs, steps" in said
 
 
+@pytest.mark.slow
 def test_a_preview_of_a_grid_counts_its_points(tmp_path: Path) -> None:
     finite = (
         "model=mlp",
@@ -103,6 +106,7 @@ def test_a_preview_of_a_grid_counts_its_points(tmp_path: Path) -> None:
     assert "budget: 3 trials of 27 epochs" in said
 
 
+@pytest.mark.slow
 def test_a_preview_says_that_tpe_depends_on_results(tmp_path: Path) -> None:
     said = search(tmp_path, PREVIEW, "sampler=tpe")
     assert "note: tpe depends on the results; these are random draws" in said

@@ -137,6 +137,7 @@ def bring_own_model(folder: Path, fault: str = "pass") -> list[str]:
     return ["--config-dir", "mine", "model=net", *small]
 
 
+@pytest.mark.slow
 def test_a_users_own_model_from_the_working_folder(tmp_path: Path) -> None:
     search(tmp_path, *bring_own_model(tmp_path))
     study = tmp_path / "outputs" / "digits"
