@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 RETRIED = ("exception", "non_finite", "out_of_memory", "timeout", "hang", "lost_worker", "preempted")
@@ -78,13 +79,12 @@ ABOVE_ZERO = (
     "trainer.clip_norm",
     "trainer.clip_value",
 )
-WITHIN: dict[str, tuple[float, float, str]] = {
-    "failures.share": (0.0, 1.0, "above 0 and up to 1"),
-    "squeeze.distill.mix": (0.0, 1.0, "in 0 to 1"),
-    "trainer.label_smoothing": (0.0, 1.0, "in 0 to below 1"),
-    "trainer.ema": (0.0, 1.0, "between 0 and 1"),
+WITHIN: dict[str, tuple[Callable[[float], bool], str]] = {
+    "failures.share": (lambda v: 0 < v <= 1, "must lie above 0 and up to 1"),
+    "squeeze.distill.mix": (lambda v: 0 <= v <= 1, "must lie in 0 to 1"),
+    "trainer.label_smoothing": (lambda v: 0 <= v < 1, "must lie in 0 to below 1"),
+    "trainer.ema": (lambda v: 0 < v < 1, "must lie between 0 and 1"),
 }
-"""Lowest and highest value, and in words which of the two are allowed themselves."""
 KEYS = (*CHOICES, *AT_LEAST, *ABOVE_ZERO, *WITHIN)
 
 
@@ -98,15 +98,9 @@ def why_not(key: str, value: Any) -> str | None:
         return f"must be at least {AT_LEAST[key]:g}"
     if key in ABOVE_ZERO and not value > 0:
         return "must be above 0"
-    if key in WITHIN and not _within(value, *WITHIN[key]):
-        return f"must lie {WITHIN[key][2]}"
+    if key in WITHIN and not WITHIN[key][0](value):
+        return WITHIN[key][1]
     return None
-
-
-def _within(value: float, low: float, high: float, words: str) -> bool:
-    above = value > low if words.startswith(("above", "between")) else value >= low
-    below = value < high if "below" in words or words.startswith("between") else value <= high
-    return above and below
 
 
 def listed(allowed: tuple[Any, ...]) -> str:
