@@ -10,6 +10,7 @@ import shutil
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -29,6 +30,7 @@ from search.train.data.arrays import Dataset, Split
 from search.train.estimator import Estimator
 from search.train.steps import NonFiniteError
 
+T = TypeVar("T")
 BATCH = 32
 """Examples of a step that is taken only to see whether it can be."""
 
@@ -74,18 +76,8 @@ class Checker:
 
     def _drawn(self, pieces: Iterator[evidence.Evidence], folder: Path) -> str | None:
         """Write pieces of evidence as far as they come; return why one did not."""
-        try:
-            with _process_kept(), torch.enable_grad():
-                for piece in pieces:
-                    list(self._kept(piece, folder, LOOK))
-        except (MemoryError, torch.OutOfMemoryError):
-            raise
-        except (Exception, SystemExit) as error:
-            if no_room(error):
-                raise
-            traceback.print_exc()
-            return _told(error)
-        return None
+        tried = _tried(lambda: [list(self._kept(piece, folder, LOOK)) for piece in pieces])
+        return None if isinstance(tried, list) else _told(tried)
 
     def _kept(self, piece: evidence.Evidence, folder: Path, row: str) -> Iterator[str]:
         """Write a piece of evidence and its picture; yield their files, as far as they could be made."""
@@ -94,7 +86,7 @@ class Checker:
             yield name
             if evidence.is_figure(name):
                 yield self._draw(folder / name).name
-        except Exception as error:
+        except Exception as error:  # a figure that cannot be drawn is no reason to lose what was found
             if no_room(error):
                 raise
             traceback.print_exc()
@@ -131,26 +123,37 @@ def finding_of(check: Check, bench: Bench, subject: str = "") -> tuple[Finding, 
     return finding, found.evidence
 
 
-def _look(check: Check, bench: Bench) -> Found:
-    """Return what the check found; where it raised, whether that is the setup's fault or the check's."""
+def _tried(look: Callable[[], T]) -> T | BaseException:
+    """Return what a look gives, or what it raised: user code may raise anything, and the other looks go on.
+
+    Short memory and a full disk are raised: the engine eases the one, and the other ends the search.
+    """
     try:
         with _process_kept(), torch.enable_grad():
-            return check.look(bench)
+            return look()
     except (MemoryError, torch.OutOfMemoryError):
         raise
     except (Exception, SystemExit) as error:
         if no_room(error):
             raise
         traceback.print_exc()
-        broken = _broken(bench)
-        if broken is None:
-            who = "your code raised" if user_line(error) else "the check itself did not come to an end:"
-            return skipped(f"{who} {_told(error)}")
-        if check.row not in PREFLIGHT:
-            return skipped(f"the network cannot be looked at (preflight says why): {_told(broken)}")
-        return Found(
-            verdict=CheckVerdict.FAIL, sentence=f"the setup does not train: {_told(broken)}", advice=_advice(broken)
-        )
+        return error
+
+
+def _look(check: Check, bench: Bench) -> Found:
+    """Return what the check found; where it raised, whether that is the setup's fault or the check's."""
+    found = _tried(lambda: check.look(bench))
+    if isinstance(found, Found):
+        return found
+    broken = _broken(bench)
+    if broken is None:
+        who = "your code raised" if user_line(found) else "the check itself did not come to an end:"
+        return skipped(f"{who} {_told(found)}")
+    if check.row not in PREFLIGHT:
+        return skipped(f"the network cannot be looked at (preflight says why): {_told(broken)}")
+    return Found(
+        verdict=CheckVerdict.FAIL, sentence=f"the setup does not train: {_told(broken)}", advice=_advice(broken)
+    )
 
 
 @contextlib.contextmanager

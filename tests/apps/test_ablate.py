@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.kits.commands import events, mlflow_runs, one_after_another, search
+from tests.kits.commands import events, mlflow_runs, one_after_another, search, table
 
 SMALL = ("trainer.epochs=1", "ablation.seeds=2")
 SEARCH = (*SMALL, "stages=[search,ablate,report]", "model=mlp", "budget.trials=1")
@@ -16,10 +16,6 @@ ABLATE = (*SEARCH, "ablate=[schedule,dropout,narrow]", "+changes.narrow.model.wi
 def ablation(study: Path) -> dict[str, Any]:
     stored: dict[str, Any] = json.loads((study / "ablation.json").read_text())
     return stored
-
-
-def table(printed: str) -> list[str]:
-    return [line for line in printed.splitlines() if line.startswith("│")]
 
 
 @pytest.fixture(scope="module")

@@ -8,15 +8,11 @@ import pytest
 
 from search.apps.data_curve import with_examples
 from search.errors import UsageError
-from tests.kits.commands import events, mlflow_runs, one_after_another, search
+from tests.kits.commands import events, mlflow_runs, one_after_another, search, table
 
 SMALL = ("trainer.epochs=2", "data_curve.sizes=[30,180,1078]", "data_curve.seeds=2", "model=mlp", "budget.trials=1")
 SEARCH = (*SMALL, "stages=[search,data_curve,report]")
 SIZES = ("30", "180", "1078")
-
-
-def table(printed: str) -> list[str]:
-    return [line for line in printed.splitlines() if line.startswith("│")]
 
 
 @pytest.fixture(scope="module")

@@ -170,3 +170,8 @@ def stage_runs(study: Path) -> dict[str, Run]:
 def _runs(study: Path) -> list[Run]:
     client = MlflowClient(tracking_uri=f"sqlite:///{study / 'mlflow.db'}")
     return list(client.search_runs([e.experiment_id for e in client.search_experiments()]))
+
+
+def table(printed: str) -> list[str]:
+    """Return the lines of the tables that a command printed, without their borders."""
+    return [line for line in printed.splitlines() if line.startswith("│")]

@@ -53,8 +53,9 @@ def errors_of(bench: Bench) -> tuple[dict[str, float], str]:
     except torch.OutOfMemoryError:
         raise  # the engine's to ease
     except (RuntimeError, TypeError, NotImplementedError) as error:
-        # What torch raises for what float64 lacks: a kernel, an operation, a tensor made as float32. The trial trains
-        # in float32 all the same: nothing is wrong with it, and the finding says that this was not compared.
+        # What torch raises for what float64 lacks: a kernel (NotImplementedError), a tensor made as float32
+        # (RuntimeError), a device without float64 (TypeError). A trial trains in float32, where the steps of this very
+        # row have gone well: nothing is wrong with it, and the finding says that this was not compared, and why.
         return {}, f"the loss cannot be held against finite differences: {told(error)[:120]}"
 
 
