@@ -115,7 +115,7 @@ def test_the_study_that_stands_on_disk_is_given_back(said: dict[str, Any], folde
     assert said["study"] == ["height", False, 0.0, {"objective.x": 1.0}, str(folder / "outputs" / "height")]
     assert said["curve"] == {"1": 0.5}
     assert said["rows"] == 4
-    assert said["columns"] == ["number", "state", "height", "objective.x", "seconds"]
+    assert said["columns"] == ["number", "state", "height", "objective.x", "seconds", "diagnosis"]
     assert said["optuna"] == 0.0
 
 
