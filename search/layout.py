@@ -17,6 +17,8 @@ LOOK = "look"
 """The folder with figures of what it is like inside; whole or absent."""
 NOT_DRAWN = "not-drawn.txt"
 """What is missing in it and why, a line each; absent where nothing is."""
+TAKEN = "taken.json"
+"""Which folders' weights a mean is of."""
 OUTCOME = "outcome.json"
 """How it ended."""
 LOG = "log.txt"
@@ -26,3 +28,7 @@ LOG = "log.txt"
 def predictions_of(split: str) -> str:
     """Return the file of the best weights' predictions on a split."""
     return f"{split}.npy"
+
+
+CROSS_FITTED = "validation.cross-fitted.npy"
+"""Predictions on validation, each example's by what was chosen without it."""

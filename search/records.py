@@ -56,9 +56,11 @@ class TrialSpec:
 
     With `refit_epochs` validation examples are trained on, too, for so many of the configuration's epochs, and the
     last weights are kept. `teacher` names an array file of class probabilities (num_train, C) or
-    values (num_train,), to be imitated as `config["distill"]` says. Each batch is worked through in `micro_batches`
-    parts, whose gradients are summed: but for batch norm and dropout, the same training with less memory. With
-    `snapshots` the weights at the end of each cycle of its schedule are kept, too.
+    values (num_train,), to be imitated as `config["distill"]` says; of `transfer`, an array file of raw inputs
+    (T, *shape) without labels, it has the same behind those, and an epoch takes as many examples of all as there are
+    with labels. Each batch is worked through in `micro_batches` parts, whose gradients are summed: but for batch norm
+    and dropout, the same training with less memory. With `snapshots` the weights at the end of each cycle of its
+    schedule are kept, too.
     """
 
     number: int
@@ -67,6 +69,7 @@ class TrialSpec:
     seed: int
     directory: str
     teacher: str | None = None
+    transfer: str | None = None
     micro_batches: int = 1
     refit_epochs: int | None = None
     snapshots: bool = False
@@ -77,12 +80,34 @@ class PredictSpec:
     """Predictions of finished trials on one split ("train", "validation" or "test").
 
     `members` are the trials' directories with their configurations; the array of each one is written to its
-    directory as `<split>.npy`. Batches are worked through in `micro_batches` parts.
+    directory as `<split>.npy`. Batches are worked through in `micro_batches` parts. Of `inputs`, an array file of raw
+    inputs (M, *shape), no split of the data is predicted but those, under the name given as `split`.
     """
 
     number: int
     members: tuple[tuple[str, Mapping[str, Any]], ...]
     split: str
+    micro_batches: int = 1
+    inputs: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class AverageSpec:
+    """A network whose weights are the mean of those in several folders, with batch norm's statistics found anew.
+
+    `members` are directories with weights that came from the same ones, the best first; `config` is what they were
+    trained with. With `greedy` one after the other is taken only where the metric on validation becomes no worse for
+    it; cross-fitted predictions are written too, each example's by a mean that was chosen without it (`folds`, `seed`).
+    Weights, predictions and the members that were taken are written to `directory`.
+    """
+
+    number: int
+    members: tuple[str, ...]
+    config: Mapping[str, Any]
+    directory: str
+    greedy: bool = False
+    folds: int = 2
+    seed: int = 0
     micro_batches: int = 1
 
 
@@ -117,7 +142,7 @@ class LookSpec:
     micro_batches: int = 1
 
 
-Work = TrialSpec | PredictSpec | CheckSpec | LookSpec
+Work = TrialSpec | PredictSpec | AverageSpec | CheckSpec | LookSpec
 
 
 class CheckVerdict(StrEnum):

@@ -21,10 +21,22 @@ from torch import Tensor
 from search.config.inside import require_shared
 from search.errors import UsageError
 from search.files import no_room, write_atomically
-from search.layout import CHECKPOINT, CONFIG, DIAGNOSIS, DIAGNOSTICS, OUTCOME, SNAPSHOTS, WEIGHTS, predictions_of
+from search.layout import (
+    CHECKPOINT,
+    CONFIG,
+    CROSS_FITTED,
+    DIAGNOSIS,
+    DIAGNOSTICS,
+    OUTCOME,
+    SNAPSHOTS,
+    TAKEN,
+    WEIGHTS,
+    predictions_of,
+)
 from search.memory import peak_memory, reset_peak_memory
 from search.records import (
     OBJECTIVE,
+    AverageSpec,
     CheckSpec,
     Decision,
     FailureKind,
@@ -41,17 +53,19 @@ from search.records import (
     failed,
 )
 from search.traces import told, user_traceback
-from search.train.batches import Batches, BatchesOf, LoaderBatches, ResidentBatches
+from search.train.batches import Batches, BatchesOf, batches_of
 from search.train.checkpoint import load_state, save_state
 from search.train.data.arrays import Array, Dataset
+from search.train.data.more import with_transfer, with_validation
 from search.train.diagnostics.diagnosis import tags_of
 from search.train.diagnostics.diary import Diary
 from search.train.equipment import Equipment
 from search.train.estimator import Estimator, build
 from search.train.loop import EVALUATION_BATCH, Fitted, predict
-from search.train.losses import DistillationLoss, Loss
-from search.train.metrics import Metric
+from search.train.losses import DistillationLoss
+from search.train.metrics import Metric, objective
 from search.train.setup import Setup, setup_of
+from search.train.soup import Kitchen
 from search.train.steps import NonFiniteError
 
 _NO_MEMORY = "can't allocate memory"  # torch raises a RuntimeError for it on a CPU
@@ -96,10 +110,7 @@ class Runner:
         self._begin_memory()
         last: Paused | Outcome
         try:
-            if isinstance(work, TrialSpec):
-                last = self._train(work, report)
-            else:
-                last = self._predict(work) if isinstance(work, PredictSpec) else self._look(work)
+            last = self._train(work, report) if isinstance(work, TrialSpec) else self._without_training(work)
         except Exception as error:  # noqa: BLE001 - user code may raise anything; the search goes on
             last = _failed(work.number, error, time.time() - started)
         peak = self._peak_memory()
@@ -127,6 +138,16 @@ class Runner:
             {**host, "device": torch.cuda.max_memory_allocated(self._device)} if self._device.type == "cuda" else host
         )
 
+    def _without_training(self, work: PredictSpec | AverageSpec | CheckSpec | LookSpec) -> Outcome:
+        started = time.time()
+        if isinstance(work, PredictSpec):
+            self._predict(work)
+        elif isinstance(work, AverageSpec):
+            self._average(work)
+        else:
+            self._look(work)
+        return _done(work.number, started)
+
     def _train(self, spec: TrialSpec, report: Callable[[Report], Decision]) -> Paused | Outcome:
         started = time.time()
         directory = Path(spec.directory)
@@ -135,7 +156,7 @@ class Runner:
         write_atomically(directory / CONFIG, json.dumps(config, indent=1).encode())
         setup = setup_of(
             config,
-            self._dataset if spec.refit_epochs is None else _with_validation(self._dataset),
+            self._dataset if spec.refit_epochs is None else with_validation(self._dataset),
             self._device,
             seed=spec.seed,
             batches=self._batches(config["trainer"]),
@@ -143,7 +164,7 @@ class Runner:
             refit_epochs=spec.refit_epochs,
         )
         if spec.teacher is not None:
-            setup = dataclasses.replace(setup, loss=self._distillation(spec, setup), nothing_train=None)
+            setup = self._taught(spec, setup)
         reporter = _Reporter(spec.number, setup.metric, report)
         keep = partial(_keep_snapshot, directory) if spec.snapshots else None
         training = setup.training()
@@ -163,23 +184,43 @@ class Runner:
         save_state(directory / WEIGHTS, model.state_dict())
         save_array(directory / predictions_of("validation"), fitted.predictions)
 
-    def _predict(self, spec: PredictSpec) -> Outcome:
-        started = time.time()
+    def _average(self, spec: AverageSpec) -> None:
+        """Write the mean of several weights as a member of its own, its predictions last."""
+        directory = Path(spec.directory)
+        directory.mkdir(parents=True, exist_ok=True)
+        trainer, metric = spec.config["trainer"], spec.config["metric"]
+        model = build(spec.config["model"], self._dataset, inputs=spec.config.get("inputs")).to(self._device)
+        weights = [weights_in(Path(member), self._device) for member in spec.members]
+        size = max(2, trainer["batch_size"] // spec.micro_batches)
+        kitchen = Kitchen(model, weights, self._dataset, self._batches(trainer), size)
+        taken: tuple[int, ...] = tuple(range(len(weights)))
+        if spec.greedy:
+            judged_by = objective(metric["name"], metric["mode"], self._dataset.examples.task)
+            soup = kitchen.greedy(judged_by, spec.folds, spec.seed)
+            taken = soup.taken
+            save_array(directory / CROSS_FITTED, soup.cross_fitted)
+        kitchen.pour(taken)
+        save_state(directory / WEIGHTS, model.state_dict())
+        write_atomically(directory / TAKEN, json.dumps([spec.members[i] for i in taken]).encode())
+        save_array(directory / predictions_of("validation"), kitchen.predictions(taken))
+
+    def _predict(self, spec: PredictSpec) -> None:
+        own = spec.inputs is None
+        dataset = self._dataset if spec.inputs is None else self._with_inputs(spec.inputs)
+        indices = dataset.split.of(spec.split) if own else np.arange(len(self._dataset.examples), len(dataset.examples))
         for directory, config in spec.members:
             model = load_model(Path(directory), config, self._dataset).to(self._device)
-            indices = self._dataset.split.of(spec.split)
+            trainer = config["trainer"]
             predictions = predict(
                 model,
-                self._batches(config["trainer"]),
+                self._batches(trainer) if own else batches_of(dataset.examples, self._device, trainer),
                 indices,
                 self._dataset.examples.task,
                 max(1, EVALUATION_BATCH // spec.micro_batches),
             )
             save_array(Path(directory) / predictions_of(spec.split), predictions)
-        return _done(spec.number, started)
 
-    def _look(self, spec: CheckSpec | LookSpec) -> Outcome:
-        started = time.time()
+    def _look(self, spec: CheckSpec | LookSpec) -> None:
         if self._check is None:
             assert self._make_checker is not None
             self._check = self._make_checker(self._dataset, self._device, self._batches)
@@ -187,7 +228,6 @@ class Runner:
             self._check(spec)
         else:
             self._check.look(Path(spec.directory), self._left_of(spec), spec.micro_batches)
-        return _done(spec.number, started)
 
     def _left_of(self, spec: LookSpec) -> Estimator | None:
         """Return a trial's network with its best weights; None where there are none."""
@@ -195,17 +235,34 @@ class Runner:
             return load_model(Path(spec.directory), spec.config, self._dataset)
         return None
 
-    def _distillation(self, spec: TrialSpec, setup: Setup) -> Loss:
+    def _taught(self, spec: TrialSpec, setup: Setup) -> Setup:
+        """Return the setup with a teacher, and where there are some with inputs that it alone knows."""
         assert spec.teacher is not None
         teacher = np.load(spec.teacher, allow_pickle=False)
-        train, std = self._dataset.split.train, float(setup.model.target_std)
-        return DistillationLoss(setup.loss, teacher, train, target_std=std, **spec.config["distill"])
+        labelled = len(setup.dataset.split.train)
+        if spec.transfer is not None:
+            dataset = self._with_inputs(spec.transfer)
+            batches = batches_of(dataset.examples, self._device, spec.config["trainer"])
+            plan = dataclasses.replace(setup.plan, drawn=labelled)
+            setup = dataclasses.replace(setup, dataset=dataset, batches=batches, plan=plan)
+        loss = DistillationLoss(
+            setup.loss,
+            teacher,
+            setup.dataset.split.train,
+            labelled=labelled,
+            target_std=float(setup.model.target_std),
+            **spec.config["distill"],
+        )
+        return dataclasses.replace(setup, loss=loss, nothing_train=None)
+
+    def _with_inputs(self, path: str) -> Dataset:
+        return with_transfer(self._dataset, np.load(path, mmap_mode="r", allow_pickle=False))
 
     def _batches(self, trainer: Mapping[str, Any]) -> Batches:
         if trainer["loading"] == "loader":
-            return LoaderBatches(self._dataset.examples, self._device, trainer["loader_workers"])
+            return batches_of(self._dataset.examples, self._device, trainer)
         if self._resident is None:
-            self._resident = ResidentBatches(self._dataset.examples, self._device)
+            self._resident = batches_of(self._dataset.examples, self._device, trainer)
         return self._resident
 
 
@@ -265,21 +322,20 @@ def _done(number: int, started: float) -> Outcome:
     )
 
 
-def _with_validation(dataset: Dataset) -> Dataset:
-    """Return the data with its validation examples among those for training."""
-    split = dataset.split
-    train = np.sort(np.concatenate([split.train, split.validation]))
-    return dataclasses.replace(dataset, split=dataclasses.replace(split, train=train))
-
-
 def load_model(directory: Path, config: Mapping[str, Any], dataset: Dataset) -> Estimator:
     """Return a finished trial's network with its best weights; raise FileNotFoundError where they are gone."""
-    state = load_state(directory / WEIGHTS)
-    if state is None:
-        raise FileNotFoundError(f"{directory / WEIGHTS}: missing or damaged")
+    state = weights_in(directory)
     model = build(config["model"], dataset, inputs=config.get("inputs"))
     model.load_state_dict(state)
     return model
+
+
+def weights_in(directory: Path, device: torch.device | str = "cpu") -> Mapping[str, Tensor]:
+    """Return the best weights that a training left; raise FileNotFoundError where they are gone."""
+    state = load_state(directory / WEIGHTS, device)
+    if state is None:
+        raise FileNotFoundError(f"{directory / WEIGHTS}: missing or damaged")
+    return state
 
 
 def save_array(path: Path, array: Array) -> None:

@@ -19,9 +19,20 @@ from search.apps.cli import config_folder
 from search.apps.naming import register_resolvers
 from search.config import schema
 from search.errors import UsageError
-from search.layout import CHECKPOINT, CONFIG, DIAGNOSIS, DIAGNOSTICS, OUTCOME, SNAPSHOTS, WEIGHTS
+from search.layout import (
+    CHECKPOINT,
+    CONFIG,
+    CROSS_FITTED,
+    DIAGNOSIS,
+    DIAGNOSTICS,
+    OUTCOME,
+    SNAPSHOTS,
+    TAKEN,
+    WEIGHTS,
+)
 from search.records import (
     OBJECTIVE,
+    AverageSpec,
     Decision,
     FailureKind,
     Outcome,
@@ -587,6 +598,67 @@ def test_a_student_learns_from_its_teacher_by_the_share_configured(tmp_path: Pat
     # a teacher that is always wrong: a network that follows it alone does worse than one that guesses
     assert max(figures["val/accuracy"] for figures in taught(tmp_path, 1.0, wrong).figures[1:]) < 0.1
     assert alone.figures[-1]["val/accuracy"] > 0.3
+
+
+def test_inputs_without_labels_are_predicted_beside_the_data_and_teach_a_student(tmp_path: Path) -> None:
+    """A teacher that names the next class of its own inputs: a student that is given those alone follows it."""
+    made = np.repeat(dataset().examples.inputs[dataset().split.train], 3, axis=0)
+    np.save(tmp_path / "transfer.npy", made)
+    first = spec(tmp_path)
+    run(first)
+    worker = runner()
+    predicted = PredictSpec(
+        number=0,
+        members=((first.directory, configured()),),
+        split="transfer",
+        inputs=str(tmp_path / "transfer.npy"),
+    )
+    assert outcome_of(worker(predicted, Driver())).failure is None
+    known = np.load(Path(first.directory) / "transfer.npy")
+    assert known.shape == (len(made), 10)
+    np.testing.assert_array_equal(known[0], known[1])
+
+    train = dataset().split.train
+    shares = np.full((len(train) + len(made), 10), 0.01, dtype=np.float32)
+    wrong = np.repeat((dataset().examples.targets[train] + 1) % 10, 3)
+    shares[len(train) + np.arange(len(made)), wrong] = 0.91
+    shares[np.arange(len(train)), wrong[::3]] = 0.91
+    np.save(tmp_path / "teacher.npy", shares)
+    config = {**configured(), "distill": {"temperature": 2.0, "mix": 1.0}}
+    student = spec(
+        tmp_path / "student",
+        config,
+        teacher=str(tmp_path / "teacher.npy"),
+        transfer=str(tmp_path / "transfer.npy"),
+    )
+    outcome, driver = run(student, worker=worker)
+    assert outcome.failure is None
+    said = np.load(Path(student.directory) / "validation.npy")
+    shifted = (dataset().examples.targets[dataset().split.validation] + 1) % 10
+    assert metrics_of("classification")["accuracy"](said, shifted) > accuracy(said, "validation")
+    _, alone = run(spec(tmp_path / "alone"), worker=worker)
+    assert len(driver.reports) == len(alone.reports), "an epoch has as many steps as without them"
+
+
+def test_the_mean_of_weights_is_a_member_of_its_own(tmp_path: Path) -> None:
+    config = configured("schedule=sgdr", "schedule.cycle=0.5", "schedule.multiplier=1")
+    work, worker = spec(tmp_path, config, snapshots=True), runner()
+    run(work, worker=worker)
+    members = tuple(str(Path(work.directory) / SNAPSHOTS / cycle) for cycle in "01")
+    plain = AverageSpec(number=0, members=members, config=config, directory=str(tmp_path / "swa"))
+    greedy = dataclasses.replace(plain, directory=str(tmp_path / "soup"), greedy=True)
+    for average in (plain, greedy):
+        assert outcome_of(worker(average, Driver())).failure is None
+    assert left_in(plain.directory) == {WEIGHTS, TAKEN, "validation.npy"}
+    assert left_in(greedy.directory) == {WEIGHTS, TAKEN, "validation.npy", CROSS_FITTED}
+    first, second, mean = (
+        load_model(Path(folder), config, dataset()).state_dict() for folder in (*members, plain.directory)
+    )
+    for name, value in mean.items():
+        if value.is_floating_point():
+            torch.testing.assert_close(value, (first[name] + second[name]) / 2)
+    assert json.loads((tmp_path / "swa" / TAKEN).read_text()) == list(members)
+    assert members[0] == json.loads((tmp_path / "soup" / TAKEN).read_text())[0]
 
 
 # ---------------------------------------------------------------------------------------------------------- equipment

@@ -9,7 +9,7 @@ from search.apps.repeated import Configs, base_of_study, values_by_seed
 from search.apps.report import print_ablation
 from search.apps.summary import tell
 from search.apps.training import TrainingSession
-from search.post.ablation import BASE, Ablation, base_of, change_of, unchanged
+from search.post.comparison import ABLATION, BASE, Comparison, base_of, change_of, unchanged
 from search.space import changed, in_words, misfit, settings_of
 from search.sweep.study import Study
 
@@ -25,7 +25,7 @@ def ablate(session: TrainingSession, study: Study) -> None:
     different = {change: config for change, config in changes.items() if config != base}
     values = values_by_seed(session, "ablation", {BASE: base, **different}, session.cfg.ablation.seeds)
     told = base_of(name, values[BASE])
-    ablation = Ablation(
+    ablation = Comparison(
         metric=session.metric.name,
         maximize=session.metric.maximize,
         seeds=session.cfg.ablation.seeds,
@@ -37,8 +37,9 @@ def ablate(session: TrainingSession, study: Study) -> None:
             for c, config in changes.items()
         ),
     )
-    if ablation != Ablation.load(session.folder):
-        ablation.save(session.folder)
+    file = session.folder / ABLATION
+    if ablation != Comparison.load(file):
+        ablation.save(file)
     if "report" not in session.cfg.stages:  # which prints it, too
         print_ablation(session, ablation)
     tell(session, study.journal)

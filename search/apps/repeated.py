@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,16 +30,19 @@ def base_of_study(session: TrainingSession, study: Study) -> tuple[str, Mapping[
     return f"trial {best[0]}", best[1]
 
 
-def values_by_seed(session: TrainingSession, stage: str, configs: Configs, seeds: int) -> dict[str, list[float | None]]:
+def values_by_seed(
+    session: TrainingSession, stage: str, configs: Configs, seeds: int, *, keep: bool = False
+) -> dict[str, list[float | None]]:
     """Return the metric of each configuration by seed, None where its training failed.
 
     The trainings lie in the study's folder under `<stage>/<name>/<seed>`; one that ended there well is not repeated.
-    Raises GaveUpError where all failed.
+    With `keep` their weights and predictions stay, and snapshots are taken. Raises GaveUpError where all failed.
     """
-    specs = _specs(session, stage, configs, seeds)
-    outcomes = run_missing(specs, lambda missing: _run(session, stage, missing))
+    specs = _specs(session, stage, configs, seeds, snapshots=keep)
+    clear = _leave if keep else _clear
+    outcomes = run_missing(specs, lambda missing: _run(session, stage, missing, clear))
     for spec in specs:
-        _clear(spec)
+        clear(spec)
     failed = [(spec, outcome) for spec, outcome in zip(specs, outcomes, strict=True) if outcome.failure is not None]
     for spec, outcome in failed:
         session.console.print(f"{_title(spec)} failed: {outcome.reason}", style="red", markup=False)
@@ -53,7 +56,7 @@ def values_by_seed(session: TrainingSession, stage: str, configs: Configs, seeds
     return values
 
 
-def _specs(session: TrainingSession, stage: str, configs: Configs, seeds: int) -> list[TrialSpec]:
+def _specs(session: TrainingSession, stage: str, configs: Configs, seeds: int, *, snapshots: bool) -> list[TrialSpec]:
     """Return all trainings, seed by seed: when one is killed, whole sets are there."""
     about_data = {k: v for k, v in session.identity.items() if k.partition(".")[0] in ("data", "split")}
     specs: list[TrialSpec] = []
@@ -62,8 +65,15 @@ def _specs(session: TrainingSession, stage: str, configs: Configs, seeds: int) -
         for name, config in configs.items():
             # The folder is all that is known of it later, also where there is no study that knows its data.
             whole = {**config, "trained_on": {**about_data, "seed": seed}}
-            directory = session.folder / stage / name / str(k)
-            specs.append(TrialSpec(number=len(specs), params={}, config=whole, seed=seed, directory=str(directory)))
+            spec = TrialSpec(
+                number=len(specs),
+                params={},
+                config=whole,
+                seed=seed,
+                directory=str(session.folder / stage / name / str(k)),
+                snapshots=snapshots,
+            )
+            specs.append(spec)
     return specs
 
 
@@ -75,15 +85,21 @@ def _title(spec: TrialSpec) -> str:
     return f"{_kind(spec)} with seed {Path(spec.directory).name}"
 
 
-def _run(session: TrainingSession, stage: str, specs: Sequence[TrialSpec]) -> list[Outcome]:
+def _run(
+    session: TrainingSession, stage: str, specs: Sequence[TrialSpec], clear: Callable[[TrialSpec], None]
+) -> list[Outcome]:
     with TrainingsDisplay(session.console, stage, [_kind(spec) for spec in specs]) as display:
 
         def watch(said: Report | Outcome) -> None:
             display(said)
             if isinstance(said, Outcome) and said.failure is None:
-                _clear(specs[said.number])  # now: all together may be more than the disk takes
+                clear(specs[said.number])  # now: all together may be more than the disk takes
 
         return run_all(session.executor, specs, watch, session.failures())
+
+
+def _leave(spec: TrialSpec) -> None:
+    """Remove nothing."""
 
 
 def _clear(spec: TrialSpec) -> None:

@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from search.apps.session import Session
 from search.checks.stored import StageFindings
-from search.post.ablation import Ablation
+from search.post.comparison import ABLATION, REMATCH, WITHIN_NOISE, Comparison
 from search.post.data_curve import FACTORS, DataCurve
 from search.post.results import Figure, Results
 from search.records import Outcome
@@ -21,6 +21,7 @@ from search.reporting.tables import (
     ablation_table,
     contenders_table,
     data_table,
+    rematch_table,
     trials_table,
 )
 from search.sweep.driver import Driver
@@ -60,7 +61,10 @@ def report(session: Session, study: Study, driver: Driver) -> None:
         console.print(contenders_table(results.metric, rows_of(results)))
         if results.test_looks > 1:
             console.print(f"the test split was opened {results.test_looks} times in this study", style="yellow")
-    ablation = Ablation.load(session.folder)
+    rematch = Comparison.load(session.folder / REMATCH)
+    if rematch is not None:
+        print_rematch(session, rematch)
+    ablation = Comparison.load(session.folder / ABLATION)
     if ablation is not None:
         print_ablation(session, ablation)
     curve = DataCurve.load(session.folder)
@@ -121,12 +125,25 @@ def rows_of(results: Results) -> list[Row]:
     ]
 
 
-def print_ablation(session: Session, ablation: Ablation) -> None:
+def print_ablation(session: Session, ablation: Comparison) -> None:
     """Print what each change was worth."""
     session.console.print(ablation_table(ablation.metric, ablation.base.what, ablation.seeds, lines_of(ablation)))
 
 
-def lines_of(ablation: Ablation) -> list[AblationRow]:
+def print_rematch(session: Session, rematch: Comparison) -> None:
+    """Print whether the best trials differ by more than luck."""
+    session.console.print(rematch_table(rematch.metric, rematch.seeds, lines_of(rematch)))
+    session.console.print(sentence_of(rematch), highlight=False)
+
+
+def sentence_of(rematch: Comparison) -> str:
+    """Return in words what new seeds say of the best trials."""
+    within = [v.name for v in rematch.changes if v.verdict == WITHIN_NOISE]
+    said = f"over new seeds {rematch.best.name} is the best"
+    return f"{said}; within noise of {rematch.base.name}: {', '.join(within)}" if within else said
+
+
+def lines_of(ablation: Comparison) -> list[AblationRow]:
     """Return the base and its changes as lines of a table."""
     return [
         AblationRow(

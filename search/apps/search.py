@@ -30,7 +30,7 @@ from search.sweep.identity import require_same
 from search.sweep.journal import Journal, holds_study
 from search.sweep.study import IDENTITY, Study
 
-_AFTER_CHECKS = {"search", "squeeze", "ablate", "data_curve", "look", "report", "sync"}
+_AFTER_CHECKS = {"search", "rematch", "squeeze", "ablate", "data_curve", "look", "report", "sync"}
 
 
 def run(composed: Composed, place: Place) -> int:
@@ -57,6 +57,7 @@ def run(composed: Composed, place: Place) -> int:
         driver = _driver(session, study)
         stages: dict[str, Callable[[], None]] = {
             "search": lambda: _search(session, study, driver),
+            "rematch": lambda: _rematch(session, study),
             "squeeze": lambda: _squeeze(session, study),
             "ablate": lambda: _ablate(session, study),
             "data_curve": lambda: _data_curve(session, study),
@@ -207,6 +208,13 @@ def _run_trials(session: Session, study: Study, driver: Driver) -> None:
     drive(driver, executor, session.console, session.cfg.cluster.grace)
     if driver.broken is not None:
         raise GaveUpError(f"{driver.broken}; {_first_failure(study)}; the same command goes on once it is mended")
+
+
+def _rematch(session: Session, study: Study) -> None:
+    if isinstance(session, TrainingSession) and study.progress.best is not None:
+        from search.apps.rematch import rematch  # brings scipy
+
+        rematch(session, study)
 
 
 def _squeeze(session: Session, study: Study) -> None:

@@ -6,20 +6,19 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from search.apps.report import lines_of, rows_of, sizes_of
+from search.apps.report import lines_of, rows_of, sentence_of, sizes_of
 from search.apps.session import Session
 from search.checks.rows import STAGES
 from search.checks.stored import StageFindings, folder_of
 from search.layout import LOOK
-from search.post import ablation as ablations
 from search.post import data_curve as data_curves
 from search.post import results as judgements
-from search.post.ablation import Ablation
+from search.post.comparison import ABLATION, REMATCH, Comparison
 from search.post.data_curve import FACTORS, DataCurve
 from search.post.results import Results
 from search.records import CheckVerdict, worst
 from search.reporting.findings import findings_markdown, summary_line
-from search.reporting.tables import ablation_markdown, contenders_markdown, data_markdown
+from search.reporting.tables import ablation_markdown, contenders_markdown, data_markdown, rematch_markdown
 from search.sweep.journal import Journal
 from search.tracking.outbox import delivered, summary_digest
 from search.tracking.tracker import StageRun, Summary
@@ -46,8 +45,10 @@ def summary_of(folder: Path) -> Summary | None:
         parts.append(_of_stages(folder, stages))
     if (results := Results.load(folder)) is not None:
         parts.append(_of_results(results, folder / judgements.FILE))
-    if (ablation := Ablation.load(folder)) is not None:
-        parts.append(_of_ablation(ablation, folder / ablations.FILE))
+    if (rematch := Comparison.load(folder / REMATCH)) is not None:
+        parts.append(_of_rematch(rematch, folder / REMATCH))
+    if (ablation := Comparison.load(folder / ABLATION)) is not None:
+        parts.append(_of_ablation(ablation, folder / ABLATION))
     if (curve := DataCurve.load(folder)) is not None:
         parts.append(_of_data_curve(curve, folder))
     looks = {int(found.parent.name): found for found in sorted((folder / "trials").glob(f"*/{LOOK}"))}
@@ -106,7 +107,14 @@ def _of_results(results: Results, file: Path) -> Summary:
     return Summary(metrics=metrics, note=note, files=(file,), time=file.stat().st_mtime)
 
 
-def _of_ablation(ablation: Ablation, file: Path) -> Summary:
+def _of_rematch(rematch: Comparison, file: Path) -> Summary:
+    mean, deviation = rematch.best.spread or (None, None)
+    metrics = {f"rematch/{name}": v for name, v in (("mean", mean), ("std", deviation)) if v is not None}
+    note = f"{rematch_markdown(rematch.metric, lines_of(rematch))}\n\n{sentence_of(rematch)}"
+    return Summary(metrics=metrics, note=note, files=(file,), time=file.stat().st_mtime)
+
+
+def _of_ablation(ablation: Comparison, file: Path) -> Summary:
     gains = {f"ablation/{c.name}": c.gain for c in ablation.changes if c.gain is not None}
     note = ablation_markdown(ablation.metric, lines_of(ablation))
     return Summary(metrics=gains, note=note, files=(file,), time=file.stat().st_mtime)

@@ -159,6 +159,11 @@ class TrainingSession(Session):
 
 def best_trained(session: Session, study: Study) -> tuple[int, Settings] | None:
     """Return the number of the best of the trials that can be composed now, and what it was trained with."""
+    return next(from_best(session, study), None)
+
+
+def from_best(session: Session, study: Study) -> Iterator[tuple[int, Settings]]:
+    """Yield the same of all that can be composed now, from the best to the worst."""
     sign = -1.0 if study.maximize else 1.0
     values = {
         number: sign * outcome.value
@@ -167,8 +172,7 @@ def best_trained(session: Session, study: Study) -> tuple[int, Settings] | None:
     }
     for number in sorted(values, key=values.__getitem__):
         with contextlib.suppress(StrandedError):
-            return number, session.trained(number, study.params[number], study.composed_from)
-    return None
+            yield number, session.trained(number, study.params[number], study.composed_from)
 
 
 def _given(cfg: SearchConfig) -> Iterator[str]:

@@ -144,10 +144,25 @@ class Tracking:
 
 @dataclass
 class Distill:
-    """The student's loss: mix * soft + (1 - mix) * hard (Hinton et al. 2015)."""
+    """How the student is taught; its loss: mix * soft + (1 - mix) * hard (Hinton et al. 2015)."""
 
+    trials: int = MISSING  # students, of settings drawn from the space below; the first is as set here; 0: none
     temperature: float = MISSING
     mix: float = MISSING
+    lr_factor: float = MISSING  # times the best trial's learning rate
+    times: float = MISSING  # the best trial's epochs, also of the student that is not taught
+    blends: int = MISSING  # so many an example: inputs between two, which the teacher labels for the student
+    space: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class Longer:
+    """How the best trials are left training past their end."""
+
+    trials: int = MISSING  # the best; 0: none
+    times: float = MISSING  # their epochs
+    restarts: int = MISSING  # warm restarts of the learning rate, each over an equal part; 0: it stays constant
+    lr_factor: float = MISSING  # times their learning rate
 
 
 @dataclass
@@ -160,9 +175,18 @@ class Squeeze:
     metric: str | None = MISSING  # what selection looks at; null: the loss
     folds: int = MISSING  # cross-fitting of the validation figures
     refit: int = MISSING  # times the single best is trained again, on training and validation data; 0: not
+    longer: Longer = field(default_factory=Longer)
     distill: Distill = field(default_factory=Distill)
     student: Any = None  # a model configuration; null: that of the best trial
     register: str | None = MISSING  # name in MLflow's registry; null: not registered
+
+
+@dataclass
+class Rematch:
+    """How the best trials are compared under new seeds."""
+
+    top: int = MISSING  # trials, the best
+    seeds: int = MISSING  # trainings of each
 
 
 @dataclass
@@ -236,6 +260,7 @@ class SearchConfig:
     tracking: Tracking = field(default_factory=Tracking)
     squeeze: Squeeze = field(default_factory=Squeeze)
     ablate: list[str] = MISSING  # names in `changes`
+    rematch: Rematch = field(default_factory=Rematch)
     ablation: Ablation = field(default_factory=Ablation)
     data_curve: DataCurve = field(default_factory=DataCurve)
     changes: dict[str, Any] = field(default_factory=dict)  # pieces of a trial's configuration, by name

@@ -104,6 +104,25 @@ def ablation_markdown(metric: str, rows: Sequence[AblationRow]) -> str:
     return "\n".join([*lines, *(f"| {' | '.join(_cells(row))} |" for row in rows)])
 
 
+def rematch_table(metric: str, seeds: int, rows: Sequence[AblationRow]) -> Table:
+    """Return the best trials trained again, each compared with the first, for the terminal."""
+    table = Table(title=f"the best trials under {seeds} new seeds: {metric} on validation, gains with 95 % intervals")
+    for name in ("trial", "in the search"):
+        table.add_column(name)
+    for name in ("pairs", metric, "gain"):
+        table.add_column(name, justify="right")
+    table.add_column("verdict")
+    for row in rows:
+        table.add_row(*_cells(row))
+    return table
+
+
+def rematch_markdown(metric: str, rows: Sequence[AblationRow]) -> str:
+    """Return the best trials trained again in Markdown."""
+    lines = [f"| trial | in the search | pairs | {metric} | gain | verdict |", "|---|---|---:|---:|---:|---|"]
+    return "\n".join([*lines, *(f"| {' | '.join(_cells(row))} |" for row in rows)])
+
+
 def _cells(row: AblationRow) -> tuple[str, ...]:
     return row.name, row.what, str(row.pairs or ""), _spread(row.spread), _gain(row.gain, row.interval), row.verdict
 

@@ -66,6 +66,13 @@ class LoaderBatches:
             yield inputs.to(self._device, non_blocking=True), targets.to(self._device, non_blocking=True), indices
 
 
+def batches_of(examples: Examples, device: torch.device, trainer: Mapping[str, Any]) -> Batches:
+    """Return the batches of examples as a `trainer` node asks for them."""
+    if trainer["loading"] == "loader":
+        return LoaderBatches(examples, device, trainer["loader_workers"])
+    return ResidentBatches(examples, device)
+
+
 class _Indexed(TorchDataset[tuple[Array, Array, int]]):
     def __init__(self, examples: Examples) -> None:
         self._examples = examples

@@ -60,13 +60,23 @@ class DistillationLoss:
     """mix * soft + (1 - mix) * hard, the soft part scaled by the squared temperature as in section 2 of the paper.
 
     `teacher` holds the teacher's class probabilities (num_train, C) or values (num_train,) in the order of `train`,
-    the indices of the training examples.
+    the indices of the training examples; those behind the first `labelled` have no labels, and no hard part.
     """
 
     def __init__(
-        self, hard: Loss, teacher: Array, train: Array, *, temperature: float, mix: float, target_std: float
+        self,
+        hard: Loss,
+        teacher: Array,
+        train: Array,
+        *,
+        temperature: float,
+        mix: float,
+        target_std: float,
+        labelled: int | None = None,
     ) -> None:
         self._hard, self._temperature, self._mix, self._target_std = hard, temperature, mix, target_std
+        self._labelled = len(train) if labelled is None else labelled
+        self._all_labelled = self._labelled == len(train)
         rows = np.zeros(int(train.max()) + 1, dtype=np.int64)
         rows[train] = np.arange(len(train))
         self._rows = torch.from_numpy(rows)
@@ -74,8 +84,16 @@ class DistillationLoss:
 
     def __call__(self, outputs: Tensor, targets: Tensor, indices: Tensor) -> Tensor:
         """Return the mean loss of a batch."""
-        teacher = self._teacher.to(outputs.device)[self._rows.to(indices.device)[indices].to(outputs.device)]
-        return self._mix * self._soft(outputs, teacher) + (1 - self._mix) * self._hard(outputs, targets, indices)
+        rows = self._rows.to(indices.device)[indices]
+        soft = self._mix * self._soft(outputs, self._teacher.to(outputs.device)[rows.to(outputs.device)])
+        if self._all_labelled:
+            return soft + (1 - self._mix) * self._hard(outputs, targets, indices)
+        there = torch.nonzero(rows < self._labelled).squeeze(1)
+        if not len(there) or self._mix == 1:
+            return soft
+        here = there.to(outputs.device)
+        hard = self._hard(outputs[here], targets[here], indices[there.to(indices.device)])
+        return soft + (1 - self._mix) * hard * (len(there) / len(rows))
 
     def _soft(self, outputs: Tensor, teacher: Tensor) -> Tensor:
         if teacher.ndim == 1:

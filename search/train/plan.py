@@ -32,6 +32,8 @@ class Plan:
     """Parts in which each batch is worked through, for lack of memory."""
     refit_epochs: int | None = None
     """Where the plan is that of a refit: the epochs of it that are run; the last weights are kept, not the best."""
+    drawn: int | None = None
+    """Examples of an epoch where it takes but a part of them, another one each time; None: all."""
 
     @classmethod
     def of(cls, trainer: Mapping[str, Any], **others: Any) -> Plan:
@@ -50,7 +52,7 @@ class Plan:
 
     def steps_an_epoch(self, number: int) -> int:
         """Return how many steps an epoch of so many examples has."""
-        return math.ceil(examples_an_epoch(number, self.step_size) / self.step_size)
+        return math.ceil(examples_an_epoch(self.drawn or number, self.step_size) / self.step_size)
 
     @property
     def parts(self) -> int:

@@ -78,6 +78,8 @@ def balanced_order(train: Array, classes: Array, seed: int, epoch: int, step_siz
 def order_of(dataset: Dataset, plan: Plan, seed: int, epoch: int) -> Tensor:
     """Return the indices of an epoch's training examples in the order that the plan's sampling has, int64 (M,)."""
     train = dataset.split.train
+    if plan.drawn is not None:
+        return epoch_order(train, seed, epoch, plan.step_size)[: examples_an_epoch(plan.drawn, plan.step_size)]
     if plan.sampling == "balanced":
         return balanced_order(train, dataset.examples.targets[train], seed, epoch, plan.step_size)
     return epoch_order(train, seed, epoch, plan.step_size)

@@ -110,3 +110,15 @@ def test_predictions_are_probabilities_or_values_in_single_precision(
     found = predictions_of(outputs, task)
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+def test_what_has_no_label_has_no_hard_part() -> None:
+    """The second example is of the transfer set."""
+    hard = hard_loss("classification", 1.0)
+    loss = DistillationLoss(hard, TEACHER, TRAIN, temperature=2.0, mix=0.6, target_std=1.0, labelled=1)
+    soft = distillation(TEACHER, temperature=2.0)(LOGITS, LABELS, INDICES)
+    expected = 0.6 * soft + 0.4 * hard(LOGITS[:1], LABELS[:1], INDICES[:1]) / 2
+    torch.testing.assert_close(loss(LOGITS, LABELS, INDICES), expected)
+    without = loss(LOGITS[1:], torch.tensor([-1]), INDICES[1:])
+    alone = DistillationLoss(hard, TEACHER[1:], TRAIN[1:], temperature=2.0, mix=0.6, target_std=1.0, labelled=0)
+    torch.testing.assert_close(without, alone(LOGITS[1:], LABELS[1:], INDICES[1:]))

@@ -1,7 +1,8 @@
-"""What single changes to one configuration are worth, each over the same seeds as the base."""
+"""Configurations that were trained over the same seeds: what single changes are worth, whether winners differ."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -14,9 +15,10 @@ from scipy.special import stdtrit
 from search.errors import UsageError
 from search.files import write_atomically
 
-FILE = "ablation.json"
+ABLATION, REMATCH = "ablation.json", "rematch.json"
+"""Where the stages of these names keep theirs."""
 BASE = "base"
-NO_CHANGE = "no change"
+NO_CHANGE, WITHIN_NOISE = "no change", "within noise"
 _TAIL = 0.975
 """Quantile of Student's t that bounds a two-sided 95 % interval."""
 
@@ -43,9 +45,9 @@ class Variant:
     verdict: str = ""
 
 
-def base_of(what: str, values: Values) -> Variant:
+def base_of(what: str, values: Values, name: str = BASE) -> Variant:
     """Return the base as others are compared with it."""
-    return Variant(name=BASE, what=what, values=tuple(values), spread=_spread(values))
+    return Variant(name=name, what=what, values=tuple(values), spread=_spread(values))
 
 
 def change_of(name: str, what: str, values: Values, base: Variant, *, maximize: bool) -> Variant:
@@ -69,14 +71,21 @@ def change_of(name: str, what: str, values: Values, base: Variant, *, maximize: 
     )
 
 
+def rival_of(name: str, what: str, values: Values, base: Variant, *, maximize: bool) -> Variant:
+    """Return another configuration, compared with the base seed by seed."""
+    found = change_of(name, what, values, base, maximize=maximize)
+    words = {"helps": "better", "hurts": "worse", "no difference shown": WITHIN_NOISE}
+    return dataclasses.replace(found, verdict=words.get(found.verdict, found.verdict))
+
+
 def unchanged(name: str) -> Variant:
     """Return a change that the base has already."""
     return Variant(name=name, what="the base has it", verdict=NO_CHANGE)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ablation:
-    """The stored comparison."""
+class Comparison:
+    """The stored comparison of a base with changes to it, or with others."""
 
     metric: str
     maximize: bool
@@ -84,14 +93,19 @@ class Ablation:
     base: Variant
     changes: tuple[Variant, ...]
 
-    def save(self, folder: Path) -> None:
-        """Write the comparison into a study's folder."""
-        write_atomically(folder / FILE, (json.dumps(asdict(self), indent=2) + "\n").encode())
+    @property
+    def best(self) -> Variant:
+        """The one with the best mean; the base where none is better."""
+        sign = 1.0 if self.maximize else -1.0
+        return max((self.base, *self.changes), key=lambda v: -np.inf if v.spread is None else sign * v.spread[0])
+
+    def save(self, path: Path) -> None:
+        """Write the comparison into a file."""
+        write_atomically(path, (json.dumps(asdict(self), indent=2) + "\n").encode())
 
     @classmethod
-    def load(cls, folder: Path) -> Ablation | None:
-        """Return a study's stored comparison, or None where it has none; raise UsageError where it is damaged."""
-        path = folder / FILE
+    def load(cls, path: Path) -> Comparison | None:
+        """Return what was stored in a file, or None where there is none; raise UsageError where it is damaged."""
         try:
             plain: dict[str, Any] = json.loads(path.read_text())
             changes = tuple(_variant(change) for change in plain["changes"])

@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 
 from search.errors import UsageError
-from search.post.ablation import FILE, Ablation, base_of, change_of, unchanged
+from search.post.comparison import ABLATION, Comparison, base_of, change_of, unchanged
 
 BASE = base_of("trial 7", [0.90, 0.92, 0.91, 0.93, 0.90])
 
@@ -74,14 +74,14 @@ def test_a_comparison_is_read_as_it_was_written(tmp_path: Path) -> None:
         change_of("b", "", [None] * 5, BASE, maximize=True),
         unchanged("c"),
     )
-    stored = Ablation(metric="accuracy", maximize=True, seeds=5, base=BASE, changes=changes)
-    assert Ablation.load(tmp_path) is None
-    stored.save(tmp_path)
-    assert Ablation.load(tmp_path) == stored
+    stored = Comparison(metric="accuracy", maximize=True, seeds=5, base=BASE, changes=changes)
+    assert Comparison.load(tmp_path / ABLATION) is None
+    stored.save(tmp_path / ABLATION)
+    assert Comparison.load(tmp_path / ABLATION) == stored
 
 
 @pytest.mark.parametrize("damage", [b"", b"\xff\xfe", b"[]", b"{}", b'{"changes": [3]}', b'{"metric": "acc'])
 def test_a_damaged_comparison_is_named_with_the_way_out(damage: bytes, tmp_path: Path) -> None:
-    (tmp_path / FILE).write_bytes(damage)
+    (tmp_path / ABLATION).write_bytes(damage)
     with pytest.raises(UsageError, match=r"ablation.json: damaged; delete it, and the same command makes it again"):
-        Ablation.load(tmp_path)
+        Comparison.load(tmp_path / ABLATION)

@@ -1,0 +1,94 @@
+"""Members made of the mean of others' weights: of a training's snapshots, all of them or as a greedy soup."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from search.apps.squeeze.members import Members, load
+from search.apps.training import TrainingSession
+from search.layout import CROSS_FITTED, TAKEN
+from search.post.contenders import Candidate
+from search.records import AverageSpec, TrialState
+from search.reporting.progress import WorkDisplay
+from search.sweep.batch import run_all
+from search.train.metrics import Array
+
+_FOLDER = "averages"
+_NAMES = {"swa": "SWA", "soup": "greedy soup", "ema": "EMA, batch norm anew"}
+
+
+def average(session: TrainingSession, members: Members, trial: str, longer: str | None) -> list[Candidate]:
+    """Average what shares its first weights with the best `trial`; add what comes of it, and return it as candidates.
+
+    `longer` is what became of the trial when it was left training. Says so where there is nothing to average.
+    """
+    sources = _sources(session, members, trial, longer)
+    if not {"swa", "soup"} & sources.keys():
+        why = f"{trial} left no snapshots, which share their first weights (squeeze.longer.restarts, schedule=sgdr)"
+        session.console.print(f"note: no average of weights: {why}", style="dim", markup=False)
+    if not sources:
+        return []
+    shutil.rmtree(session.folder / _FOLDER, ignore_errors=True)  # of other members
+    specs = [
+        AverageSpec(
+            number=i,
+            members=tuple(str(session.folder / member) for member in found),
+            config=members.configs[trial],
+            directory=str(session.folder / _FOLDER / kind),
+            greedy=kind == "soup",
+            folds=session.cfg.squeeze.folds,
+            seed=session.cfg.seed,
+        )
+        for i, (kind, found) in enumerate(sources.items())
+    ]
+    with WorkDisplay(session.console, "averaging weights", [_NAMES[kind] for kind in sources], 0) as display:
+        outcomes = run_all(session.executor, specs, display, session.failures())
+    candidates = []
+    for kind, outcome in zip(sources, outcomes, strict=True):
+        if outcome.state is TrialState.FAILED:
+            session.console.print(f"{_NAMES[kind]} failed: {outcome.reason}", style="red", markup=False)
+        else:
+            candidates.append(_candidate(session, members, kind, trial))
+    return candidates
+
+
+def _sources(session: TrainingSession, members: Members, trial: str, longer: str | None) -> Mapping[str, list[str]]:
+    """Return the members of each average that there can be, the best on validation first."""
+    swa = members.snapshots_of(longer) if longer is not None else members.snapshots_of(trial)
+    alike = [trial, *members.snapshots_of(trial), *([longer, *members.snapshots_of(longer)] if longer else [])]
+    found: dict[str, list[str]] = {}
+    if len(swa) > 1:
+        found["swa"] = swa
+    if len(alike) > 1:
+        found["soup"] = _from_best(session, alike)
+    if members.configs[trial]["trainer"].get("ema") is not None:
+        found["ema"] = [trial]
+    return found
+
+
+def _from_best(session: TrainingSession, folders: list[str]) -> list[str]:
+    targets = session.dataset.examples.targets[session.dataset.split.validation]
+    sign = -1.0 if session.metric.maximize else 1.0
+    return sorted(folders, key=lambda f: sign * session.metric(load(session, f, "validation"), targets))
+
+
+def _candidate(session: TrainingSession, members: Members, kind: str, trial: str) -> Candidate:
+    folder = f"{_FOLDER}/{kind}"
+    members.add(folder, members.configs[trial], trial)
+    validation = load(session, folder, "validation")
+    if kind == "soup":
+        validation = _cross_fitted(session.folder / folder)
+        taken = json.loads((session.folder / folder / TAKEN).read_text())
+        names = ", ".join(str(Path(member).relative_to(session.folder)) for member in taken)
+        session.console.print(f"the greedy soup is of {names}", style="dim", markup=False)
+    return Candidate(name=_NAMES[kind], weights={folder: 1.0}, validation=validation)
+
+
+def _cross_fitted(folder: Path) -> Array:
+    array: Array = np.load(folder / CROSS_FITTED, allow_pickle=False)
+    return array

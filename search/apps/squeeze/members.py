@@ -1,0 +1,124 @@
+"""The members of ensembles: what was trained into folders of the study, and what it predicts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from search.apps.rematch import STAGE as REMATCH
+from search.apps.rematch import contestants
+from search.apps.training import TrainingSession
+from search.errors import StrandedError, UsageError
+from search.layout import CONFIG, SNAPSHOTS, predictions_of
+from search.records import PredictSpec, TrialState
+from search.reporting.progress import WorkDisplay
+from search.space import Settings
+from search.sweep.batch import run_all
+from search.sweep.study import Study
+from search.train.metrics import Array
+
+Configs = Mapping[str, Settings]
+"""What was trained, by its folder relative to the study's."""
+
+
+class Members:
+    """Folders with weights and predictions, each with what it was trained with.
+
+    `owners` has the trial that a member comes from; a trial has none.
+    """
+
+    def __init__(self, session: TrainingSession) -> None:
+        self._session = session
+        self.configs: dict[str, Settings] = {}
+        self.owners: dict[str, str] = {}
+
+    def add(self, folder: str, config: Settings, owner: str | None = None) -> None:
+        """Take in a member, and the snapshots that its training left."""
+        self._add(folder, config, owner)
+        found = (self._session.folder / folder / SNAPSHOTS).glob(f"*/{predictions_of('validation')}")
+        for cycle in sorted(int(path.parent.name) for path in found):
+            self._add(f"{folder}/{SNAPSHOTS}/{cycle}", config, folder if owner is None else owner)
+
+    def _add(self, folder: str, config: Settings, owner: str | None) -> None:
+        self.configs[folder] = config
+        if owner is not None:
+            self.owners[folder] = owner
+
+    def snapshots_of(self, folder: str) -> list[str]:
+        """Return the snapshots that a member's training left, in their order."""
+        return [member for member in self.configs if member.startswith(f"{folder}/{SNAPSHOTS}/")]
+
+
+def of_study(session: TrainingSession, study: Study) -> tuple[Members, list[StrandedError]]:
+    """Return the trials that left predictions of this data (the best `squeeze.keep`), and their rematches.
+
+    Also, why some of an earlier composition are left out.
+    """
+    members = Members(session)
+    left_out: list[StrandedError] = []
+    for number, outcome in sorted(study.outcomes.items()):
+        folder = study.directory(number)
+        if outcome.state is TrialState.FAILED or number < study.comparable_from:
+            continue
+        if not (folder / predictions_of("validation")).exists():
+            continue
+        if not (folder / CONFIG).exists():
+            raise UsageError(f"{folder / CONFIG}: missing; put it back from a copy")
+        try:
+            config = session.trained(number, study.params[number], study.composed_from)
+        except StrandedError as error:
+            left_out.append(error)
+        else:
+            members.add(str(folder.relative_to(session.folder)), config)
+    for name, config in contestants(session, study).items():
+        for folder in _rematches(session.folder, name):
+            members.add(folder, config, f"trials/{name}")
+    return members, left_out
+
+
+def _rematches(study: Path, name: str) -> Iterator[str]:
+    found = (study / REMATCH / name).glob(f"*/{predictions_of('validation')}")
+    yield from (f"{REMATCH}/{name}/{seed}" for seed in sorted(int(path.parent.name) for path in found))
+
+
+def load(session: TrainingSession, folder: str, split: str) -> Array:
+    """Return what a member predicts of a split: (N, C) or (N,)."""
+    array: Array = np.load(session.folder / folder / predictions_of(split), allow_pickle=False)
+    return array
+
+
+def targets_of(session: TrainingSession, split: str) -> Array:
+    """Return the targets of a split (N,)."""
+    return session.dataset.examples.targets[session.dataset.split.of(split)]
+
+
+def predict(
+    session: TrainingSession, configs: Configs, members: Sequence[str], split: str, inputs: Path | None = None
+) -> None:
+    """Have the workers predict a split with the members that have not done it yet, an equal share each.
+
+    Of other `inputs` than the data's, in a file, it is the split's name that stands on what they predict.
+    """
+    missing = [m for m in members if not (session.folder / m / predictions_of(split)).exists()]
+    if not missing:
+        return
+    slots = session.executor.num_slots
+    work = [
+        PredictSpec(
+            number=i,
+            members=tuple((str(session.folder / m), configs[m]) for m in share),
+            split=split,
+            inputs=None if inputs is None else str(inputs),
+        )
+        for i, share in enumerate(missing[i::slots] for i in range(slots))
+        if share
+    ]
+    names = [f"worker {i + 1}" for i in range(len(work))]
+    what = f"the {split} split" if inputs is None else "what a student is to learn"
+    with WorkDisplay(session.console, f"predicting {what}", names, 0) as display:
+        outcomes = run_all(session.executor, work, display, session.failures())
+    for outcome in outcomes:
+        if outcome.failure is not None:
+            raise RuntimeError(f"predicting {what} failed: {outcome.failure.traceback}")

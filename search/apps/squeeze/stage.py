@@ -1,0 +1,112 @@
+"""Contenders are made from the members, the champion is chosen on validation, and the test split is opened once."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+import numpy as np
+
+from search.apps.squeeze import members as membership
+from search.apps.squeeze.averages import average
+from search.apps.squeeze.champion import register
+from search.apps.squeeze.longer import leave_training
+from search.apps.squeeze.members import Members
+from search.apps.squeeze.refit import refit, refit_configs
+from search.apps.squeeze.students import student_configs, train_students
+from search.apps.summary import tell
+from search.apps.training import TrainingSession, best_trained
+from search.errors import UsageError
+from search.post.comparison import REMATCH, Comparison
+from search.post.contenders import Candidate, Selection, champion_of, judged, select
+from search.post.results import Results
+from search.sweep.study import Study
+
+_LOOKS = "test_looks"
+
+
+def squeeze(session: TrainingSession, study: Study) -> None:
+    """Bring the stored results up to date with the trials and settings, then MLflow with the results.
+
+    What is stored already is not made again; the test split is opened only for new results.
+    """
+    made_from = _made_from(session, study)
+    results = Results.load(session.folder)
+    members, left_out = membership.of_study(session, study)
+    if results is None or results.made_from != made_from:
+        if left_out:
+            note = f"note: the squeeze leaves {len(left_out)} out, the first of them {left_out[0]}"
+            session.console.print(note, style="dim", markup=False)
+        results = _make(session, study, made_from, members)
+    if results.model is None and results.problem is None and session.tracking_uri is not None:
+        register(session, study, results, members)
+    tell(session, study.journal)
+
+
+def _made_from(session: TrainingSession, study: Study) -> str:
+    settings = {k: v for k, v in session.plain("squeeze").items() if k != "register"}
+    rematch = Comparison.load(session.folder / REMATCH)
+    again = [] if rematch is None else [(v.name, v.values) for v in (rematch.base, *rematch.changes)]
+    text = json.dumps([sorted(study.outcomes), settings, again], sort_keys=True)
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+
+
+def _make(session: TrainingSession, study: Study, made_from: str, members: Members) -> Results:
+    """Choose and train the contenders, choose the champion on validation, then open the test split."""
+    if not members.configs:
+        raise UsageError(f"squeeze: no trial left predictions in {session.folder / 'trials'}")
+    candidates = _candidates(session, study, members)
+    targets = membership.targets_of(session, "validation")
+    champion = champion_of(candidates, targets, session.metric)
+
+    looks = int(study.journal.attributes.get(_LOOKS, 0)) + 1
+    study.journal.set_attribute(_LOOKS, looks)  # before the look: a look that was cut short was one, too
+    chosen = sorted({folder for candidate in candidates for folder in candidate.weights})
+    membership.predict(session, members.configs, chosen, "test")
+    test = {folder: membership.load(session, folder, "test") for folder in chosen}
+    test_targets = membership.targets_of(session, "test")
+    results = Results(
+        metric=session.metric.name,
+        maximize=session.metric.maximize,
+        made_from=made_from,
+        test_looks=looks,
+        test_size=len(test_targets),
+        champion=champion.name,
+        contenders=tuple(judged(c, session.metric, targets, test, test_targets) for c in candidates),
+    )
+    results.save(session.folder)
+    return results
+
+
+def _candidates(session: TrainingSession, study: Study, members: Members) -> list[Candidate]:
+    """Return all contenders; what is trained for it becomes a member."""
+    more = leave_training(session, study, members)
+    best = best_trained(session, study)
+    trial = None if best is None else f"trials/{best[0]:05d}"
+    if trial in members.configs:
+        longer = next(iter(more[0].weights), None) if more else None
+        more += average(session, members, trial, longer)
+    chosen = _select(session, members)
+    students, refits = student_configs(session, study), refit_configs(session, study)
+    teacher = chosen[-1]
+    taught = train_students(session, students, members.configs, teacher)
+    whole = refit(session, refits)
+    for folder, config in {**students, **refits}.items():
+        members.configs[folder] = config
+    return [*chosen, *more, *taught, *whole]
+
+
+def _select(session: TrainingSession, members: Members) -> list[Candidate]:
+    """Return the single best and the ensembles, the greedy one last."""
+    cfg, names = session.cfg.squeeze, list(members.configs)
+    selection = Selection(
+        objective=session.metric,
+        by=session.selection_metric,
+        top_k=cfg.top_k,
+        picks=cfg.picks,
+        folds=cfg.folds,
+        seed=session.cfg.seed,
+    )
+    predictions = np.stack([membership.load(session, folder, "validation") for folder in names])
+    targets = membership.targets_of(session, "validation")
+    return select(names, predictions, targets, selection, members.owners)

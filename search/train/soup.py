@@ -1,0 +1,98 @@
+"""Networks made of the mean of others' weights, which came from the same ones: SWA, averages with their own batch norm.
+
+Weights that were trained apart from the start lie in different valleys, and their mean is none of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.optim.swa_utils import update_bn
+
+from search.train.batches import Batches
+from search.train.data.arrays import Array, Dataset
+from search.train.estimator import Estimator
+from search.train.loop import EVALUATION_BATCH, predict
+from search.train.metrics import Metric
+
+Weights = Mapping[str, Tensor]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Soup:
+    """What a greedy choice came to: the indices taken, and predictions on validation that are cross-fitted."""
+
+    taken: tuple[int, ...]
+    cross_fitted: Array
+
+
+class Kitchen:
+    """Means of some weights' subsets in one network, and what they predict of the validation split."""
+
+    def __init__(
+        self, model: Estimator, weights: Sequence[Weights], dataset: Dataset, batches: Batches, batch_size: int
+    ) -> None:
+        """`batch_size` is that of training, whose batches batch norm's statistics are taken of."""
+        self._model, self._weights = model, weights
+        self._dataset, self._batches, self._batch_size = dataset, batches, batch_size
+        self._predicted: dict[tuple[int, ...], Array] = {}
+
+    def pour(self, chosen: Sequence[int]) -> None:
+        """Give the network the mean of the weights at these indices (Izmailov et al. 2018, algorithm 1)."""
+        self._model.load_state_dict(mean_of([self._weights[i] for i in chosen]))
+        update_bn(self._training_inputs(), self._model)  # does nothing where there is no batch norm
+
+    def predictions(self, chosen: Sequence[int]) -> Array:
+        """Return the mean's predictions on validation: (N, C) or (N,)."""
+        key = tuple(sorted(chosen))
+        if key not in self._predicted:
+            self.pour(key)
+            self._predicted[key] = predict(
+                self._model,
+                self._batches,
+                self._dataset.split.validation,
+                self._dataset.examples.task,
+                min(EVALUATION_BATCH, 8 * self._batch_size),
+            )
+        return self._predicted[key]
+
+    def greedy(self, metric: Metric, folds: int, seed: int) -> Soup:
+        """Take weights in their order where the metric becomes no worse for it (Wortsman et al. 2022, recipe 1)."""
+        targets = self._dataset.examples.targets[self._dataset.split.validation]
+        whole = np.ones(len(targets), dtype=bool)
+        part = np.random.default_rng(seed).permutation(len(targets)) % min(folds, len(targets))
+        cross_fitted = np.zeros_like(self.predictions([0]))
+        for fold in np.unique(part):
+            held_out = part == fold
+            cross_fitted[held_out] = self.predictions(self._choose(metric, targets, ~held_out))[held_out]
+        return Soup(taken=self._choose(metric, targets, whole), cross_fitted=cross_fitted)
+
+    def _choose(self, metric: Metric, targets: Array, among: Array) -> tuple[int, ...]:
+        chosen = [0]
+        best = metric(self.predictions(chosen)[among], targets[among])
+        for i in range(1, len(self._weights)):
+            value = metric(self.predictions([*chosen, i])[among], targets[among])
+            if np.isfinite(value) and not metric.better(best, value):
+                chosen, best = [*chosen, i], value
+        return tuple(chosen)
+
+    def _training_inputs(self) -> Iterator[Tensor]:
+        train = torch.as_tensor(self._dataset.split.train)
+        for inputs, _, _ in self._batches(train, self._batch_size):
+            if len(inputs) > 1:  # batch norm cannot take a single example
+                yield inputs
+
+
+def mean_of(weights: Sequence[Weights]) -> dict[str, Tensor]:
+    """Return the mean of each tensor; of what is no floating-point number, a counter of batches say, the first's."""
+    first = weights[0]
+    return {
+        name: torch.stack([w[name].double() for w in weights]).mean(dim=0).to(value.dtype)
+        if value.is_floating_point()
+        else value.clone()
+        for name, value in first.items()
+    }
