@@ -1,0 +1,116 @@
+"""What a study amounts to, from its trials to the contenders, as a user sees it; on a study of yesterday, too."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from search.layout import SNAPSHOTS, WEIGHTS
+from tests.kits.in_process import run
+
+SMALL = (
+    "model=cnn",  # with batch norm
+    "model.channels=4",
+    "~model.space.channels",
+    "budget.trials=2",
+    "trainer.epochs=2",
+    "pruner=none",
+    "rematch.top=1",
+    "rematch.seeds=2",
+    "squeeze.longer.restarts=2",
+    "squeeze.distill.trials=2",
+    "squeeze.distill.blends=1",
+)
+
+
+def results(study: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((study / "results.json").read_text())
+    return found
+
+
+def members_of(study: Path, name: str) -> list[str]:
+    return list(next(c["members"] for c in results(study)["contenders"] if c["name"] == name))
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("outputs") / "digits"
+    run(folder, *SMALL, "stages=[search,rematch]")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def said(study: Path) -> str:
+    return run(study, *SMALL, "stages=[squeeze,report]")
+
+
+@pytest.mark.slow
+def test_everything_that_can_be_made_of_trials_is_a_contender(study: Path, said: str) -> None:
+    names = [c["name"] for c in results(study)["contenders"]]
+    for name in ("single best", "greedy ensemble", "left training", "SWA", "greedy soup", "student", "student alone"):
+        assert name in names
+        assert name in said
+    assert "the greedy soup is of" in said
+
+
+@pytest.mark.slow
+def test_the_best_goes_on_from_its_weights_with_warm_restarts(study: Path, said: str) -> None:
+    (trial,) = members_of(study, "single best")
+    (longer,) = members_of(study, "left training")
+    config = json.loads((study / longer / "config.json").read_text())
+    assert config["pretrained"]["weights"] == str(study / trial / WEIGHTS)
+    assert config["schedule"]["cycle"] == 0.5
+    assert sorted(path.name for path in (study / longer / SNAPSHOTS).iterdir()) == ["0", "1"]
+
+
+@pytest.mark.slow
+def test_an_average_is_of_the_snapshots_that_began_alike(study: Path, said: str) -> None:
+    (longer,) = members_of(study, "left training")
+    (swa,) = members_of(study, "SWA")
+    taken = json.loads((study / swa / "taken.json").read_text())
+    assert taken == [str(study / longer / SNAPSHOTS / cycle) for cycle in "01"]
+    snapshots = members_of(study, "snapshot ensemble")
+    assert len({Path(member).parent for member in snapshots}) == 1, "of one training"
+
+
+@pytest.mark.slow
+def test_students_are_drawn_in_pairs_and_the_teacher_labels_blends(study: Path, said: str) -> None:
+    taught = [json.loads((study / "students" / "taught" / k / "config.json").read_text()) for k in "01"]
+    alone = [json.loads((study / "students" / "alone" / k / "config.json").read_text()) for k in "01"]
+    assert taught == alone, "but for the teacher"
+    assert taught[0]["distill"] == {"temperature": 4.0, "mix": 0.7}
+    assert taught[0]["optimizer"]["lr"] != taught[1]["optimizer"]["lr"]
+    labelled = np.load(study / "students" / "teacher.npy")
+    train = 1079
+    assert labelled.shape == (2 * train, 10)
+    assert not list(study.rglob("transfer.npy"))
+
+
+@pytest.mark.slow
+def test_only_contenders_are_shown_the_test_split(study: Path, said: str) -> None:
+    chosen = {member for contender in results(study)["contenders"] for member in contender["members"]}
+    assert {str(path.parent.relative_to(study)) for path in study.rglob("test.npy")} == chosen
+    assert results(study)["test_looks"] == 1
+
+
+@pytest.mark.slow
+def test_the_same_again_makes_nothing_and_other_settings_are_a_second_look(study: Path, said: str) -> None:
+    before = (study / "results.json").read_bytes()
+    run(study, *SMALL, "stages=[squeeze]")
+    assert (study / "results.json").read_bytes() == before
+    kept = (study / "longer" / "0" / WEIGHTS).stat().st_mtime_ns
+    again = run(study, *SMALL, "stages=[squeeze,report]", "squeeze.distill.trials=0", "squeeze.top_k=2")
+    assert "student" not in again
+    assert "the test split was opened 2 times in this study" in again
+    assert (study / "longer" / "0" / WEIGHTS).stat().st_mtime_ns == kept
+
+
+@pytest.mark.slow
+def test_without_snapshots_it_says_why_there_is_no_average(study: Path, said: str, tmp_path: Path) -> None:
+    again = run(
+        tmp_path / "digits", *SMALL, "stages=[search,squeeze]", "squeeze.longer.trials=0", "squeeze.distill.trials=0"
+    )
+    assert "note: no average of weights: trials/0000" in again
+    assert "SWA" not in again
