@@ -20,6 +20,7 @@ BENCHES = {
     "startup": "the time to the help, to a mistake's message, to the first trial that trains",
     "schedules": "what learning-rate schedules are worth on a data set, at equal epochs and over seeds",
     "diagnostics": "what looking at the layers adds to the time of an epoch",
+    "selection": "choosing ensembles of thousands of members' predictions, beside the plain loop",
     "replay": "what early stopping saves and loses, on learning curves that somebody measured",
 }
 """What each one measures; each is a module with `arguments`, `run` and `GOALS`."""

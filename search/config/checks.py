@@ -48,6 +48,7 @@ _CLOSED = (
     "squeeze",
     "squeeze.longer",
     "squeeze.distill",
+    "squeeze.limits",
     "ablation",
     "data_curve",
 )
@@ -81,6 +82,7 @@ def check(cfg: SearchConfig) -> None:
     _check_components(node)
     _check_objective(node)
     _check_loss(node)
+    _check_start(cfg)
     _check_pretrained(node)
     _check_preflight(node)
     _check_schedules(node)
@@ -269,6 +271,11 @@ def _check_schedules(cfg: DictConfig) -> None:
                     f"{at}.space.{key}: draws fractions of the run, and {at}.unit={unit}; "
                     f"give it {unit}, or fix it: ~{at}.space.{key}"
                 )
+
+
+def _check_start(cfg: SearchConfig) -> None:
+    if cfg.squeeze.start > cfg.squeeze.picks:
+        raise UsageError(f"squeeze.start={cfg.squeeze.start}: must be at most squeeze.picks, {cfg.squeeze.picks}")
 
 
 def _check_student(cfg: DictConfig) -> None:

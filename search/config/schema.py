@@ -166,14 +166,28 @@ class Longer:
 
 
 @dataclass
+class SqueezeLimits:
+    """What the distinct members of an ensemble may cost together; null: no limit."""
+
+    members: int | None = MISSING
+    parameters: int | None = MISSING
+    milliseconds: float | None = MISSING  # of one prediction
+
+
+@dataclass
 class Squeeze:
     """What is made of the finished trials."""
 
     keep: int = MISSING  # trials, the best, whose weights and predictions stay on disk
     top_k: int = MISSING  # members of the uniform ensemble
     picks: int = MISSING  # greedy selection with replacement: number of picks
+    start: int = MISSING  # of them the best members, begun with
+    patience: int | None = MISSING  # picks in a row without a better ensemble after which it ends; null: never
+    bags: int = MISSING  # times that greedy selection goes through a random half of the members; 1: through all, once
     metric: str | None = MISSING  # what selection looks at; null: the loss
     folds: int = MISSING  # cross-fitting of the validation figures
+    calibrate: bool = MISSING  # one temperature for each contender's probabilities
+    limits: SqueezeLimits = field(default_factory=SqueezeLimits)
     refit: int = MISSING  # times the single best is trained again, on training and validation data; 0: not
     longer: Longer = field(default_factory=Longer)
     distill: Distill = field(default_factory=Distill)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 from search.errors import UsageError
 from search.files import write_atomically
 
 FILE = "results.json"
+STUDENT, ALONE = "student", "student alone"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,16 +24,68 @@ class Figure:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Calibration:
+    """The expected calibration error and the log loss of class probabilities, before and after their temperature."""
+
+    error_before: float
+    error: float
+    loss_before: float
+    loss: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class Contender:
     """One candidate for the champion: its members (folder names relative to the study) with weights, and figures.
 
     `validation` is cross-fitted for what was chosen on the validation split, None for what was trained on it.
+    `gain` is by how much the contender is better than the single best on test, over the same examples. Probabilities
+    are those of the `temperature`; `calibration` is by split, empty for values.
     """
 
     name: str
     members: Mapping[str, float]
     validation: Figure | None
     test: Figure
+    gain: Figure | None = None
+    temperature: float = 1.0
+    calibration: Mapping[str, Calibration] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Anatomy:
+    """What an ensemble's members are to each other, on validation.
+
+    `diversity` is the mean over pairs: the share of examples on which they name different classes, or the correlation
+    of their errors. `contributions` is by how much the ensemble would be worse without each member.
+    """
+
+    name: str
+    metric: str
+    diversity: float | None
+    contributions: Mapping[str, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mistake:
+    """An example that the champion has wrong: its index into the data set, and for a class, how sure it was."""
+
+    index: int
+    true: str | float
+    predicted: str | float
+    probability: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mistakes:
+    """Where the champion is wrong on test: the worst, and how many of a true class (row) were taken for each.
+
+    `confusion` is None for values, and for more classes than anybody looks through.
+    """
+
+    wrong: int | None
+    worst: tuple[Mistake, ...]
+    classes: tuple[str, ...] = ()
+    confusion: tuple[tuple[int, ...], ...] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,8 +103,19 @@ class Results:
     test_size: int
     champion: str
     contenders: tuple[Contender, ...]
+    anatomy: Anatomy | None = None
+    mistakes: Mistakes | None = None
     model: str | None = None
     problem: str | None = None
+
+    def kept_by_student(self, ensemble: str) -> float | None:
+        """Return the share of the ensemble's gain over the student alone that the student has too, on test."""
+        test = {contender.name: contender.test.value for contender in self.contenders}
+        if not {STUDENT, ALONE, ensemble} <= test.keys():
+            return None
+        sign = 1 if self.maximize else -1
+        gain = sign * (test[ensemble] - test[ALONE])
+        return sign * (test[STUDENT] - test[ALONE]) / gain if gain > 0 else None
 
     def save(self, folder: Path) -> None:
         """Write the results into a study's folder."""
@@ -63,17 +126,18 @@ class Results:
         """Return a study's stored results, or None where it has none; raise UsageError where they are damaged."""
         path = folder / FILE
         try:
-            plain: dict[str, Any] = json.loads(path.read_text())
-            contenders = tuple(
-                Contender(**{**c, "validation": _figure(c["validation"]), "test": Figure(**c["test"])})
-                for c in plain["contenders"]
-            )
-            return cls(**{**plain, "contenders": contenders})
+            text = path.read_text()
         except FileNotFoundError:
             return None
-        except (ValueError, KeyError, TypeError) as error:
-            raise UsageError(f"{path}: damaged; delete it, and the same command makes it again") from error
+        except ValueError as error:
+            raise _damaged(path) from error
+        from pydantic import TypeAdapter
+
+        try:
+            return TypeAdapter(cls).validate_python(json.loads(text))
+        except ValueError as error:
+            raise _damaged(path) from error
 
 
-def _figure(plain: Mapping[str, float] | None) -> Figure | None:
-    return None if plain is None else Figure(**plain)
+def _damaged(path: Path) -> UsageError:
+    return UsageError(f"{path}: damaged; delete it, and the same command makes it again")

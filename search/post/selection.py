@@ -1,104 +1,130 @@
 """Choosing ensembles from predictions alone: no model is loaded for it.
 
-Predictions are stacked as (M, N, C) probabilities or (M, N) values of M members on N examples; an ensemble is a
-weight per member, summing to 1, and predicts the weighted mean.
+An ensemble is a weight per member, summing to 1, and predicts the weighted mean. Each method chooses among some rows of
+a pool of predictions, for `greedy` see there.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from search.train.metrics import Array, Metric
+from search.post.costs import Budget
+from search.post.pool import Method, Pool, combine
+from search.train.metrics import TINY, Array, Metric
 
-Method = Callable[[Array, Array], Array]
-"""(predictions (M, N, ...), targets (N,)) -> weights (M,)."""
+Objective = Callable[[Array], tuple[float, Array]]
+"""(weights (K,)) -> its value and its gradient (K,)."""
+_NEGLIGIBLE = 1e-3
+"""A weight that is smaller is not worth a member."""
 
 
-def combine(weights: Array, predictions: Array) -> Array:
-    """Return the ensemble's predictions (N, ...)."""
-    return np.asarray(np.tensordot(weights.astype(np.float64), predictions, axes=1))
-
-
-def single_best(metric: Metric) -> Method:
+def single_best(metric: Metric, rows: Array) -> Method:
     """Return the method that takes the best member alone; the first of equals."""
-    return lambda predictions, targets: _unit(_ranking(predictions, targets, metric)[:1], len(predictions))
+    return lambda pool: _unit(pool.ranked(metric, rows)[:1], len(pool))
 
 
-def uniform(metric: Metric, k: int) -> Method:
-    """Return the method that averages the k best members."""
-    return lambda predictions, targets: _unit(_ranking(predictions, targets, metric)[:k], len(predictions))
+def uniform(metric: Metric, k: int, rows: Array, budget: Budget) -> Method:
+    """Return the method that averages the k best members that can be paid for together."""
+    return lambda pool: _unit(budget.filled(pool.ranked(metric, rows), k), len(pool))
 
 
-def greedy(metric: Metric, picks: int) -> Method:
-    """Return greedy selection with replacement (Caruana et al. 2004).
-
-    Each pick adds the member that makes the mean best; of all prefixes the best is kept, the shortest of equals.
-    """
-
-    def select(predictions: Array, targets: Array) -> Array:
-        num_members = len(predictions)
-        total = np.zeros(predictions.shape[1:])
-        counts = np.zeros(num_members)
-        best_counts, best_value = counts, -np.inf if metric.maximize else np.inf
-        for size in range(1, picks + 1):
-            values = np.array([metric((total + member) / size, targets) for member in predictions])
-            pick = int(values.argmax() if metric.maximize else values.argmin())
-            total = total + predictions[pick]
-            counts[pick] += 1
-            if metric.better(values[pick], best_value):
-                best_counts, best_value = counts.copy(), float(values[pick])
-        return np.asarray(best_counts / best_counts.sum())
-
-    return select
-
-
-def snapshots_of_best(metric: Metric, owners: Mapping[int, int]) -> Method:
+def snapshots_of_best(metric: Metric, owners: Mapping[int, int], budget: Budget) -> Method:
     """Return the method that averages the snapshots of the best trial that has at least two (Huang et al. 2017).
 
     `owners` has the index of its trial for each snapshot's.
     """
-    several = [trial for trial, count in Counter(owners.values()).items() if count > 1]
+    several = np.array([trial for trial, count in Counter(owners.values()).items() if count > 1])
 
-    def select(predictions: Array, targets: Array) -> Array:
-        best = several[int(_ranking(predictions[several], targets, metric)[0])]
-        return _unit(np.array([i for i, trial in owners.items() if trial == best]), len(predictions))
+    def select(pool: Pool) -> Array:
+        best = pool.ranked(metric, several)[0]
+        its = np.array([i for i, trial in owners.items() if trial == best])
+        return _unit(np.sort(budget.filled(pool.ranked(metric, its), len(its))), len(pool))
 
     return select
 
 
-def among(method: Method, chosen: Sequence[int]) -> Method:
-    """Return the method that leaves out all members but those of these indices."""
+def weighted(metric: Metric, k: int, rows: Array, budget: Budget) -> Method:
+    """Return the method that weighs the k best members that can be paid for together.
 
-    def select(predictions: Array, targets: Array) -> Array:
-        weights = np.zeros(len(predictions))
-        weights[list(chosen)] = method(predictions[list(chosen)], targets)
+    The weights minimise the log loss, of values the squared error, of the weighted mean: convex problems on the
+    simplex, solved by sequential quadratic programming (Kraft 1988).
+    """
+
+    def select(pool: Pool) -> Array:
+        chosen = budget.filled(pool.ranked(metric, rows), k)
+        weights = np.zeros(len(pool))
+        weights[chosen] = _optimum(pool.predictions[chosen], pool.targets)
         return weights
 
     return select
 
 
-def cross_fitted(method: Method, predictions: Array, targets: Array, *, folds: int, seed: int) -> Array:
-    """Return predictions (N, ...) in which each example's ensemble was chosen without that example."""
-    size = predictions.shape[1]
+def folds_of(size: int, folds: int, seed: int) -> list[Array]:
+    """Return a mask (N,) of each fold: every example is in one of them."""
     part = np.random.default_rng(seed).permutation(size) % min(folds, size)
-    combined = np.zeros(predictions.shape[1:])
-    for fold in range(int(part.max()) + 1):
-        held_out = part == fold
-        weights = method(predictions[:, ~held_out], targets[~held_out])
-        combined[held_out] = combine(weights, predictions[:, held_out])
+    return [part == fold for fold in range(int(part.max()) + 1)]
+
+
+def cross_fitted(methods: Mapping[str, Method], pool: Pool, *, folds: int, seed: int) -> dict[str, Array]:
+    """Return each method's predictions (N, ...), where an example's ensemble was chosen without that example."""
+    combined = {name: np.zeros(pool.predictions.shape[1:]) for name in methods}
+    for held_out in folds_of(len(pool.targets), folds, seed):
+        rest = pool.part(~held_out)
+        for name, method in methods.items():
+            weights = method(rest)
+            chosen = np.flatnonzero(weights)
+            combined[name][held_out] = combine(weights[chosen], pool.predictions[chosen][:, held_out])
     return combined
-
-
-def _ranking(predictions: Array, targets: Array, metric: Metric) -> Array:
-    """Return member indices from best to worst."""
-    values = np.array([metric(member, targets) for member in predictions])
-    return np.argsort(-values if metric.maximize else values, kind="stable")
 
 
 def _unit(chosen: Array, num_members: int) -> Array:
     weights = np.zeros(num_members)
     weights[chosen] = 1.0 / len(chosen)
     return weights
+
+
+def _optimum(predictions: Array, targets: Array) -> Array:
+    """Return the weights (K,) with the least loss of the weighted mean; negligible ones are 0."""
+    from scipy.optimize import minimize
+
+    if predictions.ndim == 3:
+        true = predictions[:, np.arange(len(targets)), targets].astype(np.float64)
+        loss = _log_loss_of(true)
+    else:
+        loss = _squared_error_of(predictions.astype(np.float64) - targets)
+    start = np.full(len(predictions), 1 / len(predictions))
+    found = minimize(
+        loss,
+        start,
+        jac=True,
+        method="SLSQP",
+        bounds=[(0.0, 1.0)] * len(start),
+        constraints={"type": "eq", "fun": lambda w: w.sum() - 1, "jac": np.ones_like},
+        options={"ftol": 1e-9, "maxiter": 200},
+    )
+    # It may end on a failed line search, which says little about where it stands.
+    if not np.isfinite(found.x).all() or loss(found.x)[0] > loss(start)[0]:
+        return start
+    weights = np.where(found.x < _NEGLIGIBLE, 0.0, found.x)
+    return np.asarray(weights / weights.sum())
+
+
+def _log_loss_of(true: Array) -> Objective:
+    def loss(weights: Array) -> tuple[float, Array]:
+        mean = np.maximum(weights @ true, TINY)
+        return float(-np.log(mean).mean()), -(true / mean).mean(axis=1)
+
+    return loss
+
+
+def _squared_error_of(errors: Array) -> Objective:
+    scale = max(float((errors**2).mean()), TINY)  # the solver's tolerance is absolute
+
+    def loss(weights: Array) -> tuple[float, Array]:
+        mean = weights @ errors
+        return float((mean**2).mean() / scale), 2 * (errors @ mean) / len(mean) / scale
+
+    return loss

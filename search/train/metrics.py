@@ -14,7 +14,8 @@ import numpy as np
 from search.errors import UsageError
 
 Array = np.ndarray[Any, Any]
-_TINY = 1e-12
+TINY = 1e-12
+"""A probability below it counts as this one in log loss."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +68,7 @@ def _correct(predictions: Array, targets: Array) -> Array:
 
 def _log_loss(predictions: Array, targets: Array) -> Array:
     true = predictions[np.arange(len(targets)), targets]
-    return np.asarray(-np.log(np.clip(true.astype(np.float64), _TINY, None)))
+    return np.asarray(-np.log(np.clip(true.astype(np.float64), TINY, None)))
 
 
 def _squared(predictions: Array, targets: Array) -> Array:
@@ -89,7 +90,7 @@ _METRICS = (
         task="regression",
         maximize=True,
         score=_squared,
-        finish=lambda mean, targets: 1 - mean / max(float(np.var(targets)), _TINY),
+        finish=lambda mean, targets: 1 - mean / max(float(np.var(targets)), TINY),
     ),
 )
 _DEFAULT = {"classification": "accuracy", "regression": "rmse"}
