@@ -51,8 +51,11 @@ class LogLossScores(Scores):
     """For log loss: the true class's probability is all that counts, and a mean of logarithms is one of a product."""
 
     def __init__(self, pool: Pool, metric: Metric) -> None:
-        examples = np.arange(len(pool.targets))
-        self._true = np.stack([member[examples, pool.targets] for member in pool.predictions]).astype(np.float64)
+        num_members, size, classes = pool.predictions.shape
+        places = np.arange(size) * classes + pool.targets
+        self._true = np.empty((num_members, size))
+        for true, member in zip(self._true, pool.predictions, strict=True):
+            true[:] = member.take(places)
         super().__init__(pool, metric)
 
     def clear(self) -> None:

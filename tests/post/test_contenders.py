@@ -1,59 +1,139 @@
-"""Who competes: single trials, ensembles of trials and their snapshots."""
+"""Who competes: single trials, ensembles of trials and of what was made of them, calibrated and judged."""
+
+import dataclasses
 
 import numpy as np
 import pytest
 
-from search.post.contenders import GREEDY, SNAPSHOTS, Candidate, Selection, select
-from search.train.metrics import Array, metrics_of
+from search.post.contenders import (
+    GREEDY,
+    SNAPSHOTS,
+    Candidate,
+    Selection,
+    calibrated,
+    champion_of,
+    judged,
+    select,
+    weighted,
+)
+from search.post.costs import Cost, Limits
+from search.train.metrics import metrics_of
+from tests.kits.pools import noisy
 
 ACCURACY, LOSS = metrics_of("classification")["accuracy"], metrics_of("classification")["loss"]
+RMSE = metrics_of("regression")["rmse"]
 SELECTION = Selection(objective=ACCURACY, by=LOSS, top_k=3, picks=10, folds=5, seed=0)
-
-
-def noisy(qualities: list[float], num_examples: int = 300, classes: int = 3) -> tuple[Array, Array]:
-    """Return probabilities of members that lean to the truth as far as their quality says."""
-    generator = np.random.default_rng(0)
-    targets = generator.integers(0, classes, num_examples)
-    logits = generator.normal(size=(len(qualities), num_examples, classes))
-    logits[:, np.arange(num_examples), targets] += np.array(qualities)[:, None]
-    odds = np.exp(logits)
-    return odds / odds.sum(axis=2, keepdims=True), targets
 
 
 def named(candidates: list[Candidate]) -> dict[str, Candidate]:
     return {candidate.name: candidate for candidate in candidates}
 
 
-def test_without_snapshots_there_are_three() -> None:
+def test_without_snapshots_there_are_four() -> None:
     candidates = select(["a", "b"], *noisy([1.0, 2.0]), SELECTION)
-    assert [c.name for c in candidates] == ["single best", "uniform top 2", GREEDY]
+    assert [c.name for c in candidates] == ["single best", "uniform top 2", "weighted top 2", GREEDY]
     assert candidates[0].weights == {"b": 1.0}
 
 
-def test_a_snapshot_is_a_member_of_ensembles_and_no_single_best() -> None:
-    members, owners = ["a", "b", "b/0"], {"b/0": "b"}
-    found = named(select(members, *noisy([1.0, 2.0, 3.0]), SELECTION, owners))
+def test_only_a_trial_itself_is_a_single_best() -> None:
+    owners: dict[str, str | None] = {"b/snapshots/0": "b", "averages/soup": None}
+    members = ["a", "b", *owners]
+    found = named(select(members, *noisy([1.0, 2.0, 3.0, 3.0]), SELECTION, owners))
     assert found["single best"].weights == {"b": 1.0}
-    assert found["uniform top 3"].weights == pytest.approx(dict.fromkeys(members, 1 / 3))
-    assert "b/0" in found[GREEDY].weights
+    assert found["uniform top 3"].weights == pytest.approx(dict.fromkeys(members[1:], 1 / 3))
+    assert found[GREEDY].weights.keys() >= owners.keys()
     assert SNAPSHOTS not in found, "one alone is no ensemble"
 
 
 def test_the_snapshots_of_the_best_trial_that_has_two_are_an_ensemble() -> None:
-    members = ["a", "b", "c", "a/0", "a/1", "b/0", "b/1", "c/0"]
-    predictions, targets = noisy([1.0, 2.0, 3.0, 1.5, 1.5, 1.5, 2.5, 1.5])
-    owners = {member: member[0] for member in members[3:]}
-    candidates = select(members, predictions, targets, SELECTION, owners)
+    owners = {f"{t}/snapshots/{i}": t for t, i in ("a0", "a1", "b0", "b1", "c0")}
+    members = ["a", "b", "c", *owners, "rematch/c/0", "rematch/c/1"]
+    predictions, targets = noisy([1.0, 2.0, 3.0, 1.5, 1.5, 1.5, 2.5, 1.5, 3.0, 3.0])
+    candidates = select(members, predictions, targets, SELECTION, {**owners, "rematch/c/0": "c", "rematch/c/1": "c"})
     assert candidates[-1].name == GREEDY, "the teacher of students"
     found = named(candidates)[SNAPSHOTS]
-    assert found.weights == {"b/0": 0.5, "b/1": 0.5}
+    assert found.weights == {"b/snapshots/0": 0.5, "b/snapshots/1": 0.5}
     assert found.validation is not None
     assert ACCURACY(found.validation, targets) > 0.7
 
 
-def test_a_snapshot_that_equals_its_trial_counts_once() -> None:
+@pytest.mark.parametrize("members", [["a", "b", "a/snapshots/0"], ["a/snapshots/0", "b", "a"]])
+def test_a_snapshot_that_equals_its_trial_counts_once(members: list[str]) -> None:
     predictions, targets = noisy([2.0, 1.0, 2.0])
     predictions[2] = predictions[0]
-    found = named(select(["a", "b", "a/0"], predictions, targets, SELECTION, {"a/0": "a"}))
+    found = named(select(members, predictions, targets, SELECTION, {"a/snapshots/0": "a"}))
     assert found["uniform top 2"].weights == {"a": 0.5, "b": 0.5}
-    assert "a/0" not in found[GREEDY].weights
+    assert "a/snapshots/0" not in found[GREEDY].weights
+
+
+def test_two_trials_that_are_equal_count_once_too() -> None:
+    predictions, targets = noisy([2.0, 1.0, 2.0])
+    predictions[2] = predictions[0]
+    found = named(select(["a", "b", "c"], predictions, targets, SELECTION))
+    assert found["uniform top 2"].weights == {"a": 0.5, "b": 0.5}
+
+
+def test_ensembles_keep_to_the_limits() -> None:
+    members = list("abcdef")
+    costs = {member: Cost(parameters=100, milliseconds=1.0) for member in members}
+    limited = dataclasses.replace(SELECTION, limits=Limits(parameters=250))
+    for candidate in select(members, *noisy([1.0] * 6, 60), limited, costs=costs):
+        assert len(candidate.weights) <= 2, candidate.name
+
+
+def test_probabilities_are_calibrated_without_a_change_of_classes() -> None:
+    predictions, targets = noisy([1.0, 2.0, 1.5])
+    plain = named(select(["a", "b", "c"], predictions, targets, dataclasses.replace(SELECTION, calibrate=False)))
+    for name, candidate in named(select(["a", "b", "c"], predictions, targets, SELECTION)).items():
+        before, after = plain[name].validation, candidate.validation
+        assert before is not None
+        assert after is not None
+        assert (plain[name].temperature, plain[name].calibration) == (1.0, None)
+        assert candidate.weights == plain[name].weights
+        assert ACCURACY(after, targets) == ACCURACY(before, targets)
+        assert candidate.calibration is not None
+        assert candidate.calibration.loss_before == LOSS(before, targets)
+        assert candidate.calibration.loss == LOSS(after, targets)
+        assert candidate.calibration.loss < candidate.calibration.loss_before, "the noise makes them too sure"
+        each = dict(zip("abc", predictions, strict=True))
+        powers = weighted(candidate.weights, each) ** (1 / candidate.temperature)
+        assert candidate.predict(each) == pytest.approx(powers / powers.sum(axis=1, keepdims=True))
+
+
+def test_what_was_trained_on_the_validation_split_or_has_values_has_no_temperature() -> None:
+    refit = Candidate(name="refit", weights={"a": 1.0}, validation=None)
+    assert calibrated(refit, np.zeros(5, dtype=int), SELECTION) is refit
+    values = Candidate(name="x", weights={"a": 1.0}, validation=np.arange(5.0))
+    assert calibrated(values, np.arange(5.0), SELECTION) is values
+
+
+def test_the_judgement_has_gains_over_the_single_best_and_calibration() -> None:
+    predictions, targets = noisy([1.0, 2.0, 1.5], 600)
+    validation, test = slice(0, 300), slice(300, 600)
+    candidates = select(["a", "b", "c"], predictions[:, validation], targets[validation], SELECTION)
+    candidates.append(Candidate(name="refit", weights={"a": 1.0}, validation=None))
+    opened = dict(zip("abc", predictions[:, test], strict=True))
+    found = judged(candidates, ACCURACY, targets[validation], opened, targets[test])
+    assert [c.name for c in found] == [c.name for c in candidates]
+    best, *others = found
+    assert best.gain is None
+    for other, candidate in zip(others, candidates[1:], strict=True):
+        assert other.gain is not None
+        assert other.gain.value == pytest.approx(other.test.value - best.test.value)
+        assert other.gain.low <= other.gain.value <= other.gain.high
+        assert other.temperature == candidate.temperature
+        assert other.calibration["test"].loss == LOSS(candidate.predict(opened), targets[test])
+    assert found[0].calibration.keys() == {"validation", "test"}
+    assert found[-1].calibration.keys() == {"test"}
+    assert found[-1].validation is None
+
+
+def test_values_are_judged_without_calibration() -> None:
+    generator = np.random.default_rng(0)
+    targets = generator.normal(size=60)
+    predictions = targets + generator.normal(size=(3, 60))
+    selection = dataclasses.replace(SELECTION, objective=RMSE, by=RMSE)
+    candidates = select(["a", "b", "c"], predictions, targets, selection)
+    found = judged(candidates, RMSE, targets, dict(zip("abc", predictions, strict=True)), targets)
+    assert [contender.calibration for contender in found] == [{}] * 4
+    assert champion_of(candidates, targets, RMSE).name != "single best"
