@@ -1,8 +1,9 @@
 """How long it takes to choose ensembles from many members' predictions, beside the plain loop.
 
-The members are of unlike skill and err together, their predictions are float32 as trials leave them; one core does it
-all, and it is that core's time which counts. The plain loop, which scores every mean anew, is timed on a share of the members, and its picks are compared with
-ours there; for all of them its time is extrapolated, in proportion. Bagging and cross-fitting are timed apart.
+The members are of unlike skill and err together; their predictions are float32, as trials leave them. What counts is
+the time of one core. The plain loop, which scores every mean anew, goes over a share of the members, where its choice
+is compared with ours; for all of them its time is extrapolated, in proportion. Bagging and cross-fitting are timed
+apart.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ from collections import Counter
 from pathlib import Path
 from urllib.parse import quote
 
+from search.apps.judgement import behind
 from search.apps.session import Session
 from search.checks.stored import StageFindings
 from search.post.comparison import ABLATION, REMATCH, WITHIN_NOISE, Comparison
@@ -59,6 +60,8 @@ def report(session: Session, study: Study, driver: Driver) -> None:
     results = Results.load(session.folder)
     if results is not None:
         console.print(contenders_table(results.metric, rows_of(results)))
+        for line in behind(results):
+            console.print(line, markup=False, highlight=False)
         if results.test_looks > 1:
             console.print(f"the test split was opened {results.test_looks} times in this study", style="yellow")
     rematch = Comparison.load(session.folder / REMATCH)
@@ -119,6 +122,7 @@ def rows_of(results: Results) -> list[Row]:
             members=len(c.members),
             validation=None if c.validation is None else _triple(c.validation),
             test=_triple(c.test),
+            gain=None if c.gain is None else _triple(c.gain),
             champion=c.name == results.champion,
         )
         for c in results.contenders

@@ -27,7 +27,7 @@ def anatomy(
     stacked = np.stack([predictions[member] for member in weights])
     shares = np.array(list(weights.values()))
     if len(shares) == 1:
-        return Anatomy(name=name, metric=metric.name, diversity=None, contributions={})
+        return Anatomy(name=name, metric=metric.name, contributions={})
 
     def loss(kept: Array) -> float:
         whole = combine(kept / kept.sum(), stacked)
@@ -39,7 +39,8 @@ def anatomy(
     return Anatomy(
         name=name,
         metric=metric.name,
-        diversity=disagreement(stacked) if stacked.ndim == 3 else correlation_of_errors(stacked, targets),
+        disagreement=disagreement(stacked) if stacked.ndim == 3 else None,
+        correlation=correlation_of_errors(stacked, targets) if stacked.ndim == 2 else None,
         contributions={member: each - whole for member, each in zip(weights, without, strict=True)},
     )
 

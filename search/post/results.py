@@ -55,14 +55,16 @@ class Contender:
 class Anatomy:
     """What an ensemble's members are to each other, on validation.
 
-    `diversity` is the mean over pairs: the share of examples on which they name different classes, or the correlation
-    of their errors. `contributions` is by how much the ensemble would be worse without each member.
+    `disagreement` is the share of examples on which two members name different classes, `correlation` that of two
+    members' errors where they predict values: means over pairs. `contributions` is by how much the ensemble would be
+    worse without each member.
     """
 
     name: str
     metric: str
-    diversity: float | None
     contributions: Mapping[str, float]
+    disagreement: float | None = None
+    correlation: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,12 +15,13 @@ _LARGE = 10
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """A contender's line: figures as (value, low, high)."""
+    """A contender's line: figures as (value, low, high); `gain` is over the single best, on test."""
 
     name: str
     members: int
     validation: tuple[float, float, float] | None
     test: tuple[float, float, float]
+    gain: tuple[float, float, float] | None
     champion: bool
 
 
@@ -29,12 +30,12 @@ def contenders_table(metric: str, rows: Sequence[Row]) -> Table:
     table = Table(title=f"{metric} with 95 % intervals; validation is cross-fitted; * the champion, chosen on it")
     table.add_column("contender")
     table.add_column("members", justify="right")
-    for split in ("validation", "test"):
-        table.add_column(split, justify="right")
+    for column in ("validation", "test", "better than the single best"):
+        table.add_column(column, justify="right")
     for row in rows:
         name = f"{row.name} *" if row.champion else row.name
         style = "bold" if row.champion else ""
-        table.add_row(name, str(row.members), _figure(row.validation), _figure(row.test), style=style)
+        table.add_row(name, str(row.members), *_contender_cells(row), style=style)
     return table
 
 
@@ -63,11 +64,16 @@ def searches_table(rows: Sequence[SearchRow]) -> Table:
 
 def contenders_markdown(metric: str, rows: Sequence[Row]) -> str:
     """Return the final comparison in Markdown."""
-    lines = [f"| {metric} | members | validation | test |", "|---|---:|---:|---:|"]
+    lines = [f"| {metric} | members | validation | test | better than the single best |", "|---|---:|---:|---:|---:|"]
     for row in rows:
         name = f"**{row.name}**" if row.champion else row.name
-        lines.append(f"| {name} | {row.members} | {_figure(row.validation)} | {_figure(row.test)} |")
+        lines.append(f"| {name} | {row.members} | {' | '.join(_contender_cells(row))} |")
     return "\n".join(lines)
+
+
+def _contender_cells(row: Row) -> tuple[str, str, str]:
+    gain = "" if row.gain is None else _gain(row.gain[0], row.gain[1:])
+    return _figure(row.validation), _figure(row.test), gain
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -47,6 +47,6 @@ def test_values_have_contributions_and_one_member_alone_none() -> None:
     each = {"a": targets + ones, "b": targets - ones}
     told = anatomy("mine", {"a": 0.5, "b": 0.5}, each, targets, RMSE)
     assert told.contributions == pytest.approx({"a": 1.0, "b": 1.0})
-    assert told.diversity == pytest.approx(-1)
+    assert told.correlation == pytest.approx(-1)
     alone = anatomy("mine", {"a": 1.0}, each, targets, RMSE)
-    assert (alone.diversity, alone.contributions) == (None, {})
+    assert (alone.correlation, alone.contributions) == (None, {})

@@ -63,9 +63,10 @@ def test_picks_of_values_are_the_plain_loops(metric: Metric) -> None:
 @pytest.mark.parametrize("metric", [LOSS, ACCURACY], ids=["loss", "accuracy"])
 def test_the_fast_ways_give_the_plain_ones_figures_pick_after_pick(metric: Metric, kind: str) -> None:
     predictions, targets = noisy(np.linspace(0, 2, 10), 500, classes=5)
-    predictions = (
-        coarse(predictions) if kind == "ties" else predictions.astype(kind) if "float" in kind else predictions
-    )
+    if kind == "float32":
+        predictions = predictions.astype(np.float32)
+    if kind == "ties":
+        predictions = coarse(predictions)
     if kind == "sure of the wrong class":
         predictions[::2, :50] = np.eye(5)[(targets[:50] + 1) % 5]
     pool = Pool(predictions, targets)

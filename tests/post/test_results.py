@@ -30,7 +30,7 @@ RESULTS = Results(
             calibration={"test": CALIBRATION},
         ),
     ),
-    anatomy=Anatomy(name="greedy ensemble", metric="accuracy", diversity=0.1, contributions={"trials/00001": 0.01}),
+    anatomy=Anatomy(name="greedy ensemble", metric="accuracy", disagreement=0.1, contributions={"trials/00001": 0.01}),
     mistakes=Mistakes(
         wrong=1,
         worst=(Mistake(index=7, true="a", predicted="b", probability=0.9),),
