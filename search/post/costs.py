@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -74,3 +76,12 @@ def budget_of(limits: Limits, members: Sequence[str], costs: Mapping[str, Cost] 
         prices.append(each)
         most.append(float(limit))
     return Budget(np.array(prices).reshape(len(prices), len(members)), np.array(most))
+
+
+def numbers_in(weights: Path) -> int:
+    """Return how many floating-point numbers a file of weights holds, from its header: parameters, and statistics."""
+    from safetensors import safe_open
+
+    with safe_open(weights, framework="numpy") as file:
+        slices = [file.get_slice(name) for name in file.keys()]  # noqa: SIM118 - it is no mapping
+        return sum(math.prod(one.get_shape()) for one in slices if one.get_dtype().startswith(("F", "BF")))

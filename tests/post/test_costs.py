@@ -1,10 +1,14 @@
 """What an ensemble can afford."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+import torch
 
 from search.errors import UsageError
-from search.post.costs import Budget, Cost, Limits, budget_of
+from search.post.costs import Budget, Cost, Limits, budget_of, numbers_in
+from search.train.checkpoint import save_state
 
 COSTS = {"a": Cost(parameters=100, milliseconds=0.1), "b": Cost(parameters=300, milliseconds=0.2)}
 
@@ -41,3 +45,10 @@ def test_members_that_are_in_already_cost_nothing_more() -> None:
 def test_a_limit_that_leaves_nobody_is_refused() -> None:
     with pytest.raises(UsageError, match=r"squeeze\.limits\.parameters=50: no member fits; the least has 100"):
         budget_of(Limits(parameters=50), ["a", "b"], COSTS)
+
+
+def test_the_numbers_of_a_file_of_weights_are_counted(tmp_path: Path) -> None:
+    network = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.BatchNorm1d(3), torch.nn.Linear(3, 2).bfloat16())
+    save_state(tmp_path / "w.safetensors", network.state_dict())
+    statistics = 2 * 3
+    assert numbers_in(tmp_path / "w.safetensors") == sum(p.numel() for p in network.parameters()) + statistics
