@@ -27,10 +27,11 @@ class Row:
 
 def contenders_table(metric: str, rows: Sequence[Row]) -> Table:
     """Return the final comparison for the terminal."""
-    table = Table(title=f"{metric} with 95 % intervals; validation is cross-fitted; * the champion, chosen on it")
-    table.add_column("contender")
-    table.add_column("members", justify="right")
-    for column in ("validation", "test", "better than the single best"):
+    about = "validation is cross-fitted; * the champion, chosen on it; gain: on test, over the single best"
+    table = Table(title=f"{metric} with 95 % intervals; {about}")
+    table.add_column("contender", no_wrap=True)
+    table.add_column("members", justify="right", no_wrap=True)
+    for column in ("validation", "test", "gain"):
         table.add_column(column, justify="right")
     for row in rows:
         name = f"{row.name} *" if row.champion else row.name
@@ -64,7 +65,7 @@ def searches_table(rows: Sequence[SearchRow]) -> Table:
 
 def contenders_markdown(metric: str, rows: Sequence[Row]) -> str:
     """Return the final comparison in Markdown."""
-    lines = [f"| {metric} | members | validation | test | better than the single best |", "|---|---:|---:|---:|---:|"]
+    lines = [f"| {metric} | members | validation | test | gain over the single best |", "|---|---:|---:|---:|---:|"]
     for row in rows:
         name = f"**{row.name}**" if row.champion else row.name
         lines.append(f"| {name} | {row.members} | {' | '.join(_contender_cells(row))} |")
