@@ -59,5 +59,5 @@ def correlation_of_errors(predictions: Array, targets: Array) -> float | None:
     errors = predictions.astype(np.float64) - targets
     if not errors.std(axis=1).all():
         return None
-    correlations = np.corrcoef(errors)
+    correlations = np.asarray(np.corrcoef(errors))
     return float(correlations[np.triu_indices(len(errors), 1)].mean())

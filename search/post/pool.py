@@ -58,7 +58,7 @@ def distinct(predictions: Array, order: Sequence[int]) -> list[int]:
     """Return the members, rising, that equal none which comes before them in `order`, bit for bit."""
     first: dict[bytes, int] = {}
     for row in order:
-        first.setdefault(hashlib.blake2b(np.ascontiguousarray(predictions[row])).digest(), row)
+        first.setdefault(hashlib.blake2b(predictions[row].tobytes()).digest(), row)
     return sorted(first.values())
 
 

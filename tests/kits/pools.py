@@ -21,4 +21,4 @@ def coarse(predictions: Array) -> Array:
     """Return probabilities on a grid of quarters, where figures tie all the time."""
     counts = np.floor(predictions * 4)
     counts[..., 0] += 4 - counts.sum(axis=-1)
-    return (counts / 4).astype(np.float32)
+    return np.asarray(counts / 4, dtype=np.float32)
