@@ -6,6 +6,8 @@ CHECKPOINT = "checkpoint.safetensors"
 """Where training goes on."""
 WEIGHTS = "weights.safetensors"
 """The best weights."""
+COST = "cost.json"
+"""How large the network is, and how long it takes to predict."""
 SNAPSHOTS = "snapshots"
 """A folder for each cycle of the schedule that was finished, by its number: weights and predictions at its end."""
 SPLITS = ("train", "validation", "test")

@@ -24,6 +24,7 @@ from search.files import no_room, write_atomically
 from search.layout import (
     CHECKPOINT,
     CONFIG,
+    COST,
     CROSS_FITTED,
     DIAGNOSIS,
     DIAGNOSTICS,
@@ -182,6 +183,11 @@ class Runner:
 
     def _keep(self, directory: Path, model: Estimator, fitted: Fitted) -> None:
         save_state(directory / WEIGHTS, model.state_dict())
+        milliseconds = 1000 * fitted.predicting / len(fitted.predictions)
+        parameters = sum(parameter.numel() for parameter in model.parameters())
+        write_atomically(
+            directory / COST, json.dumps({"parameters": parameters, "milliseconds": milliseconds}).encode()
+        )
         save_array(directory / predictions_of("validation"), fitted.predictions)
 
     def _average(self, spec: AverageSpec) -> None:

@@ -22,6 +22,7 @@ from search.errors import UsageError
 from search.layout import (
     CHECKPOINT,
     CONFIG,
+    COST,
     CROSS_FITTED,
     DIAGNOSIS,
     DIAGNOSTICS,
@@ -54,7 +55,7 @@ from search.train.equipment import Equipment
 from search.train.metrics import metrics_of
 from search.trial import Runner, load_model
 
-LEFT = {CONFIG, WEIGHTS, DIAGNOSTICS, "validation.npy", OUTCOME}
+LEFT = {CONFIG, COST, WEIGHTS, DIAGNOSTICS, "validation.npy", OUTCOME}
 """What a finished trial leaves in its folder."""
 
 

@@ -11,7 +11,7 @@ from search.apps.training import TrainingSession, best_trained
 from search.errors import GaveUpError
 from search.files import unfinished
 from search.keyed import keyed_int
-from search.layout import DIAGNOSIS, DIAGNOSTICS, LOG, SNAPSHOTS, WEIGHTS, predictions_of
+from search.layout import COST, DIAGNOSIS, DIAGNOSTICS, LOG, SNAPSHOTS, WEIGHTS, predictions_of
 from search.records import Outcome, Report, TrialSpec
 from search.reporting.progress import TrainingsDisplay
 from search.sweep.batch import run_all
@@ -105,7 +105,7 @@ def _leave(spec: TrialSpec) -> None:
 def _clear(spec: TrialSpec) -> None:
     """Remove what nobody needs of a training that ended."""
     directory = Path(spec.directory)
-    for name in (WEIGHTS, predictions_of("validation"), DIAGNOSTICS, DIAGNOSIS):
+    for name in (COST, WEIGHTS, predictions_of("validation"), DIAGNOSTICS, DIAGNOSIS):
         path = directory / name
         path.unlink(missing_ok=True)
         unfinished(path).unlink(missing_ok=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import math
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,12 +11,13 @@ from pathlib import Path
 import numpy as np
 
 from search.errors import UsageError
+from search.layout import COST
 from search.train.metrics import Array
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cost:
-    """What one member costs: its parameters, and the milliseconds of a prediction."""
+    """What one member costs: its parameters, and the milliseconds of predicting one example in a batch of many."""
 
     parameters: int
     milliseconds: float
@@ -78,10 +79,12 @@ def budget_of(limits: Limits, members: Sequence[str], costs: Mapping[str, Cost] 
     return Budget(np.array(prices).reshape(len(prices), len(members)), np.array(most))
 
 
-def numbers_in(weights: Path) -> int:
-    """Return how many floating-point numbers a file of weights holds, from its header: parameters, and statistics."""
-    from safetensors import safe_open
-
-    with safe_open(weights, framework="numpy") as file:
-        slices = [file.get_slice(name) for name in file.keys()]  # noqa: SIM118 - it is no mapping
-        return sum(math.prod(one.get_shape()) for one in slices if one.get_dtype().startswith(("F", "BF")))
+def cost_in(folder: Path) -> Cost | None:
+    """Return what a training wrote of its network into its folder; None where it wrote nothing."""
+    try:
+        plain = json.loads((folder / COST).read_bytes())
+        return Cost(parameters=int(plain["parameters"]), milliseconds=float(plain["milliseconds"]))
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError) as error:
+        raise UsageError(f"{folder / COST}: damaged; put it back from a copy") from error

@@ -8,12 +8,12 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from search.files import unfinished
-from search.layout import CHECKPOINT, SNAPSHOTS, SPLITS, WEIGHTS, predictions_of
+from search.layout import CHECKPOINT, COST, SNAPSHOTS, SPLITS, WEIGHTS, predictions_of
 from search.records import Decision, Event, Outcome, Paused, Started, TrialState, Verdict
 from search.sweep.journal import trial_folder
 from search.sweep.study import Progress, Study
 
-_OF_THE_BEST = (SNAPSHOTS, WEIGHTS, *map(predictions_of, SPLITS))
+_OF_THE_BEST = (COST, SNAPSHOTS, WEIGHTS, *map(predictions_of, SPLITS))
 _OF_THE_RESTING = (CHECKPOINT, *_OF_THE_BEST)
 
 

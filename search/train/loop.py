@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import math
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,13 +43,15 @@ KeepFn = Callable[[int, Mapping[str, Tensor], Array], None]
 class Fitted:
     """How a run ended; the model then holds the weights kept. `predictions` are those on the validation split.
 
-    `stopped` says why it did not come to the end of its plan; `paused`: it left a checkpoint to go on from.
+    `predicting` is how many seconds these took. `stopped` says why it did not come to the end of its plan; `paused`: it
+    left a checkpoint to go on from.
     """
 
     best_step: int
     steps: int
     figures: Mapping[str, float]
     predictions: Array
+    predicting: float
     stopped: str | None
     paused: bool = False
 
@@ -133,11 +136,14 @@ class Training:
                 self._save(checkpoint)
         assert self._best is not None
         self._model.load_state_dict(self._best.weights)
+        began = time.perf_counter()
+        predictions = self.predict(self._dataset.split.validation)
         return Fitted(
             best_step=self._best.step,
             steps=self._epoch,
             figures=self._best.figures,
-            predictions=self.predict(self._dataset.split.validation),
+            predictions=predictions,
+            predicting=time.perf_counter() - began,
             stopped=stopped,
             paused=paused,
         )

@@ -4,11 +4,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from search.errors import UsageError
-from search.post.costs import Budget, Cost, Limits, budget_of, numbers_in
-from search.train.checkpoint import save_state
+from search.post.costs import Budget, Cost, Limits, budget_of, cost_in
 
 COSTS = {"a": Cost(parameters=100, milliseconds=0.1), "b": Cost(parameters=300, milliseconds=0.2)}
 
@@ -47,8 +45,10 @@ def test_a_limit_that_leaves_nobody_is_refused() -> None:
         budget_of(Limits(parameters=50), ["a", "b"], COSTS)
 
 
-def test_the_numbers_of_a_file_of_weights_are_counted(tmp_path: Path) -> None:
-    network = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.BatchNorm1d(3), torch.nn.Linear(3, 2).bfloat16())
-    save_state(tmp_path / "w.safetensors", network.state_dict())
-    statistics = 2 * 3
-    assert numbers_in(tmp_path / "w.safetensors") == sum(p.numel() for p in network.parameters()) + statistics
+def test_a_training_says_what_its_network_costs(tmp_path: Path) -> None:
+    assert cost_in(tmp_path) is None
+    (tmp_path / "cost.json").write_text('{"parameters": 7, "milliseconds": 0.5}')
+    assert cost_in(tmp_path) == Cost(parameters=7, milliseconds=0.5)
+    (tmp_path / "cost.json").write_text('{"parameters"')
+    with pytest.raises(UsageError, match=r"cost.json: damaged; put it back from a copy"):
+        cost_in(tmp_path)

@@ -11,7 +11,8 @@ from search.apps.rematch import STAGE as REMATCH
 from search.apps.rematch import contestants
 from search.apps.training import TrainingSession
 from search.errors import StrandedError, UsageError
-from search.layout import CONFIG, SNAPSHOTS, predictions_of
+from search.layout import CONFIG, COST, SNAPSHOTS, predictions_of
+from search.post.costs import Cost, cost_in
 from search.records import PredictSpec, TrialState
 from search.reporting.progress import WorkDisplay
 from search.space import Settings
@@ -26,7 +27,7 @@ Configs = Mapping[str, Settings]
 class Members:
     """Folders with weights and predictions, each with what it was trained with.
 
-    `owners` has the trial that a member comes from; a trial has none.
+    `owners` has what a member comes from: of a snapshot the training that left it, else the trial; a trial has none.
     """
 
     def __init__(self, session: TrainingSession) -> None:
@@ -35,16 +36,26 @@ class Members:
         self.owners: dict[str, str] = {}
 
     def add(self, folder: str, config: Settings, owner: str | None = None) -> None:
-        """Take in a member, and the snapshots that its training left."""
+        """Take in a member, and the snapshots that its training left, which are its own."""
         self._add(folder, config, owner)
         found = (self._session.folder / folder / SNAPSHOTS).glob(f"*/{predictions_of('validation')}")
         for cycle in sorted(int(path.parent.name) for path in found):
-            self._add(f"{folder}/{SNAPSHOTS}/{cycle}", config, folder if owner is None else owner)
+            self._add(f"{folder}/{SNAPSHOTS}/{cycle}", config, folder)
 
     def _add(self, folder: str, config: Settings, owner: str | None) -> None:
         self.configs[folder] = config
         if owner is not None:
             self.owners[folder] = owner
+
+    def cost_of(self, member: str) -> Cost:
+        """Return what a member's network costs; raise UsageError where its training did not say."""
+        found = cost_in(self._session.folder / member)
+        while found is None and member in self.owners:  # whose network is the same
+            member = self.owners[member]
+            found = cost_in(self._session.folder / member)
+        if found is None:
+            raise UsageError(f"squeeze.limits: {member} has no {COST}, as trials of earlier versions; set no limit")
+        return found
 
     def snapshots_of(self, folder: str) -> list[str]:
         """Return the snapshots that a member's training left, in their order."""

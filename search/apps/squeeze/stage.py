@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -17,10 +18,14 @@ from search.apps.squeeze.students import student_configs, train_students
 from search.apps.summary import tell
 from search.apps.training import TrainingSession, best_trained
 from search.errors import UsageError
+from search.post.anatomy import anatomy
 from search.post.comparison import REMATCH, Comparison
-from search.post.contenders import Candidate, Selection, champion_of, judged, select
-from search.post.results import Results
+from search.post.contenders import GREEDY, Candidate, Selection, calibrated, champion_of, judged, select
+from search.post.costs import Limits
+from search.post.judgement import mistakes_of
+from search.post.results import Anatomy, Results
 from search.sweep.study import Study
+from search.train.metrics import Array
 
 _LOOKS = "test_looks"
 
@@ -65,6 +70,7 @@ def _make(session: TrainingSession, study: Study, made_from: str, members: Membe
     membership.predict(session, members.configs, chosen, "test")
     test = {folder: membership.load(session, folder, "test") for folder in chosen}
     test_targets = membership.targets_of(session, "test")
+    data = session.dataset
     results = Results(
         metric=session.metric.name,
         maximize=session.metric.maximize,
@@ -72,41 +78,65 @@ def _make(session: TrainingSession, study: Study, made_from: str, members: Membe
         test_looks=looks,
         test_size=len(test_targets),
         champion=champion.name,
-        contenders=tuple(judged(c, session.metric, targets, test, test_targets) for c in candidates),
+        contenders=judged(candidates, session.metric, targets, test, test_targets),
+        anatomy=_anatomy(session, candidates, champion, targets),
+        mistakes=mistakes_of(champion.predict(test), test_targets, data.split.test, data.examples.classes),
     )
     results.save(session.folder)
     return results
 
 
+def _anatomy(
+    session: TrainingSession, candidates: Sequence[Candidate], champion: Candidate, targets: Array
+) -> Anatomy | None:
+    """Return what the champion's members bring, the greedy ensemble's where it is of one alone."""
+    several = champion if len(champion.weights) > 1 else next(c for c in candidates if c.name == GREEDY)
+    predictions = {folder: membership.load(session, folder, "validation") for folder in several.weights}
+    by = session.selection_metric
+    return anatomy(several.name, several.weights, predictions, targets, by, several.temperature)
+
+
 def _candidates(session: TrainingSession, study: Study, members: Members) -> list[Candidate]:
-    """Return all contenders; what is trained for it becomes a member."""
+    """Return all contenders, the single best first; what is trained for it becomes a member."""
     more = leave_training(session, study, members)
     best = best_trained(session, study)
-    trial = None if best is None else f"trials/{best[0]:05d}"
+    trial = "" if best is None else f"trials/{best[0]:05d}"
     if trial in members.configs:
         longer = next(iter(more[0].weights), None) if more else None
         more += average(session, members, trial, longer)
-    chosen = _select(session, members)
+    selection = _selection(session)
+    targets = membership.targets_of(session, "validation")
+    chosen = _chosen(session, members, selection, targets)
     students, refits = student_configs(session, study), refit_configs(session, study)
-    teacher = chosen[-1]
-    taught = train_students(session, students, members.configs, teacher)
+    taught = train_students(session, students, members.configs, teacher=chosen[-1])
     whole = refit(session, refits)
     for folder, config in {**students, **refits}.items():
         members.configs[folder] = config
-    return [*chosen, *more, *taught, *whole]
+    return [*chosen, *(calibrated(candidate, targets, selection) for candidate in [*more, *taught]), *whole]
 
 
-def _select(session: TrainingSession, members: Members) -> list[Candidate]:
+def _chosen(session: TrainingSession, members: Members, selection: Selection, targets: Array) -> list[Candidate]:
     """Return the single best and the ensembles, the greedy one last."""
-    cfg, names = session.cfg.squeeze, list(members.configs)
-    selection = Selection(
+    names = list(members.configs)
+    predictions = np.stack([membership.load(session, folder, "validation") for folder in names])
+    costs = None
+    if selection.limits != Limits():
+        costs = {member: members.cost_of(member) for member in names}
+    return select(names, predictions, targets, selection, members.owners, costs)
+
+
+def _selection(session: TrainingSession) -> Selection:
+    cfg = session.cfg.squeeze
+    return Selection(
         objective=session.metric,
         by=session.selection_metric,
         top_k=cfg.top_k,
         picks=cfg.picks,
         folds=cfg.folds,
         seed=session.cfg.seed,
+        start=cfg.start,
+        patience=cfg.patience,
+        bags=cfg.bags,
+        calibrate=cfg.calibrate,
+        limits=Limits(**session.plain("squeeze")["limits"]),
     )
-    predictions = np.stack([membership.load(session, folder, "validation") for folder in names])
-    targets = membership.targets_of(session, "validation")
-    return select(names, predictions, targets, selection, members.owners)

@@ -15,6 +15,7 @@ from search.apps.training import TrainingSession, best_trained
 from search.keyed import keyed_int
 from search.layout import predictions_of
 from search.post.contenders import Candidate, weighted
+from search.post.results import ALONE, STUDENT
 from search.records import Outcome, TrialSpec, TrialState
 from search.reporting.progress import TrainingsDisplay
 from search.space import Settings, Space, settings_of
@@ -25,7 +26,6 @@ from search.train.data.blends import blends
 from search.train.metrics import Array
 from search.trial import save_array
 
-STUDENT, ALONE = "student", "student alone"
 _FOLDERS = {STUDENT: "students/taught", ALONE: "students/alone"}
 _TEACHER, _TRANSFER = "teacher.npy", "transfer.npy"
 
