@@ -136,6 +136,10 @@ def _stages(checked: Composed, clusters: Clusters, folders: list[Path]) -> int:
         from search.apps.preview import preview
 
         return preview(checked)
+    if "predict" in checked.cfg.stages:
+        from search.apps.predict import predict
+
+        return predict(checked)
     from search.apps.search import place_of, run
 
     place = place_of(clusters)

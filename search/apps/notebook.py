@@ -100,6 +100,8 @@ def _run(given: Sequence[str] | DictConfig, config_dir: str | Path | None, quiet
         checked, stages = composed(cfg), list(cfg.stages)
         if "preview" in stages:
             raise UsageError("stages=[preview]: is for the command line, because it leaves no study to return")
+        if "predict" in stages:
+            raise UsageError("stages=[predict]: is for the command line; here, load the champion with MLflow")
         folder = Path(cfg.output_dir).resolve()
         folder.mkdir(parents=True, exist_ok=True)
         place = Place(

@@ -9,12 +9,12 @@ from tempfile import TemporaryDirectory
 
 from search.config.arguments import override
 
-_LEAVES_NOTHING = re.compile(r"stages=\[\s*preview\s*\]")
+_LEAVES_NOTHING = re.compile(r"stages=\[\s*(preview|predict)\s*\]")
 
 
 @contextmanager
 def hydra_elsewhere(arguments: Sequence[str]) -> Iterator[list[str]]:
-    """Give the arguments; for a preview Hydra makes and fills another folder than the study's, which is removed."""
+    """Give the arguments; for a preview or predictions Hydra fills another folder than the study's, and removes it."""
     words = [text for text in arguments if _LEAVES_NOTHING.fullmatch(text)]
     if not words:
         yield list(arguments)

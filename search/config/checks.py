@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
@@ -28,8 +29,9 @@ STAGES = (
     "sync",
     "train",
     "preview",
+    "predict",
 )
-"""The stages that exist, in the order in which they run; the last three run alone and on request only."""
+"""The stages that exist, in the order in which they run; the last four run alone and on request only."""
 
 _CLOSED = (
     "metric",
@@ -51,6 +53,7 @@ _CLOSED = (
     "squeeze.limits",
     "ablation",
     "data_curve",
+    "predict",
 )
 _OF_PRUNERS = {
     "asha": ("rungs", "eta"),
@@ -61,6 +64,8 @@ _OF_PRUNERS = {
 }
 _TIMES = {"warmup", "every", "step_size", "cycle", "rise"}
 """Keys of schedules that are in `unit`."""
+_PREDICTIONS = (".csv", ".parquet")
+"""How names of files with predictions end."""
 _FEWEST_SIZES = 3
 """A curve of three parameters needs as many points."""
 
@@ -74,6 +79,7 @@ def check(cfg: SearchConfig) -> None:
     _check_name(cfg.name)
     _check_keys(node)
     _check_stages(cfg)
+    _check_predict(cfg)
     _check_ablation(cfg)
     _check_data_curve(node)
     _check_split(cfg)
@@ -142,6 +148,18 @@ def _check_stages(cfg: SearchConfig) -> None:
         raise UsageError(f"trial={cfg.trial}: needs stages=[train] or stages=[look]")
     if cfg.trial is not None and cfg.trial < 0:
         raise UsageError(f"trial={cfg.trial}: must be at least 0")
+
+
+def _check_predict(cfg: SearchConfig) -> None:
+    given, output = cfg.predict.input, cfg.predict.output
+    if "predict" not in cfg.stages:
+        return
+    if list(cfg.stages) != ["predict"] or given is None:
+        raise UsageError("stages=[predict]: runs alone and needs predict.input=FILE, the inputs to predict")
+    if output is not None and not output.endswith(_PREDICTIONS):
+        raise UsageError(f"predict.output={output}: must end in {' or '.join(_PREDICTIONS)}, or be null")
+    if output is not None and Path(output).resolve() == Path(given).resolve():
+        raise UsageError(f"predict.output={output}: is predict.input itself; must be another file")
 
 
 def _check_ablation(cfg: SearchConfig) -> None:

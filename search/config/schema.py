@@ -220,6 +220,14 @@ class DataCurve:
 
 
 @dataclass
+class Predict:
+    """What the champion is to predict."""
+
+    input: str | None = MISSING  # csv or parquet for tables; npy or npz for arrays
+    output: str | None = MISSING  # csv or parquet; null: the first rows are printed
+
+
+@dataclass
 class Inspect:
     """How the data is looked at."""
 
@@ -277,6 +285,7 @@ class SearchConfig:
     rematch: Rematch = field(default_factory=Rematch)
     ablation: Ablation = field(default_factory=Ablation)
     data_curve: DataCurve = field(default_factory=DataCurve)
+    predict: Predict = field(default_factory=Predict)
     changes: dict[str, Any] = field(default_factory=dict)  # pieces of a trial's configuration, by name
 
 

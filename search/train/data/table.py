@@ -56,14 +56,14 @@ class TableEncoder:
         return cls(columns=tuple(columns))
 
     def encode(self, table: pd.DataFrame) -> Array:
-        """Return the rows as float32 (N, features); raise ValueError for a missing column."""
+        """Return the rows as float32 (N, features); raise ValueError for a column that is missing or not of numbers."""
         missing = [name for name, _ in self.columns if name not in table.columns]
         if missing:
             raise ValueError(f"column {missing[0]} is missing; needed: {', '.join(name for name, _ in self.columns)}")
         parts = []
         for name, words in self.columns:
             if words is None:
-                parts.append(table[name].to_numpy(dtype=np.float32, na_value=np.nan)[:, None])
+                parts.append(_numbers(table[name])[:, None])
             else:
                 values = table[name].astype(str).to_numpy()
                 parts.append((values[:, None] == np.array(words, dtype=object)[None]).astype(np.float32))
@@ -113,6 +113,13 @@ class TableEncoder:
     def from_plain(cls, plain: Mapping[str, Any]) -> TableEncoder:
         """Return the encoder that `to_plain` described."""
         return cls(columns=tuple((name, None if words is None else tuple(words)) for name, words in plain["columns"]))
+
+
+def _numbers(column: pd.Series[Any]) -> Array:
+    try:
+        return column.to_numpy(dtype=np.float32, na_value=np.nan)
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"column {column.name}: must be numbers ({' '.join(str(error).split())})") from error
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
