@@ -1,111 +1,175 @@
-"""The packaged champion, in a process of its own that refuses to unpickle."""
+"""The registered champion: in a process of its own that refuses to unpickle, and served over HTTP."""
 
+import contextlib
 import json
 import os
+import signal
+import socket
 import subprocess
 import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 from mlflow import MlflowClient
 
-from search.layout import WEIGHTS
-from search.post.package import Champion, Member, export, log_champion
-from search.train.checkpoint import save_state
-from search.train.data import csv, digits
-from search.train.data.arrays import Array, Dataset, Examples
-from search.train.data.split import divide
-from search.train.estimator import Estimator, build
+from search.post.package import is_registered, log_champion
+from search.post.program import Champion, export
+from search.train.data import digits
+from tests.kits.champions import CNN, MLP, averaged, champion_of, dataset_of, lineage_of, prices
 
-MLP = {"_target_": "search.train.models.mlp.MLP", "width": 8, "depth": 1, "dropout": 0.5}
-CNN = {"_target_": "search.train.models.cnn.CNN", "channels": 4, "blocks": 2, "kernel": 3, "dropout": 0.1}
 LOAD = """
 import json, sys, mlflow, numpy as np, pandas as pd
 model = mlflow.pyfunc.load_model(sys.argv[1])
 predicted = []
 for given in json.loads(sys.stdin.read()):
     rows = pd.DataFrame(given) if isinstance(given, dict) else np.array(given, dtype=np.uint8)
-    predicted.append(np.asarray(model.predict(rows)).tolist())
+    predicted.append(model.predict(rows).to_dict(orient="list"))
 print(json.dumps(predicted))
 """
+CLASSES = [f"p_{i}" for i in range(10)]
 
 
-def dataset_of(examples: Examples) -> Dataset:
-    config = {"fractions": [0.6, 0.2, 0.2], "stratify": True, "seed": 0, "group": None, "time": None}
-    return Dataset(examples=examples, split=divide(examples, config))
+def environment(store: str) -> dict[str, str]:
+    return {**os.environ, "MLFLOW_TRACKING_URI": store, "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false"}
 
 
-def champion_of(dataset: Dataset, folder: Path, models: list[dict[str, object]]) -> tuple[Champion, list[Estimator]]:
-    """Untrained networks with their weights on disk, as trials leave them."""
-    members, networks = [], []
-    for i, config in enumerate(models):
-        torch.manual_seed(i)
-        network = build(config, dataset).eval()
-        (folder / str(i)).mkdir()
-        save_state(folder / str(i) / WEIGHTS, network.state_dict())
-        members.append(Member(directory=folder / str(i), config={"model": config}, weight=(i + 1) / 3))
-        networks.append(network)
-    return Champion(name="greedy ensemble", dataset=dataset, members=members), networks
-
-
-def loaded_predictions(store: str, address: str, *batches: object) -> list[Array]:
-    """Load the registered model in a clean process and predict each batch."""
+def loaded_predictions(store: str, folder: Path, address: str, *batches: object) -> list[pd.DataFrame]:
+    """Load the registered model in a clean process, which stands elsewhere, and predict each batch."""
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", LOAD, address],
         input=json.dumps(batches),
         capture_output=True,
         text=True,
         check=False,
-        env={**os.environ, "MLFLOW_TRACKING_URI": store, "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false"},
+        cwd=folder,
+        env=environment(store),
     )
     assert done.returncode == 0, done.stderr
-    return [np.array(predicted) for predicted in json.loads(done.stdout.splitlines()[-1])]
+    return [pd.DataFrame(predicted) for predicted in json.loads(done.stdout.splitlines()[-1])]
 
 
 def log(store: str, folder: Path, champion: Champion) -> str:
     client = MlflowClient(tracking_uri=store)
     experiment = client.create_experiment("e", artifact_location=(folder / "artifacts").as_uri())
     run = client.create_run(experiment)
-    exported = export(champion, folder / "champion")
-    return log_champion(exported, store, run.info.run_id, "mine", ["trials/00000", "trials/00001"])
+    lineage = lineage_of(champion)
+    exported = export(champion, lineage, folder / "champion")
+    return log_champion(exported, lineage, store, run.info.run_id, "mine")
 
 
 def test_an_ensemble_of_pictures_predicts_as_its_members_do(store: str, tmp_path: Path) -> None:
     dataset = dataset_of(digits.load("digits"))
-    champion, networks = champion_of(dataset, tmp_path, [MLP, CNN])
+    champion = champion_of(dataset, tmp_path, [MLP, CNN], temperature=1.3)
     address = log(store, tmp_path, champion)
     assert address == "models:/mine@champion"
+    assert is_registered(store, address)
     inputs = dataset.examples.inputs[:7]
-    with torch.inference_mode():
-        parts = [n(torch.from_numpy(inputs)).softmax(dim=1).numpy() for n in networks]
-    expected = parts[0] / 3 + parts[1] * 2 / 3
-    some, one = loaded_predictions(store, address, inputs.tolist(), inputs[:1].tolist())
-    assert some == pytest.approx(expected, abs=1e-5)
-    assert one == pytest.approx(expected[:1], abs=1e-5)
+    expected, spread = averaged(champion, inputs)
+    some, one = loaded_predictions(store, tmp_path, address, inputs.tolist(), inputs[:1].tolist())
+    assert list(some) == ["prediction", *CLASSES, "entropy", "spread"]
+    assert some[CLASSES].to_numpy() == pytest.approx(expected, abs=1e-5)
+    assert some["spread"].to_numpy() == pytest.approx(spread, abs=1e-5)
+    assert one[CLASSES].to_numpy() == pytest.approx(expected[:1], abs=1e-5)
+    assert list(some["prediction"]) == [str(i) for i in expected.argmax(axis=1)]
     version = MlflowClient(tracking_uri=store).get_model_version_by_alias("mine", "champion")
     assert str(version.version) == "1"
+    assert version.tags == lineage_of(champion).tags()
+    assert version.description == (tmp_path / "champion" / "README.md").read_text()
+    kept = {path.name for path in (tmp_path / "artifacts").rglob("artifacts/*")}
+    assert kept >= {"program.pt2", "program.onnx", "description.json", "lineage.json", "README.md"}
+    assert not list((tmp_path / "artifacts").rglob("*.pkl"))
 
 
 @pytest.mark.slow
 def test_a_table_goes_in_as_it_came(store: str, tmp_path: Path) -> None:
-    generator = np.random.default_rng(0)
-    table = pd.DataFrame({"size": generator.normal(size=60), "colour": ["red", "blue", "green"] * 20})
-    table["price"] = 100 + 20 * table["size"]
-    table.loc[3, "size"] = np.nan
-    table.to_csv(tmp_path / "t.csv", index=False)
-    dataset = dataset_of(csv.load("t", str(tmp_path / "t.csv"), "price", task="regression"))
-    champion, networks = champion_of(dataset, tmp_path, [MLP])
-    champion = Champion(
-        name="single best",
-        dataset=dataset,
-        members=[Member(directory=champion.members[0].directory, config=champion.members[0].config, weight=1.0)],
-    )
+    dataset = prices(tmp_path)
+    champion = champion_of(dataset, tmp_path, [MLP])
     address = log(store, tmp_path, champion)
     rows = {"colour": ["blue", "violet"], "size": [0.5, -1]}  # whole numbers and words nobody saw, in another order
-    with torch.inference_mode():
-        expected = networks[0](torch.tensor([[0.5, 1, 0, 0], [-1.0, 0, 0, 0]])).squeeze(1).numpy()
-    (predicted,) = loaded_predictions(store, address, rows)
-    assert predicted == pytest.approx(expected, rel=1e-5)
+    expected, _ = averaged(champion, np.array([[0.5, 1, 0, 0], [-1.0, 0, 0, 0]]))
+    (predicted,) = loaded_predictions(store, tmp_path, address, rows)
+    assert predicted["prediction"].to_numpy() == pytest.approx(expected, rel=1e-5)
+    assert (predicted["spread"] == 0).all()
+
+
+@contextlib.contextmanager
+def served(store: str, folder: Path, address: str) -> Iterator[str]:
+    """Have `mlflow models serve` answer on this machine; give its address."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    mlflow = str(Path(sys.executable).with_name("mlflow"))
+    options = ["--env-manager", "local", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    with (folder / "server.txt").open("w") as said:
+        server = subprocess.Popen(
+            [mlflow, "models", "serve", "-m", address, *options],
+            cwd=folder,
+            env=environment(store),
+            stdout=said,
+            stderr=said,
+            start_new_session=True,  # it has children
+        )
+        try:
+            await_answer(server, f"http://127.0.0.1:{port}/ping", folder)
+            yield f"http://127.0.0.1:{port}/invocations"
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(server.pid, signal.SIGKILL)
+            server.wait()
+
+
+def await_answer(server: "subprocess.Popen[bytes]", address: str, folder: Path) -> None:
+    while True:
+        assert server.poll() is None, (folder / "server.txt").read_text()
+        with contextlib.suppress(urllib.error.URLError, ConnectionError), urllib.request.urlopen(address, timeout=5):
+            return
+        time.sleep(0.2)
+
+
+def asked(address: str, given: dict[str, Any]) -> pd.DataFrame:
+    request = urllib.request.Request(address, json.dumps(given).encode(), {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        return pd.DataFrame(json.load(answer)["predictions"])
+
+
+@pytest.mark.slow
+def test_a_served_champion_of_pictures_answers_as_its_members_do(store: str, tmp_path: Path) -> None:
+    dataset = dataset_of(digits.load("digits"))
+    champion = champion_of(dataset, tmp_path, [MLP, CNN], temperature=0.8)
+    inputs = dataset.examples.inputs[:50]
+    expected, spread = averaged(champion, inputs)
+    with served(store, tmp_path, log(store, tmp_path, champion)) as address:
+        answer = asked(address, {"inputs": inputs.tolist()})
+    assert answer[CLASSES].to_numpy() == pytest.approx(expected, abs=1e-5)
+    assert answer["spread"].to_numpy() == pytest.approx(spread, abs=1e-5)
+
+
+@pytest.mark.slow
+def test_a_served_champion_of_a_table_answers_as_its_members_do(store: str, tmp_path: Path) -> None:
+    dataset = prices(tmp_path)
+    champion = champion_of(dataset, tmp_path, [MLP, {**MLP, "width": 4}])
+    rows = pd.DataFrame({"size": [0.5, None, 2.0], "colour": ["blue", "red", "violet"]})
+    expected, spread = averaged(champion, np.array([[0.5, 1, 0, 0], [np.nan, 0, 0, 1], [2.0, 0, 0, 0]]))
+    with served(store, tmp_path, log(store, tmp_path, champion)) as address:
+        answer = asked(address, {"dataframe_split": json.loads(rows.to_json(orient="split", index=False))})
+    assert answer["prediction"].to_numpy() == pytest.approx(expected, rel=1e-5)
+    assert answer["spread"].to_numpy() == pytest.approx(spread, rel=1e-4, abs=1e-5)
+
+
+def test_a_card_that_is_too_long_for_mlflow_ends_with_a_whole_line() -> None:
+    from search.post.package import _shortened
+
+    long = "\n".join(f"line {i}" for i in range(1000))
+    kept = _shortened(long)
+    assert len(kept) <= 5000
+    first, last = kept.split("\n... ")
+    assert long.startswith(first + "\n")
+    assert "README.md" in last
+    assert _shortened("short") == "short"
