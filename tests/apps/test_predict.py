@@ -54,7 +54,7 @@ def test_pictures_are_predicted_into_a_file(pictures: Path) -> None:
     said = probed(pictures, PREDICT, "predict.input=new.npy", "predict.output=out.csv")
     assert (said.code, said.errors) == (0, [])
     assert said.output == ["5 predictions of the champion, greedy ensemble, are in out.csv"]
-    assert not {"ray", "mlflow", "optuna"} & set(said.heavy)
+    assert not {"ray", "mlflow"} & set(said.heavy)
     expected = np.load(pictures / "expected.npy")
     read = pd.read_csv(pictures / "out.csv")
     assert read[[f"p_{i}" for i in range(10)]].to_numpy() == pytest.approx(expected, abs=1e-5)

@@ -105,13 +105,13 @@ def served(store: str, folder: Path, address: str) -> Iterator[str]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    mlflow = str(Path(sys.executable).with_name("mlflow"))
+    programs = Path(sys.executable).parent  # of MLflow, and of the server that it looks for
     options = ["--env-manager", "local", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     with (folder / "server.txt").open("w") as said:
         server = subprocess.Popen(
-            [mlflow, "models", "serve", "-m", address, *options],
+            [str(programs / "mlflow"), "models", "serve", "-m", address, *options],
             cwd=folder,
-            env=environment(store),
+            env={**environment(store), "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}"},
             stdout=said,
             stderr=said,
             start_new_session=True,  # it has children

@@ -41,7 +41,7 @@ def test_both_programs_say_what_the_members_say(pictures: Dataset, tmp_path: Pat
     assert export(champion, lineage_of(champion), folder).without == ()
     inputs = pictures.examples.inputs[:7].astype(np.float32)
     expected, spread = averaged(champion, inputs)
-    assert spread.max() > 0.05
+    assert spread.max() > 0.01
     torches = torch.export.load(folder / "program.pt2").module()
     session = onnxruntime.InferenceSession(str(folder / "program.onnx"), providers=["CPUExecutionProvider"])
     assert [output.name for output in session.get_outputs()] == ["probabilities", "spread"]
