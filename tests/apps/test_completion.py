@@ -43,7 +43,7 @@ COMPLETED = {
     "search choose.model=[linear": "choose.model=[linear]",
     "search choose.model=[mlp] optimizer.l": "optimizer.lr=",
     "search choose.model=[linear] choose.model.": "choose.model.linear.",
-    "search stages=[p": "stages=[preflight stages=[preview",
+    "search stages=[p": "stages=[preflight stages=[preview stages=[predict",
     "search stages=[search,s": "stages=[search,squeeze stages=[search,sync",
     "search --config-dir mine model=n": "model=net",
     "search model=null bud": "",
