@@ -75,4 +75,5 @@ class Predictor:
 def _entropy(probabilities: Array) -> Array:
     """Return the entropy of each row (N, C) in nats; classes without probability add nothing."""
     logs = np.log(probabilities, out=np.zeros_like(probabilities), where=probabilities > 0)
-    return np.maximum(-(probabilities * logs).sum(axis=1), 0.0)
+    entropy: Array = np.maximum(-(probabilities * logs).sum(axis=1), 0.0)
+    return entropy

@@ -1,10 +1,12 @@
 """`search stages=[predict]`: a study's champion and a file of new inputs."""
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from mlflow import MlflowClient
 
 from search.post import program
 from search.post.predictor import Predictor
@@ -62,12 +64,15 @@ def test_pictures_are_predicted_into_a_file(pictures: Path) -> None:
     assert sorted((pictures / "outputs" / "digits").rglob("*")) == before
 
 
-def test_a_table_is_predicted_and_the_first_rows_are_shown(table: Path) -> None:
-    named = ("name=t", PREDICT, "predict.input=new.csv")
-    shown = search(table, *named)
+@pytest.mark.slow
+def test_without_a_file_to_write_the_first_rows_are_shown(table: Path) -> None:
+    shown = search(table, "name=t", PREDICT, "predict.input=new.csv")
     assert shown.splitlines()[0].split() == ["prediction", "spread"]
     assert "the first rows; predict.output=FILE.csv writes all" in shown
-    search(table, *named, "predict.output=out.parquet")
+
+
+def test_a_table_is_predicted_into_parquet(table: Path) -> None:
+    search(table, "name=t", PREDICT, "predict.input=new.csv", "predict.output=out.parquet")
     expected = Predictor.load(table / "outputs" / "t" / "champion")(pd.read_csv(table / "new.csv"))
     pd.testing.assert_frame_equal(pd.read_parquet(table / "out.parquet"), expected)
 
@@ -127,3 +132,7 @@ def test_a_searchs_champion_predicts_with_and_without_mlflow(tmp_path: Path) -> 
     assert (study / "champion" / "program.pt2").stat().st_mtime_ns == made, "what is there is not made again"
     search(tmp_path, *short, "stages=[squeeze]")
     assert results(study)["model"] == "models:/digits@champion"
+    client = MlflowClient(tracking_uri=f"sqlite:///{study / 'mlflow.db'}")
+    (told, *_) = json.loads(client.get_model_version_by_alias("digits", "champion").tags["search.members"])
+    tags = client.get_run(told["run"]).data.tags
+    assert told["folder"] == f"trials/{int(tags['search.number']):05d}"

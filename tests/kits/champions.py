@@ -98,4 +98,4 @@ def averaged(champion: Champion, inputs: Array) -> tuple[Array, Array]:
 
 def entropy(probabilities: Array) -> Array:
     """In nats, over the last axis."""
-    return -(probabilities * np.log(probabilities)).sum(axis=-1)
+    return np.asarray(-(probabilities * np.log(probabilities)).sum(axis=-1))

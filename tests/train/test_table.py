@@ -118,3 +118,8 @@ def test_inputs_and_encoder_lose_the_same_words() -> None:
 def test_what_is_no_table_stays_as_it_is() -> None:
     pictures = Examples(name="p", inputs=np.zeros((3, 1, 2, 2)), targets=np.zeros(3), task="regression")
     assert only_known_words(pictures, np.array([0])) is pictures
+
+
+def test_words_in_a_column_of_numbers_are_refused_with_its_name() -> None:
+    with pytest.raises(ValueError, match="column size: must be numbers"):
+        TableEncoder.fit(TABLE).encode(TABLE.assign(size="large"))
