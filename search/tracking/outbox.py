@@ -180,6 +180,16 @@ def delivered(folder: Path, uri: str) -> Delivered | None:
     return stored if stored.store == _digest(uri) else None
 
 
+def await_delivery(folder: Path, uri: str, position: int, patience: float = _PATIENCE_SECONDS) -> bool:
+    """Wait until the store has a study's event log up to `position`; tell whether it has, after `patience` seconds."""
+    ends = time.monotonic() + patience
+    while (state := delivered(folder, uri)) is None or state.position < position:
+        if time.monotonic() > ends:
+            return False
+        time.sleep(0.1)
+    return True
+
+
 def note(folder: Path, state: Delivered) -> None:
     """Store how far a delivery came."""
     write_atomically(folder / POSITION, json.dumps(asdict(state)).encode())
