@@ -106,6 +106,11 @@ def test_equal_predictions_are_computed_once(monkeypatch: pytest.MonkeyPatch) ->
     pot = kitchen(good, turned(good, 1.1), turned(good, 1.2))
     poured: list[tuple[int, ...]] = []
     pour = Kitchen.pour
-    monkeypatch.setattr(Kitchen, "pour", lambda self, chosen: (poured.append(tuple(chosen)), pour(self, chosen))[1])
+
+    def counted(self: Kitchen, chosen: tuple[int, ...]) -> None:
+        poured.append(tuple(chosen))
+        pour(self, chosen)
+
+    monkeypatch.setattr(Kitchen, "pour", counted)
     pot.greedy(ACCURACY, folds=5, seed=0)
     assert len(poured) == len(set(poured)) == 3

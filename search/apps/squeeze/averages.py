@@ -18,7 +18,7 @@ from search.reporting.progress import WorkDisplay
 from search.sweep.batch import run_all
 from search.train.metrics import Array
 
-_FOLDER = "averages"
+FOLDER = "averages"
 _NAMES = {"swa": "SWA", "soup": "greedy soup", "ema": "EMA, batch norm anew"}
 
 
@@ -33,13 +33,13 @@ def average(session: TrainingSession, members: Members, trial: str, longer: str 
         session.console.print(f"note: no average of weights: {why}", style="dim", markup=False)
     if not sources:
         return []
-    shutil.rmtree(session.folder / _FOLDER, ignore_errors=True)  # of other members
+    shutil.rmtree(session.folder / FOLDER, ignore_errors=True)  # of other members
     specs = [
         AverageSpec(
             number=i,
             members=tuple(str(session.folder / member) for member in found),
             config=members.configs[trial],
-            directory=str(session.folder / _FOLDER / kind),
+            directory=str(session.folder / FOLDER / kind),
             greedy=kind == "soup",
             folds=session.cfg.squeeze.folds,
             seed=session.cfg.seed,
@@ -78,7 +78,7 @@ def _from_best(session: TrainingSession, folders: list[str]) -> list[str]:
 
 
 def _candidate(session: TrainingSession, members: Members, kind: str, trial: str) -> Candidate:
-    folder = f"{_FOLDER}/{kind}"
+    folder = f"{FOLDER}/{kind}"
     members.add(folder, members.configs[trial], trial)
     validation = load(session, folder, "validation")
     if kind == "soup":

@@ -2,40 +2,49 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+from typing import TYPE_CHECKING
 
+from search.apps.source import source_tags
+from search.apps.squeeze.averages import FOLDER as AVERAGES
+from search.apps.squeeze.longer import longer_configs
 from search.apps.squeeze.members import Members
 from search.apps.squeeze.refit import refit_configs
-from search.apps.squeeze.students import student_configs
-from search.apps.training import TrainingSession
+from search.apps.squeeze.students import student_configs, taught_in
+from search.apps.training import TrainingSession, best_trained
 from search.errors import UsageError
 from search.files import no_room
-from search.post.results import FILE, Results
+from search.layout import SNAPSHOTS
+from search.post.contenders import GREEDY
+from search.post.results import FILE, Contender, Results
+from search.space import Settings
 from search.sweep.study import Study
+from search.tracking.outbox import await_delivery
+from search.tracking.runs import runs_of_trials
+
+if TYPE_CHECKING:
+    from search.post.lineage import Lineage
+    from search.post.program import Champion
 
 
-def register(session: TrainingSession, study: Study, results: Results, members: Members) -> None:
+def ship(session: TrainingSession, study: Study, results: Results, members: Members) -> None:
     """Export the champion into the study's folder, and register it in MLflow; keep why where that cannot be."""
-    name = session.registered_name
-    if name is None:
-        return
-    from search.post.package import Champion, Member, export, log_champion, model_name
+    from search.post.lineage import exported_from
+    from search.post.package import log_champion, model_name
+    from search.post.program import export
 
-    configs = {**members.configs, **student_configs(session, study), **refit_configs(session, study)}
-    champion = next(c for c in results.contenders if c.name == results.champion)
-    if gone := sorted(champion.members.keys() - configs.keys()):
-        file = session.folder / FILE
-        raise UsageError(f"{file}: {gone[0]} is no member that is composed now; delete it, and it is made again")
-    packaged = Champion(
-        name=champion.name,
-        dataset=session.dataset,
-        members=[
-            Member(directory=session.folder / folder, config=configs[folder], weight=weight)
-            for folder, weight in champion.members.items()
-        ],
-    )
+    name = session.registered_name if session.tracking_uri is not None else None
+    folder = session.folder / "champion"
+    is_there = exported_from(folder) == (results.made_from, results.champion)
+    if results.problem is not None or (is_there and (name is None or results.model is not None)):
+        return
+    chosen = next(c for c in results.contenders if c.name == results.champion)
+    champion = _champion(session, chosen, _configs(session, study, members))
+    run = None if name is None else session.parent_run(study.journal)
+    lineage = _lineage(session, study, results, run)
     try:
-        exported = export(packaged, session.folder / "champion")
+        exported = export(champion, lineage, folder)
     except Exception as error:  # torch.export refuses networks in many ways; the results stand
         if no_room(error):  # which is no reason to remember
             raise
@@ -43,13 +52,74 @@ def register(session: TrainingSession, study: Study, results: Results, members: 
         session.console.print(problem, style="red", markup=False)
         dataclasses.replace(results, problem=problem).save(session.folder)
         return
-    run = session.parent_run(study.journal)
+    for why in exported.without:
+        session.console.print(f"note: the champion has {why}", style="dim", markup=False)
+    if name is None or results.model is not None:
+        return
     if run is None:
         session.console.print("MLflow is away: the same command registers the champion later", style="red")
         return
     try:
-        model = log_champion(exported, *run, model_name(name), sorted(champion.members))
+        model = log_champion(exported, lineage, *run, model_name(name))
     except Exception as error:  # noqa: BLE001 - whatever the tracking server does, the results stand
         session.console.print(f"the champion is not registered: {error}", style="red", markup=False)
         return
     dataclasses.replace(results, model=model).save(session.folder)
+
+
+def _configs(session: TrainingSession, study: Study, members: Members) -> dict[str, Settings]:
+    """Return what every folder that a contender may be of was trained with, but for snapshots."""
+    configs = {
+        **members.configs,
+        **longer_configs(session, study),
+        **student_configs(session, study),
+        **refit_configs(session, study),
+    }
+    best = best_trained(session, study)
+    return configs if best is None else {**configs, AVERAGES: best[1]}
+
+
+def _champion(session: TrainingSession, chosen: Contender, configs: dict[str, Settings]) -> Champion:
+    """Return what is to be packaged."""
+    from search.post.program import Champion, Member
+
+    members = []
+    for folder, weight in chosen.members.items():
+        trained = folder.partition(f"/{SNAPSHOTS}/")[0]
+        trained = AVERAGES if trained.startswith(f"{AVERAGES}/") else trained
+        if trained not in configs:
+            file = session.folder / FILE
+            raise UsageError(f"{file}: {folder} is no member that is composed now; delete it, and it is made again")
+        members.append(Member(directory=session.folder / folder, config=configs[trained], weight=weight))
+    return Champion(name=chosen.name, dataset=session.dataset, members=members, temperature=chosen.temperature)
+
+
+def _lineage(session: TrainingSession, study: Study, results: Results, run: tuple[str, str] | None) -> Lineage:
+    """Return where the champion comes from; `run` is MLflow's address and the id of the search's run there."""
+    from search.post.lineage import Lineage, trial_of
+
+    contenders = {c.name: c for c in results.contenders}
+    chosen = contenders[results.champion]
+    teachers = contenders[GREEDY].members if any(taught_in(folder) for folder in chosen.members) else {}
+    numbers = {f: n for f in (*chosen.members, *teachers) if (n := trial_of(f)) is not None}
+    runs: dict[int, str] = {}
+    if run is not None and await_delivery(session.folder, run[0], study.journal.size()):
+        with contextlib.suppress(Exception):  # MLflow went away since: its absence is said where it is needed
+            runs = runs_of_trials(*run, study.journal.uid, set(numbers.values()))
+    return Lineage(
+        study=session.job or session.cfg.name,
+        uid=study.journal.uid,
+        commit=source_tags().get("mlflow.source.git.commit"),
+        data=session.dataset.examples.name,
+        data_digest=str(session.identity["data.digest"]),
+        made_from=results.made_from,
+        champion=chosen.name,
+        metric=results.metric,
+        validation=chosen.validation,
+        test=chosen.test,
+        test_size=results.test_size,
+        test_looks=results.test_looks,
+        members=chosen.members,
+        teachers=teachers,
+        runs={folder: runs[number] for folder, number in numbers.items() if number in runs},
+    )

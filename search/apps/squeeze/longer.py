@@ -27,12 +27,8 @@ def leave_training(session: TrainingSession, study: Study, members: Members) -> 
 
     One that ended is not repeated.
     """
-    begun = {
-        f"trials/{number:05d}": config
-        for number, config in islice(from_best(session, study), session.cfg.squeeze.longer.trials)
-        if (trial_folder(session.folder, number) / WEIGHTS).exists()
-    }
-    specs = [_spec(session, k, trial, config) for k, (trial, config) in enumerate(begun.items())]
+    begun = _begun(session, study)
+    specs = _specs(session, begun)
     names = [_NAME if k == 0 else f"{_NAME}, {k + 1}. of the trials" for k in range(len(specs))]
 
     def run(missing: list[TrialSpec]) -> list[Outcome]:
@@ -46,9 +42,28 @@ def leave_training(session: TrainingSession, study: Study, members: Members) -> 
             session.console.print(f"{name} failed: {outcome.reason}", style="red", markup=False)
             continue
         folder = str(Path(spec.directory).relative_to(session.folder))
-        members.add(folder, spec.config, trial)
+        members.add(folder, dict(spec.config), trial)
         candidates.append(Candidate(name=name, weights={folder: 1.0}, validation=load(session, folder, "validation")))
     return candidates
+
+
+def longer_configs(session: TrainingSession, study: Study) -> dict[str, Settings]:
+    """Return what the best trials are left training with, by the folder that it goes to."""
+    specs = _specs(session, _begun(session, study))
+    return {str(Path(spec.directory).relative_to(session.folder)): dict(spec.config) for spec in specs}
+
+
+def _begun(session: TrainingSession, study: Study) -> dict[str, Settings]:
+    """Return the trials that go on, and what they were trained with."""
+    return {
+        f"trials/{number:05d}": config
+        for number, config in islice(from_best(session, study), session.cfg.squeeze.longer.trials)
+        if (trial_folder(session.folder, number) / WEIGHTS).exists()
+    }
+
+
+def _specs(session: TrainingSession, begun: dict[str, Settings]) -> list[TrialSpec]:
+    return [_spec(session, k, trial, config) for k, (trial, config) in enumerate(begun.items())]
 
 
 def _spec(session: TrainingSession, k: int, trial: str, config: Settings) -> TrialSpec:

@@ -84,8 +84,8 @@ def of_study(session: TrainingSession, study: Study) -> tuple[Members, list[Stra
         else:
             members.add(str(folder.relative_to(session.folder)), config)
     for name, config in contestants(session, study).items():
-        for folder in _rematches(session.folder, name):
-            members.add(folder, config, f"trials/{name}")
+        for again in _rematches(session.folder, name):
+            members.add(again, config, f"trials/{name}")
     return members, left_out
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from search.apps.squeeze import members as membership
 from search.apps.squeeze.averages import average
-from search.apps.squeeze.champion import register
+from search.apps.squeeze.champion import ship
 from search.apps.squeeze.longer import leave_training
 from search.apps.squeeze.members import Members
 from search.apps.squeeze.refit import refit, refit_configs
@@ -43,8 +43,7 @@ def squeeze(session: TrainingSession, study: Study) -> None:
             note = f"note: the squeeze leaves {len(left_out)} out, the first of them {left_out[0]}"
             session.console.print(note, style="dim", markup=False)
         results = _make(session, study, made_from, members)
-    if results.model is None and results.problem is None and session.tracking_uri is not None:
-        register(session, study, results, members)
+    ship(session, study, results, members)
     tell(session, study.journal)
 
 

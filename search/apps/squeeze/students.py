@@ -43,7 +43,7 @@ def student_configs(session: TrainingSession, study: Study) -> dict[str, Setting
     if session.cfg.squeeze.student is not None:
         base = {k: v for k, v in base.items() if k != "pretrained"}  # it has weights for another network
         base = {**base, "model": settings_of(node["student"])}
-    configs = {}
+    configs: dict[str, Settings] = {}
     for k, drawn in enumerate(_drawn(session)):
         config = _with(base, drawn, times=session.cfg.squeeze.distill.times)
         configs |= {f"{folder}/{k}": config for folder in _FOLDERS.values()}
@@ -91,12 +91,12 @@ def train_students(
             config=config,
             seed=keyed_int(session.cfg.seed, "student", Path(place).name),
             directory=str(session.folder / place),
-            teacher=str(folder / _TEACHER) if _is_taught(place) else None,
-            transfer=transfer if _is_taught(place) else None,
+            teacher=str(folder / _TEACHER) if taught_in(place) else None,
+            transfer=transfer if taught_in(place) else None,
         )
         for i, (place, config) in enumerate(students.items())
     ]
-    kinds = [STUDENT if _is_taught(place) else ALONE for place in students]
+    kinds = [STUDENT if taught_in(place) else ALONE for place in students]
     with TrainingsDisplay(session.console, "distilling the ensemble", kinds) as display:
         outcomes = run_all(session.executor, specs, display, session.failures())
     (folder / _TRANSFER).unlink(missing_ok=True)
@@ -109,7 +109,8 @@ def train_students(
     return found
 
 
-def _is_taught(place: str) -> bool:
+def taught_in(place: str) -> bool:
+    """Tell whether a folder, relative to the study's, is that of a student with a teacher."""
     return place.startswith(_FOLDERS[STUDENT])
 
 

@@ -18,4 +18,5 @@ def blends(dataset: Dataset, number: int, seed: int) -> Array:
     train, inputs = dataset.split.train, dataset.examples.inputs
     first, second = (generator.choice(train, number) for _ in range(2))
     share = generator.random((number, *[1] * (inputs.ndim - 1)), dtype=np.float32)
-    return share * inputs[first].astype(np.float32) + (1 - share) * inputs[second].astype(np.float32)
+    made: Array = share * inputs[first].astype(np.float32) + (1 - share) * inputs[second].astype(np.float32)
+    return made
