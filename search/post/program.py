@@ -36,11 +36,12 @@ _EXAMPLES = 4  # an export with a batch of one would fix that size
 
 @dataclass(frozen=True, kw_only=True)
 class Member:
-    """A trained network in its trial's folder, and its weight in the ensemble."""
+    """A trained network in its trial's folder, its weight in the ensemble, and the temperature of its own logits."""
 
     directory: Path
     config: Mapping[str, Any]
     weight: float
+    temperature: float = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,27 +70,35 @@ class Exported:
 class Ensemble(nn.Module):
     """The members as one network: raw inputs (N, *shape) in, (predictions, spread (N,)) out.
 
-    Predictions are the weighted mean of the members' probabilities (N, C) at a temperature (Guo et al. 2017), or of
-    their values (N,). The spread says how much the members disagree: of values it is their weighted standard
-    deviation; of probabilities the weighted mean of their Kullback-Leibler divergence from the mean in nats
-    (Lakshminarayanan et al. 2017), which is the mutual information of class and member (Depeweg et al. 2018).
+    Predictions are the weighted mean of the members' probabilities (N, C), each at its own temperature and all at one
+    (Guo et al. 2017), or of their values (N,). The spread says how much the members disagree: of values it is their
+    weighted standard deviation; of probabilities the weighted mean of their Kullback-Leibler divergence from the mean
+    in nats (Lakshminarayanan et al. 2017), which is the mutual information of class and member (Depeweg et al. 2018).
     """
 
     weights: Tensor
+    temperatures: Tensor
 
     def __init__(
-        self, members: Sequence[Estimator], weights: Sequence[float], task: str, temperature: float = 1.0
+        self,
+        members: Sequence[Estimator],
+        weights: Sequence[float],
+        task: str,
+        temperature: float = 1.0,
+        temperatures: Sequence[float] | None = None,
     ) -> None:
+        """`temperatures` are the members' own; without them each has 1."""
         super().__init__()
         self.members = nn.ModuleList(members)
         self.register_buffer("weights", torch.tensor(weights, dtype=torch.float32))
+        self.register_buffer("temperatures", torch.tensor(temperatures or [1.0] * len(weights), dtype=torch.float32))
         self._task, self._temperature = task, temperature
 
     def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
         """Map raw inputs (N, *shape) to predictions and spread."""
         outputs = torch.stack([member(inputs) for member in self.members])
         if self._task == "classification":
-            return self._of_classes(outputs.log_softmax(dim=2))
+            return self._of_classes((outputs / self.temperatures[:, None, None]).log_softmax(dim=2))
         return self._of_numbers(outputs.squeeze(2))
 
     def _of_classes(self, logs: Tensor) -> tuple[Tensor, Tensor]:
@@ -129,7 +138,8 @@ def export(champion: Champion, lineage: Lineage, folder: Path) -> Exported:
 def _write(champion: Champion, lineage: Lineage, folder: Path) -> Exported:
     dataset, examples = champion.dataset, champion.dataset.examples
     members = [load_model(m.directory, m.config, dataset) for m in champion.members]
-    ensemble = Ensemble(members, [m.weight for m in champion.members], examples.task, champion.temperature).eval()
+    weights, own = zip(*((m.weight, m.temperature) for m in champion.members), strict=True)
+    ensemble = Ensemble(members, weights, examples.task, champion.temperature, own).eval()
     raw = examples.inputs[np.resize(dataset.split.train, _EXAMPLES)]
     with _plain_attention(), warnings.catch_warnings():
         # of recurrent layers, whose flat weights it finds no buffers

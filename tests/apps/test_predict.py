@@ -120,7 +120,8 @@ def test_what_does_not_fit_is_refused_in_one_line(pictures: Path, table: Path) -
 
 @pytest.mark.slow
 def test_a_searchs_champion_predicts_with_and_without_mlflow(tmp_path: Path) -> None:
-    short = ("model=mlp", "budget.trials=2", "trainer.epochs=2", "pruner=none", "cluster.workers=1")
+    plain = ("squeeze.longer.trials=0", "squeeze.distill.trials=0")
+    short = ("model=mlp", "budget.trials=2", "trainer.epochs=2", "pruner=none", "cluster.workers=1", *plain)
     search(tmp_path, *short, "stages=[search,squeeze]", "tracking=none")
     study = tmp_path / "outputs" / "digits"
     assert results(study)["model"] is None

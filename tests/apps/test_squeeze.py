@@ -83,7 +83,7 @@ def test_students_are_drawn_in_pairs_and_the_teacher_labels_blends(study: Path, 
     assert taught[0]["distill"] == {"temperature": 4.0, "mix": 0.7}
     assert taught[0]["optimizer"]["lr"] != taught[1]["optimizer"]["lr"]
     labelled = np.load(study / "students" / "teacher.npy")
-    train = 1079
+    train = 1078
     assert labelled.shape == (2 * train, 10)
     assert not list(study.rglob("transfer.npy"))
 

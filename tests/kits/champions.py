@@ -65,7 +65,8 @@ def champion_of(dataset: Dataset, folder: Path, models: Sequence[dict[str, Any]]
         (folder / str(i)).mkdir()
         save_state(folder / str(i) / WEIGHTS, network.state_dict())
         weight = 2 * (i + 1) / (len(models) * (len(models) + 1))
-        members.append(Member(directory=folder / str(i), config={"model": config}, weight=weight))
+        own = 1 + 0.5 * i
+        members.append(Member(directory=folder / str(i), config={"model": config}, weight=weight, temperature=own))
     return Champion(name="greedy ensemble", dataset=dataset, members=members, temperature=temperature)
 
 
@@ -88,6 +89,7 @@ def averaged(champion: Champion, inputs: Array) -> tuple[Array, Array]:
         values = outputs[..., 0]
         mean = weights @ values
         return mean, np.sqrt(weights @ (values - mean) ** 2)
+    outputs = outputs / np.array([member.temperature for member in champion.members])[:, None, None]
     exponents = np.exp(outputs - outputs.max(axis=2, keepdims=True))
     shares = exponents / exponents.sum(axis=2, keepdims=True)
     mean = np.einsum("m,mnc->nc", weights, shares)

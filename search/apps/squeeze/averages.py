@@ -80,7 +80,7 @@ def _from_best(session: TrainingSession, folders: list[str]) -> list[str]:
 def _candidate(session: TrainingSession, members: Members, kind: str, trial: str) -> Candidate:
     folder = f"{FOLDER}/{kind}"
     members.add(folder, members.configs[trial], trial)
-    validation = load(session, folder, "validation")
+    validation = members.load(folder, "validation")
     if kind == "soup":
         validation = _cross_fitted(session.folder / folder)
         taken = json.loads((session.folder / folder / TAKEN).read_text())

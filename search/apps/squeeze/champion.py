@@ -8,17 +8,15 @@ from typing import TYPE_CHECKING
 
 from search.apps.source import source_tags
 from search.apps.squeeze.averages import FOLDER as AVERAGES
-from search.apps.squeeze.longer import longer_configs
+from search.apps.squeeze.longer import add_longer
 from search.apps.squeeze.members import Members
 from search.apps.squeeze.refit import refit_configs
 from search.apps.squeeze.students import student_configs, taught_in
 from search.apps.training import TrainingSession, best_trained
 from search.errors import UsageError
 from search.files import no_room
-from search.layout import SNAPSHOTS
 from search.post.contenders import GREEDY
 from search.post.results import FILE, Contender, Results
-from search.space import Settings
 from search.sweep.study import Study
 from search.tracking.outbox import await_delivery
 from search.tracking.runs import runs_of_trials
@@ -40,9 +38,10 @@ def ship(session: TrainingSession, study: Study, results: Results, members: Memb
     if results.problem is not None or (is_there and (name is None or results.model is not None)):
         return
     chosen = next(c for c in results.contenders if c.name == results.champion)
-    champion = _champion(session, chosen, _configs(session, study, members))
+    _complete(session, study, members)
+    champion = _champion(session, chosen, members)
     run = None if name is None else session.parent_run(study.journal)
-    lineage = _lineage(session, study, results, run)
+    lineage = _lineage(session, study, results, members, run)
     try:
         exported = export(champion, lineage, folder)
     except Exception as error:  # torch.export refuses networks in many ways; the results stand
@@ -67,41 +66,48 @@ def ship(session: TrainingSession, study: Study, results: Results, members: Memb
     dataclasses.replace(results, model=model).save(session.folder)
 
 
-def _configs(session: TrainingSession, study: Study, members: Members) -> dict[str, Settings]:
-    """Return what every folder that a contender may be of was trained with, but for snapshots."""
-    configs = {
-        **members.configs,
-        **longer_configs(session, study),
-        **student_configs(session, study),
-        **refit_configs(session, study),
-    }
+def _complete(session: TrainingSession, study: Study, members: Members) -> None:
+    """Add every folder that a contender may be of, as it is composed now: results may be of an earlier run."""
+    add_longer(session, study, members)
     best = best_trained(session, study)
-    return configs if best is None else {**configs, AVERAGES: best[1]}
+    if best is not None:
+        for folder in sorted((session.folder / AVERAGES).glob("*")):
+            members.add(f"{AVERAGES}/{folder.name}", best[1], f"trials/{best[0]:05d}")
+    for place, config in student_configs(session, study).items():
+        members.add(place, config)
+    for place, config in refit_configs(session, study).items():
+        members.add(place, config, f"trials/{config['refit']['trial']:05d}")
 
 
-def _champion(session: TrainingSession, chosen: Contender, configs: dict[str, Settings]) -> Champion:
+def _champion(session: TrainingSession, chosen: Contender, members: Members) -> Champion:
     """Return what is to be packaged."""
     from search.post.program import Champion, Member
 
-    members = []
-    for folder, weight in chosen.members.items():
-        trained = folder.partition(f"/{SNAPSHOTS}/")[0]
-        trained = AVERAGES if trained.startswith(f"{AVERAGES}/") else trained
-        if trained not in configs:
-            file = session.folder / FILE
-            raise UsageError(f"{file}: {folder} is no member that is composed now; delete it, and it is made again")
-        members.append(Member(directory=session.folder / folder, config=configs[trained], weight=weight))
-    return Champion(name=chosen.name, dataset=session.dataset, members=members, temperature=chosen.temperature)
+    if gone := sorted(chosen.members.keys() - members.configs.keys()):
+        file = session.folder / FILE
+        raise UsageError(f"{file}: {gone[0]} is no member that is composed now; delete it, and it is made again")
+    packed = [
+        Member(
+            directory=session.folder / folder,
+            config=members.configs[folder],
+            weight=weight,
+            temperature=members.temperature_of(folder),
+        )
+        for folder, weight in chosen.members.items()
+    ]
+    return Champion(name=chosen.name, dataset=session.dataset, members=packed, temperature=chosen.temperature)
 
 
-def _lineage(session: TrainingSession, study: Study, results: Results, run: tuple[str, str] | None) -> Lineage:
+def _lineage(
+    session: TrainingSession, study: Study, results: Results, members: Members, run: tuple[str, str] | None
+) -> Lineage:
     """Return where the champion comes from; `run` is MLflow's address and the id of the search's run there."""
     from search.post.lineage import Lineage, trial_of
 
     contenders = {c.name: c for c in results.contenders}
     chosen = contenders[results.champion]
     teachers = contenders[GREEDY].members if any(taught_in(folder) for folder in chosen.members) else {}
-    numbers = {f: n for f in (*chosen.members, *teachers) if (n := trial_of(f)) is not None}
+    numbers = {f: n for f in (*chosen.members, *teachers) if (n := trial_of(members.origin_of(f))) is not None}
     runs: dict[int, str] = {}
     if run is not None and await_delivery(session.folder, run[0], study.journal.size()):
         with contextlib.suppress(Exception):  # MLflow went away since: its absence is said where it is needed

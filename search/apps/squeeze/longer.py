@@ -6,7 +6,7 @@ import math
 from itertools import islice
 from pathlib import Path
 
-from search.apps.squeeze.members import Members, load
+from search.apps.squeeze.members import Members
 from search.apps.training import TrainingSession, from_best
 from search.keyed import keyed_int
 from search.layout import WEIGHTS
@@ -43,14 +43,15 @@ def leave_training(session: TrainingSession, study: Study, members: Members) -> 
             continue
         folder = str(Path(spec.directory).relative_to(session.folder))
         members.add(folder, dict(spec.config), trial)
-        candidates.append(Candidate(name=name, weights={folder: 1.0}, validation=load(session, folder, "validation")))
+        candidates.append(Candidate(name=name, weights={folder: 1.0}, validation=members.load(folder, "validation")))
     return candidates
 
 
-def longer_configs(session: TrainingSession, study: Study) -> dict[str, Settings]:
-    """Return what the best trials are left training with, by the folder that it goes to."""
-    specs = _specs(session, _begun(session, study))
-    return {str(Path(spec.directory).relative_to(session.folder)): dict(spec.config) for spec in specs}
+def add_longer(session: TrainingSession, study: Study, members: Members) -> None:
+    """Add what the best trials became when they were left training, as it is composed now."""
+    begun = _begun(session, study)
+    for trial, spec in zip(begun, _specs(session, begun), strict=True):
+        members.add(str(Path(spec.directory).relative_to(session.folder)), dict(spec.config), trial)
 
 
 def _begun(session: TrainingSession, study: Study) -> dict[str, Settings]:

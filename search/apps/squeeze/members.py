@@ -12,6 +12,7 @@ from search.apps.rematch import contestants
 from search.apps.training import TrainingSession
 from search.errors import StrandedError, UsageError
 from search.layout import CONFIG, COST, SNAPSHOTS, predictions_of
+from search.post.calibration import fitted_temperature, tempered
 from search.post.costs import Cost, cost_in
 from search.records import PredictSpec, TrialState
 from search.reporting.progress import WorkDisplay
@@ -19,6 +20,11 @@ from search.space import Settings
 from search.sweep.batch import run_all
 from search.sweep.study import Study
 from search.train.metrics import Array
+
+REFITS = "refits"
+"""The folder of what was trained on the validation split, too."""
+_ENOUGH = 2000
+"""Examples for one number."""
 
 Configs = Mapping[str, Settings]
 """What was trained, by its folder relative to the study's."""
@@ -34,6 +40,7 @@ class Members:
         self._session = session
         self.configs: dict[str, Settings] = {}
         self.owners: dict[str, str] = {}
+        self._temperatures: dict[str, float] = {}
 
     def add(self, folder: str, config: Settings, owner: str | None = None) -> None:
         """Take in a member, and the snapshots that its training left, which are its own."""
@@ -47,12 +54,35 @@ class Members:
         if owner is not None:
             self.owners[folder] = owner
 
+    def load(self, member: str, split: str) -> Array:
+        """Return what a member predicts of a split, (N, C) at its own temperature or (N,)."""
+        predictions = load(self._session, member, split)
+        return predictions if predictions.ndim == 1 else tempered(predictions, self.temperature_of(member))
+
+    def temperature_of(self, member: str) -> float:
+        """Return what calibrates a member alone (Guo et al. 2017); 1 for one that has learned the validation split.
+
+        The mean of members that are sure to different degrees is that of the surest: one trained with smoothed labels
+        would count for little, however often it is right.
+        """
+        cfg = self._session.cfg.squeeze
+        if not cfg.calibrate or self._session.dataset.examples.task != "classification" or member.startswith(REFITS):
+            return 1.0
+        if member not in self._temperatures:
+            predictions, targets = load(self._session, member, "validation"), targets_of(self._session, "validation")
+            some = slice(None, None, max(1, len(targets) // _ENOUGH))
+            self._temperatures[member] = fitted_temperature(predictions[some], targets[some])
+        return self._temperatures[member]
+
+    def origin_of(self, member: str) -> str:
+        """Return the trial that a member comes from, whose network it shares; a student comes from itself."""
+        while member in self.owners:
+            member = self.owners[member]
+        return member
+
     def cost_of(self, member: str) -> Cost:
         """Return what a member's network costs; raise UsageError where its training did not say."""
-        found = cost_in(self._session.folder / member)
-        while found is None and member in self.owners:  # whose network is the same
-            member = self.owners[member]
-            found = cost_in(self._session.folder / member)
+        found = cost_in(self._session.folder / member) or cost_in(self._session.folder / self.origin_of(member))
         if found is None:
             raise UsageError(f"squeeze.limits: {member} has no {COST}, as trials of earlier versions; set no limit")
         return found

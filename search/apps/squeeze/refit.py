@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from search.apps.squeeze.members import REFITS
 from search.apps.training import TrainingSession, best_trained
 from search.keyed import keyed_int
 from search.post.contenders import Candidate
@@ -25,7 +26,7 @@ def refit_configs(session: TrainingSession, study: Study) -> dict[str, Settings]
     epochs = study.outcomes[number].best_step
     # The folder is all that is known of it later: one of another trial, or of other data, is trained anew.
     about = {"trial": number, "epochs": epochs, "data": session.identity["data.digest"]}
-    return {f"refits/{k}": {**config, "refit": {**about, "seed": seed}} for k, seed in enumerate(seeds)}
+    return {f"{REFITS}/{k}": {**config, "refit": {**about, "seed": seed}} for k, seed in enumerate(seeds)}
 
 
 def refit(session: TrainingSession, configs: Mapping[str, Settings]) -> list[Candidate]:

@@ -67,7 +67,7 @@ def _make(session: TrainingSession, study: Study, made_from: str, members: Membe
     study.journal.set_attribute(_LOOKS, looks)  # before the look: a look that was cut short was one, too
     chosen = sorted({folder for candidate in candidates for folder in candidate.weights})
     membership.predict(session, members.configs, chosen, "test")
-    test = {folder: membership.load(session, folder, "test") for folder in chosen}
+    test = {folder: members.load(folder, "test") for folder in chosen}
     test_targets = membership.targets_of(session, "test")
     data = session.dataset
     results = Results(
@@ -78,7 +78,7 @@ def _make(session: TrainingSession, study: Study, made_from: str, members: Membe
         test_size=len(test_targets),
         champion=champion.name,
         contenders=judged(candidates, session.metric, targets, test, test_targets),
-        anatomy=_anatomy(session, candidates, champion, targets),
+        anatomy=_anatomy(session, members, candidates, champion, targets),
         mistakes=mistakes_of(champion.predict(test), test_targets, data.split.test, data.examples.classes),
     )
     results.save(session.folder)
@@ -86,11 +86,11 @@ def _make(session: TrainingSession, study: Study, made_from: str, members: Membe
 
 
 def _anatomy(
-    session: TrainingSession, candidates: Sequence[Candidate], champion: Candidate, targets: Array
+    session: TrainingSession, members: Members, candidates: Sequence[Candidate], champion: Candidate, targets: Array
 ) -> Anatomy | None:
     """Return what the champion's members bring, the greedy ensemble's where it is of one alone."""
     several = champion if len(champion.weights) > 1 else next(c for c in candidates if c.name == GREEDY)
-    predictions = {folder: membership.load(session, folder, "validation") for folder in several.weights}
+    predictions = {folder: members.load(folder, "validation") for folder in several.weights}
     by = session.selection_metric
     return anatomy(several.name, several.weights, predictions, targets, by, several.temperature)
 
@@ -105,19 +105,19 @@ def _candidates(session: TrainingSession, study: Study, members: Members) -> lis
         more += average(session, members, trial, longer)
     selection = _selection(session)
     targets = membership.targets_of(session, "validation")
-    chosen = _chosen(session, members, selection, targets)
+    chosen = _chosen(members, selection, targets)
     students, refits = student_configs(session, study), refit_configs(session, study)
-    taught = train_students(session, students, members.configs, teacher=chosen[-1])
+    taught = train_students(session, students, members, teacher=chosen[-1])
     whole = refit(session, refits)
     for folder, config in {**students, **refits}.items():
         members.configs[folder] = config
     return [*chosen, *(calibrated(candidate, targets, selection) for candidate in [*more, *taught]), *whole]
 
 
-def _chosen(session: TrainingSession, members: Members, selection: Selection, targets: Array) -> list[Candidate]:
+def _chosen(members: Members, selection: Selection, targets: Array) -> list[Candidate]:
     """Return the single best and the ensembles, the greedy one last."""
     names = list(members.configs)
-    predictions = np.stack([membership.load(session, folder, "validation") for folder in names])
+    predictions = np.stack([members.load(folder, "validation") for folder in names])
     costs = None
     if selection.limits != Limits():
         costs = {member: members.cost_of(member) for member in names}

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from omegaconf import OmegaConf
 
-from search.apps.squeeze.members import Configs, load, predict
+from search.apps.squeeze.members import Configs, Members, predict
 from search.apps.training import TrainingSession, best_trained
 from search.keyed import keyed_int
 from search.layout import predictions_of
@@ -71,18 +71,18 @@ def _with(base: Settings, drawn: Settings, *, times: float) -> Settings:
 
 
 def train_students(
-    session: TrainingSession, students: Configs, configs: Configs, teacher: Candidate
+    session: TrainingSession, students: Configs, members: Members, teacher: Candidate
 ) -> list[Candidate]:
     """Train `students` on the teacher's soft targets and without; return the best of either on validation.
 
-    `configs` has those of the teacher's members.
+    `members` has those of the teacher.
     """
     if not students:
         return []
     folder = session.folder / "students"
     shutil.rmtree(folder, ignore_errors=True)  # of an earlier teacher
     folder.mkdir()
-    transfer = _label(session, configs, teacher, folder)
+    transfer = _label(session, members, teacher, folder)
     # One seed for each pair, and not the best trial's: its luck was chosen.
     specs = [
         TrialSpec(
@@ -105,7 +105,7 @@ def train_students(
         best = _best_of(session, kind, specs, outcomes)
         if best is not None:
             place = str(Path(best.directory).relative_to(session.folder))
-            found.append(Candidate(name=kind, weights={place: 1.0}, validation=load(session, place, "validation")))
+            found.append(Candidate(name=kind, weights={place: 1.0}, validation=members.load(place, "validation")))
     return found
 
 
@@ -114,26 +114,26 @@ def taught_in(place: str) -> bool:
     return place.startswith(_FOLDERS[STUDENT])
 
 
-def _label(session: TrainingSession, configs: Configs, teacher: Candidate, folder: Path) -> str | None:
+def _label(session: TrainingSession, members: Members, teacher: Candidate, folder: Path) -> str | None:
     """Write what the teacher says of the training examples, and of inputs without labels; return the file of these."""
-    members = list(teacher.weights)
-    predict(session, configs, members, "train")
-    said = [_said(session, teacher, "train")]
+    masters = list(teacher.weights)
+    predict(session, members.configs, masters, "train")
+    said = [_said(members, teacher, "train")]
     inputs = _unlabelled(session)
     if inputs is not None:
         save_array(folder / _TRANSFER, inputs)
-        for member in members:
+        for member in masters:
             (session.folder / member / predictions_of("transfer")).unlink(missing_ok=True)  # of other inputs
-        predict(session, configs, members, "transfer", folder / _TRANSFER)
-        said.append(_said(session, teacher, "transfer"))
-        for member in members:
+        predict(session, members.configs, masters, "transfer", folder / _TRANSFER)
+        said.append(_said(members, teacher, "transfer"))
+        for member in masters:
             (session.folder / member / predictions_of("transfer")).unlink()
     save_array(folder / _TEACHER, np.concatenate(said).astype(np.float32))
     return None if inputs is None else str(folder / _TRANSFER)
 
 
-def _said(session: TrainingSession, teacher: Candidate, split: str) -> Array:
-    return weighted(teacher.weights, {member: load(session, member, split) for member in teacher.weights})
+def _said(members: Members, teacher: Candidate, split: str) -> Array:
+    return weighted(teacher.weights, {member: members.load(member, split) for member in teacher.weights})
 
 
 def _unlabelled(session: TrainingSession) -> Array | None:
