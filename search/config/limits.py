@@ -97,6 +97,7 @@ ABOVE_ZERO = (
 )
 WITHIN: dict[str, tuple[Callable[[float], bool], str]] = {
     "failures.share": (lambda v: 0 < v <= 1, "must lie above 0 and up to 1"),
+    "squeeze.distill.dropout_factor": (lambda v: 0 <= v <= 1, "must lie in 0 to 1"),
     "squeeze.distill.mix": (lambda v: 0 <= v <= 1, "must lie in 0 to 1"),
     "trainer.label_smoothing": (lambda v: 0 <= v < 1, "must lie in 0 to below 1"),
     "trainer.ema": (lambda v: 0 < v < 1, "must lie between 0 and 1"),

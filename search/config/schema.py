@@ -150,6 +150,7 @@ class Distill:
     temperature: float = MISSING
     mix: float = MISSING
     lr_factor: float = MISSING  # times the best trial's learning rate
+    dropout_factor: float = MISSING  # times its network's dropout: a teacher is a regulariser, too
     times: float = MISSING  # the best trial's epochs, also of the student that is not taught
     blends: int = MISSING  # so many an example: inputs between two, which the teacher labels for the student
     space: dict[str, Any] = field(default_factory=dict)

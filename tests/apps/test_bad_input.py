@@ -39,6 +39,14 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
     # what is kept and made of it
     "nothing kept": (["squeeze.keep=0"], "squeeze.keep=0: must be at least 1"),
     "one fold": (["squeeze.folds=1"], "squeeze.folds=1: must be at least 2"),
+    "students that vary in what is none": (
+        ["+squeeze.distill.space.temprature.choices=[1,2]"],
+        "squeeze.distill.space.temprature: ",
+    ),
+    "students that vary too far": (
+        ["squeeze.distill.space.mix.choices=[0.5,2.0]"],
+        "squeeze.distill.space.mix: squeeze.distill.mix=2.0 lies in it; must lie in 0 to 1",
+    ),
     "student that is no model": (["squeeze.student=5"], "squeeze.student=5: must be the configuration of a model"),
     # pruners
     "rungs twice": (["pruner=promotion", "pruner.rungs=[0.5,0.5]"], "pruner.rungs=[0.5, 0.5]: must be rising"),

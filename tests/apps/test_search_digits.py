@@ -12,7 +12,18 @@ import pytest
 
 from tests.kits.commands import SMALL, WITH_CHECKS, events, mlflow_runs, one_after_another, results, search, stage_runs
 
-CONTENDERS = ["single best", "uniform top 6", "greedy ensemble", "student", "student alone"]
+CONTENDERS = [
+    "single best",
+    "uniform top 10",
+    "snapshot ensemble",
+    "weighted top 10",
+    "greedy ensemble",
+    "left training",
+    "SWA",
+    "greedy soup",
+    "student",
+    "student alone",
+]
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +79,7 @@ def test_results_have_intervals_and_one_look_at_the_test_split(study: Path) -> N
 
 def test_only_contenders_were_shown_the_test_split(study: Path) -> None:
     members = {m for c in results(study)["contenders"] for m in c["members"]}
-    predicted = {str(p.parent.relative_to(study)) for p in study.glob("*/*/test.npy")}
+    predicted = {str(p.parent.relative_to(study)) for p in study.rglob("test.npy")}
     assert predicted == members
 
 

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from omegaconf import OmegaConf
 
+from search.apps.composed import students_space
 from search.apps.squeeze.members import Configs, Members, predict
 from search.apps.training import TrainingSession, best_trained
 from search.keyed import keyed_int
@@ -18,7 +18,7 @@ from search.post.contenders import Candidate, weighted
 from search.post.results import ALONE, STUDENT
 from search.records import Outcome, TrialSpec, TrialState
 from search.reporting.progress import TrainingsDisplay
-from search.space import Settings, Space, settings_of
+from search.space import Settings, settings_of
 from search.sweep import samplers
 from search.sweep.batch import run_all
 from search.sweep.study import Study
@@ -55,7 +55,7 @@ def _drawn(session: TrainingSession) -> list[Settings]:
     distill = session.cfg.squeeze.distill
     if not distill.trials:
         return []
-    space = Space.of(OmegaConf.create({"choose": {}, "distill": session.plain("squeeze")["distill"]}))
+    space = students_space(session.node)
     sampler = samplers.make("random", space, keyed_int(session.cfg.seed, "students"), [], distill.trials)
     params = [space.default(), *(sampler.sample(k, None) for k in range(1, distill.trials))]
     return [space.configure(p, ["distill"])["distill"] for p in params]
@@ -65,9 +65,12 @@ def _with(base: Settings, drawn: Settings, *, times: float) -> Settings:
     optimizer, trainer = base["optimizer"], base["trainer"]
     if "lr" in optimizer:
         optimizer = {**optimizer, "lr": optimizer["lr"] * drawn["lr_factor"]}
+    model = base["model"]
+    if "dropout" in model:
+        model = {**model, "dropout": model["dropout"] * drawn["dropout_factor"]}
     trainer = {**trainer, "epochs": math.ceil(times * trainer["epochs"])}
     distill = {"temperature": drawn["temperature"], "mix": drawn["mix"]}
-    return {**base, "optimizer": optimizer, "trainer": trainer, "distill": distill}
+    return {**base, "model": model, "optimizer": optimizer, "trainer": trainer, "distill": distill}
 
 
 def train_students(
