@@ -33,8 +33,8 @@ _CPU = torch.device("cpu")
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Add the benchmark's options."""
-    parser.add_argument("--pairs", type=int, default=15, help="trainings with and without")
-    parser.add_argument("--epochs", type=int, default=6, help="of each training; the first is not counted")
+    parser.add_argument("--pairs", type=int, default=60, help="trainings with and without")
+    parser.add_argument("--epochs", type=int, default=3, help="of each training; the first is not counted")
     parser.add_argument("--models", nargs="+", default=["mlp", "cnn"], help="which of ours")
 
 

@@ -38,7 +38,7 @@ def values_by_seed(
     The trainings lie in the study's folder under `<stage>/<name>/<seed>`; one that ended there well is not repeated.
     With `keep` their weights and predictions stay, and snapshots are taken. Raises GaveUpError where all failed.
     """
-    specs = _specs(session, stage, configs, seeds, snapshots=keep)
+    specs = specified(session, stage, configs, seeds, keep=keep)
     clear = _leave if keep else _clear
     outcomes = run_missing(specs, lambda missing: _run(session, stage, missing, clear))
     for spec in specs:
@@ -56,7 +56,9 @@ def values_by_seed(
     return values
 
 
-def _specs(session: TrainingSession, stage: str, configs: Configs, seeds: int, *, snapshots: bool) -> list[TrialSpec]:
+def specified(
+    session: TrainingSession, stage: str, configs: Configs, seeds: int, *, snapshots: bool
+) -> list[TrialSpec]:
     """Return all trainings, seed by seed: when one is killed, whole sets are there."""
     about_data = {k: v for k, v in session.identity.items() if k.partition(".")[0] in ("data", "split")}
     specs: list[TrialSpec] = []
@@ -71,7 +73,7 @@ def _specs(session: TrainingSession, stage: str, configs: Configs, seeds: int, *
                 config=whole,
                 seed=seed,
                 directory=str(session.folder / stage / name / str(k)),
-                snapshots=snapshots,
+                snapshots=keep,
             )
             specs.append(spec)
     return specs

@@ -18,7 +18,7 @@ def run_missing(specs: Sequence[TrialSpec], run: Callable[[list[TrialSpec]], lis
 
     A folder where something else was trained is emptied first; what was begun there as it is now goes on.
     """
-    found = {i: outcome for i, spec in enumerate(specs) if (outcome := _completed(spec)) is not None}
+    found = {i: outcome for i, spec in enumerate(specs) if (outcome := completed(spec)) is not None}
     missing = [i for i in range(len(specs)) if i not in found]
     for i in missing:
         if not _is_as_begun(specs[i]):
@@ -28,7 +28,8 @@ def run_missing(specs: Sequence[TrialSpec], run: Callable[[list[TrialSpec]], lis
     return [found[i] for i in range(len(specs))]
 
 
-def _completed(spec: TrialSpec) -> Outcome | None:
+def completed(spec: TrialSpec) -> Outcome | None:
+    """Return how a training ended that is in its folder as it is specified now; None where none ended well."""
     outcome = outcome_on_disk(Path(spec.directory)) if _is_as_begun(spec) else None
     return outcome if outcome is not None and outcome.state is TrialState.COMPLETE else None
 

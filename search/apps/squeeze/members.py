@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from search.apps.rematch import STAGE as REMATCH
 from search.apps.rematch import contestants
+from search.apps.repeated import specified
 from search.apps.training import TrainingSession
 from search.errors import StrandedError, UsageError
 from search.layout import CONFIG, COST, SNAPSHOTS, predictions_of
@@ -18,6 +19,7 @@ from search.records import PredictSpec, TrialState
 from search.reporting.progress import WorkDisplay
 from search.space import Settings
 from search.sweep.batch import run_all
+from search.sweep.repeat import completed
 from search.sweep.study import Study
 from search.train.metrics import Array
 
@@ -113,15 +115,11 @@ def of_study(session: TrainingSession, study: Study) -> tuple[Members, list[Stra
             left_out.append(error)
         else:
             members.add(str(folder.relative_to(session.folder)), config)
-    for name, config in contestants(session, study).items():
-        for again in _rematches(session.folder, name):
-            members.add(again, config, f"trials/{name}")
+    for spec in specified(session, REMATCH, contestants(session, study), session.cfg.rematch.seeds, keep=True):
+        if completed(spec) is not None:  # of this data and these trials
+            folder = Path(spec.directory)
+            members.add(str(folder.relative_to(session.folder)), dict(spec.config), f"trials/{folder.parent.name}")
     return members, left_out
-
-
-def _rematches(study: Path, name: str) -> Iterator[str]:
-    found = (study / REMATCH / name).glob(f"*/{predictions_of('validation')}")
-    yield from (f"{REMATCH}/{name}/{seed}" for seed in sorted(int(path.parent.name) for path in found))
 
 
 def load(session: TrainingSession, folder: str, split: str) -> Array:

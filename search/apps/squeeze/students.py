@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -21,13 +22,16 @@ from search.reporting.progress import TrainingsDisplay
 from search.space import Settings, settings_of
 from search.sweep import samplers
 from search.sweep.batch import run_all
+from search.sweep.repeat import run_missing
 from search.sweep.study import Study
 from search.train.data.blends import blends
 from search.train.metrics import Array
 from search.trial import save_array
 
 _FOLDERS = {STUDENT: "students/taught", ALONE: "students/alone"}
-_TEACHER, _TRANSFER = "teacher.npy", "transfer.npy"
+_TEACHER, _TRANSFER = "students/teacher.npy", "students/transfer.npy"
+_MOST_BYTES = 2**28
+"""Of blends, which stand in the memory of every worker that trains a student."""
 
 
 def student_configs(session: TrainingSession, study: Study) -> dict[str, Settings]:
@@ -78,31 +82,23 @@ def train_students(
 ) -> list[Candidate]:
     """Train `students` on the teacher's soft targets and without; return the best of either on validation.
 
-    `members` has those of the teacher.
+    `members` has those of the teacher. A student that ended under the same teacher is not trained again.
     """
     if not students:
         return []
-    folder = session.folder / "students"
-    shutil.rmtree(folder, ignore_errors=True)  # of an earlier teacher
-    folder.mkdir()
-    transfer = _label(session, members, teacher, folder)
-    # One seed for each pair, and not the best trial's: its luck was chosen.
-    specs = [
-        TrialSpec(
-            number=i,
-            params={},
-            config=config,
-            seed=keyed_int(session.cfg.seed, "student", Path(place).name),
-            directory=str(session.folder / place),
-            teacher=str(folder / _TEACHER) if taught_in(place) else None,
-            transfer=transfer if taught_in(place) else None,
-        )
-        for i, (place, config) in enumerate(students.items())
-    ]
-    kinds = [STUDENT if taught_in(place) else ALONE for place in students]
-    with TrainingsDisplay(session.console, "distilling the ensemble", kinds) as display:
-        outcomes = run_all(session.executor, specs, display, session.failures())
-    (folder / _TRANSFER).unlink(missing_ok=True)
+    specs = _specs(session, students, _digest(members, teacher))
+
+    def run(missing: list[TrialSpec]) -> list[Outcome]:
+        taught = any(spec.teacher is not None for spec in missing)
+        if taught:
+            _label(session, members, teacher)
+        kinds = [ALONE if spec.teacher is None else STUDENT for spec in missing]
+        with TrainingsDisplay(session.console, "distilling the ensemble", kinds) as display:
+            outcomes = run_all(session.executor, missing, display, session.failures())
+        (session.folder / _TRANSFER).unlink(missing_ok=True)
+        return outcomes
+
+    outcomes = run_missing(specs, run)
     found = []
     for kind in _FOLDERS:
         best = _best_of(session, kind, specs, outcomes)
@@ -112,27 +108,58 @@ def train_students(
     return found
 
 
+def _specs(session: TrainingSession, students: Configs, teacher: str) -> list[TrialSpec]:
+    """Return the trainings; one seed for each pair, and not the best trial's: its luck was chosen."""
+    specs = []
+    data = session.identity["data.digest"]
+    labelled = session.cfg.squeeze.distill.blends > 0
+    for i, (place, config) in enumerate(students.items()):
+        seed = keyed_int(session.cfg.seed, "student", Path(place).name)
+        taught = taught_in(place)
+        # The folder is all that is known of it later.
+        about = {"teacher": teacher if taught else None, "data": data, "seed": seed}
+        spec = TrialSpec(
+            number=i,
+            params={},
+            config={**config, "taught": about},
+            seed=seed,
+            directory=str(session.folder / place),
+            teacher=str(session.folder / _TEACHER) if taught else None,
+            transfer=str(session.folder / _TRANSFER) if taught and labelled else None,
+        )
+        specs.append(spec)
+    return specs
+
+
+def _digest(members: Members, teacher: Candidate) -> str:
+    """Return 16 digits that change with what the teacher says."""
+    hasher = hashlib.blake2b(json.dumps(sorted(teacher.weights.items())).encode(), digest_size=8)
+    for member in sorted(teacher.weights):
+        hasher.update(np.ascontiguousarray(members.load(member, "validation")).tobytes())
+    return hasher.hexdigest()
+
+
 def taught_in(place: str) -> bool:
     """Tell whether a folder, relative to the study's, is that of a student with a teacher."""
     return place.startswith(_FOLDERS[STUDENT])
 
 
-def _label(session: TrainingSession, members: Members, teacher: Candidate, folder: Path) -> str | None:
-    """Write what the teacher says of the training examples, and of inputs without labels; return the file of these."""
-    masters = list(teacher.weights)
+def _label(session: TrainingSession, members: Members, teacher: Candidate) -> None:
+    """Write what the teacher says of the training examples, and of blends of them."""
+    masters, inputs = list(teacher.weights), _unlabelled(session)
+    (session.folder / _TEACHER).parent.mkdir(exist_ok=True)
     predict(session, members.configs, masters, "train")
     said = [_said(members, teacher, "train")]
-    inputs = _unlabelled(session)
     if inputs is not None:
-        save_array(folder / _TRANSFER, inputs)
-        for member in masters:
-            (session.folder / member / predictions_of("transfer")).unlink(missing_ok=True)  # of other inputs
-        predict(session, members.configs, masters, "transfer", folder / _TRANSFER)
+        save_array(session.folder / _TRANSFER, inputs)
+        files = [session.folder / member / predictions_of("transfer") for member in masters]
+        for file in files:
+            file.unlink(missing_ok=True)  # of other inputs
+        predict(session, members.configs, masters, "transfer", session.folder / _TRANSFER)
         said.append(_said(members, teacher, "transfer"))
-        for member in masters:
-            (session.folder / member / predictions_of("transfer")).unlink()
-    save_array(folder / _TEACHER, np.concatenate(said).astype(np.float32))
-    return None if inputs is None else str(folder / _TRANSFER)
+        for file in files:
+            file.unlink()
+    save_array(session.folder / _TEACHER, np.concatenate(said).astype(np.float32))
 
 
 def _said(members: Members, teacher: Candidate, split: str) -> Array:
@@ -140,10 +167,13 @@ def _said(members: Members, teacher: Candidate, split: str) -> Array:
 
 
 def _unlabelled(session: TrainingSession) -> Array | None:
-    copies = session.cfg.squeeze.distill.blends
-    if not copies:
+    times = session.cfg.squeeze.distill.blends
+    if not times:
         return None
-    return blends(session.dataset, copies * len(session.dataset.split.train), session.cfg.seed)
+    data = session.dataset
+    bytes_each = 4 * int(np.prod(data.examples.inputs.shape[1:]))
+    number = min(times * len(data.split.train), max(1, _MOST_BYTES // bytes_each))
+    return blends(data, number, session.cfg.seed)
 
 
 def _best_of(
@@ -151,13 +181,9 @@ def _best_of(
 ) -> TrialSpec | None:
     """Return the best student of a kind on validation; say why where all failed."""
     sign = -1.0 if session.metric.maximize else 1.0
-    ours = [(s, o) for s, o in zip(specs, outcomes, strict=True) if _is_taught_spec(s) == (kind == STUDENT)]
+    ours = [(s, o) for s, o in zip(specs, outcomes, strict=True) if (s.teacher is not None) == (kind == STUDENT)]
     well = [(sign * o.value, s) for s, o in ours if o.state is not TrialState.FAILED and o.value is not None]
     if well:
         return min(well, key=lambda pair: pair[0])[1]
     session.console.print(f"{kind} failed: {ours[0][1].reason}", style="red", markup=False)
     return None
-
-
-def _is_taught_spec(spec: TrialSpec) -> bool:
-    return spec.teacher is not None
