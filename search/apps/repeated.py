@@ -56,9 +56,7 @@ def values_by_seed(
     return values
 
 
-def specified(
-    session: TrainingSession, stage: str, configs: Configs, seeds: int, *, snapshots: bool
-) -> list[TrialSpec]:
+def specified(session: TrainingSession, stage: str, configs: Configs, seeds: int, *, keep: bool) -> list[TrialSpec]:
     """Return all trainings, seed by seed: when one is killed, whole sets are there."""
     about_data = {k: v for k, v in session.identity.items() if k.partition(".")[0] in ("data", "split")}
     specs: list[TrialSpec] = []
