@@ -16,7 +16,15 @@ CYCLES = (
     "~schedule.space.cycle",
     "~schedule.space.multiplier",
 )
-SHORT = ("model=mlp", "budget.trials=2", "trainer.epochs=3", "pruner=none", "cluster.workers=1", "squeeze.keep=1")
+SHORT = (
+    "model=mlp",
+    "budget.trials=2",
+    "trainer.epochs=3",
+    "pruner=none",
+    "cluster.workers=1",
+    "squeeze.keep=1",
+    "squeeze.longer.trials=0",
+)
 COMMAND = (*CYCLES, *SHORT, "optimizer.lr=0.003")
 
 

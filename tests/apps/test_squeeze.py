@@ -79,7 +79,9 @@ def test_an_average_is_of_the_snapshots_that_began_alike(study: Path, said: str)
 def test_students_are_drawn_in_pairs_and_the_teacher_labels_blends(study: Path, said: str) -> None:
     taught = [json.loads((study / "students" / "taught" / k / "config.json").read_text()) for k in "01"]
     alone = [json.loads((study / "students" / "alone" / k / "config.json").read_text()) for k in "01"]
+    abouts = [(a.pop("taught"), b.pop("taught")) for a, b in zip(taught, alone, strict=True)]
     assert taught == alone, "but for the teacher"
+    assert all(a["seed"] == b["seed"] and a["teacher"] and b["teacher"] is None for a, b in abouts)
     assert taught[0]["distill"] == {"temperature": 4.0, "mix": 0.7}
     assert taught[0]["optimizer"]["lr"] != taught[1]["optimizer"]["lr"]
     labelled = np.load(study / "students" / "teacher.npy")
