@@ -54,10 +54,10 @@ from search.records import (
     failed,
 )
 from search.traces import told, user_traceback
-from search.train.batches import Batches, BatchesOf, batches_of
+from search.train.batches import Batches, BatchesOf, ResidentBatches, batches_of
 from search.train.checkpoint import load_state, save_state
 from search.train.data.arrays import Array, Dataset
-from search.train.data.more import with_transfer, with_validation
+from search.train.data.more import inputs_alone, with_transfer, with_validation
 from search.train.diagnostics.diagnosis import tags_of
 from search.train.diagnostics.diary import Diary
 from search.train.equipment import Equipment
@@ -211,15 +211,17 @@ class Runner:
         save_array(directory / predictions_of("validation"), kitchen.predictions(taken))
 
     def _predict(self, spec: PredictSpec) -> None:
-        own = spec.inputs is None
-        dataset = self._dataset if spec.inputs is None else self._with_inputs(spec.inputs)
-        indices = dataset.split.of(spec.split) if own else np.arange(len(self._dataset.examples), len(dataset.examples))
+        other: Batches | None = None
+        if spec.inputs is None:
+            indices = self._dataset.split.of(spec.split)
+        else:
+            given = inputs_alone(self._dataset.examples, np.load(spec.inputs, allow_pickle=False))
+            indices, other = np.arange(len(given)), ResidentBatches(given, self._device)
         for directory, config in spec.members:
             model = load_model(Path(directory), config, self._dataset).to(self._device)
-            trainer = config["trainer"]
             predictions = predict(
                 model,
-                self._batches(trainer) if own else batches_of(dataset.examples, self._device, trainer),
+                other or self._batches(config["trainer"]),
                 indices,
                 self._dataset.examples.task,
                 max(1, EVALUATION_BATCH // spec.micro_batches),
@@ -244,10 +246,14 @@ class Runner:
     def _taught(self, spec: TrialSpec, setup: Setup) -> Setup:
         """Return the setup with a teacher, and where there are some with inputs that it alone knows."""
         assert spec.teacher is not None
-        teacher = np.load(spec.teacher, allow_pickle=False)
-        labelled = len(setup.dataset.split.train)
+        whole, train = self._dataset.split.train, setup.dataset.split.train
+        said = np.load(spec.teacher, allow_pickle=False)
+        order = np.argsort(whole)
+        rows = order[np.searchsorted(whole[order], train)]  # a trial may train on some of the examples
+        teacher = np.concatenate([said[rows], said[len(whole) :]])
+        labelled = len(train)
         if spec.transfer is not None:
-            dataset = self._with_inputs(spec.transfer)
+            dataset = with_transfer(setup.dataset, np.load(spec.transfer, mmap_mode="r", allow_pickle=False))
             batches = batches_of(dataset.examples, self._device, spec.config["trainer"])
             plan = dataclasses.replace(setup.plan, drawn=labelled)
             setup = dataclasses.replace(setup, dataset=dataset, batches=batches, plan=plan)
@@ -260,9 +266,6 @@ class Runner:
             **spec.config["distill"],
         )
         return dataclasses.replace(setup, loss=loss, nothing_train=None)
-
-    def _with_inputs(self, path: str) -> Dataset:
-        return with_transfer(self._dataset, np.load(path, mmap_mode="r", allow_pickle=False))
 
     def _batches(self, trainer: Mapping[str, Any]) -> Batches:
         if trainer["loading"] == "loader":

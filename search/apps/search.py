@@ -214,7 +214,10 @@ def _rematch(session: Session, study: Study) -> None:
     if isinstance(session, TrainingSession) and study.progress.best is not None:
         from search.apps.rematch import rematch  # brings scipy
 
-        rematch(session, study)
+        try:
+            rematch(session, study)
+        except GaveUpError as error:  # the trials stand
+            session.console.print(f"no rematch: {error}", style="red", markup=False)
 
 
 def _squeeze(session: Session, study: Study) -> None:

@@ -99,7 +99,7 @@ def _run_of(folder: Path, stage: StageFindings) -> StageRun:
 def _of_results(results: Results, file: Path) -> Summary:
     metrics: dict[str, float] = {}
     for contender in results.contenders:
-        key = contender.name.split(" top ")[0].replace(" ", "_")
+        key = _NOT_IN_KEYS.sub("_", contender.name.split(" top ")[0])
         metrics[f"test/{key}"] = contender.test.value
         if contender.validation is not None:
             metrics[f"validation/{key}"] = contender.validation.value

@@ -170,7 +170,7 @@ def from_best(session: Session, study: Study) -> Iterator[tuple[int, Settings]]:
         for number, outcome in study.outcomes.items()
         if outcome.state is not TrialState.FAILED and outcome.value is not None and number >= study.comparable_from
     }
-    for number in sorted(values, key=values.__getitem__):
+    for number in sorted(values, key=lambda number: (values[number], number)):
         with contextlib.suppress(StrandedError):
             yield number, session.trained(number, study.params[number], study.composed_from)
 

@@ -96,10 +96,11 @@ def _methods(
     index = {member: i for i, member in enumerate(members)}
     trials = [i for member, i in index.items() if member not in owners]
     rows = np.array(distinct(pool.predictions, [*trials, *(index[member] for member in owners if member in index)]))
+    possible = budget.affordable(np.zeros(len(members), dtype=bool))
     snapshots = {
         index[member]: index[trial]
         for member, trial in owners.items()
-        if trial in index and member in index and member.startswith(f"{trial}/{FOLDER}/")
+        if trial in index and member in index and member.startswith(f"{trial}/{FOLDER}/") and possible[index[member]]
     }
     objective, k = selection.objective, min(selection.top_k, len(rows))
     settings = Greedy(
@@ -110,7 +111,7 @@ def _methods(
         seed=selection.seed,
     )
     methods = {
-        SINGLE: single_best(objective, np.array(trials)),
+        SINGLE: single_best(objective, np.array(trials, dtype=np.intp)),
         f"uniform top {k}": uniform(objective, k, rows, budget),
     }
     if len(set(snapshots.values())) < len(snapshots):

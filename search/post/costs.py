@@ -76,7 +76,13 @@ def budget_of(limits: Limits, members: Sequence[str], costs: Mapping[str, Cost] 
             raise UsageError(f"squeeze.limits.{name}={limit}: no member fits; the least has {min(each):.4g}")
         prices.append(each)
         most.append(float(limit))
+    if prices and not (np.array(prices) <= np.array(most)[:, None]).all(axis=0).any():
+        raise UsageError(f"squeeze.limits: no member fits all of them: {_listed(limits)}")
     return Budget(np.array(prices).reshape(len(prices), len(members)), np.array(most))
+
+
+def _listed(limits: Limits) -> str:
+    return ", ".join(f"{k}={v}" for k, v in dataclasses.asdict(limits).items() if v is not None)
 
 
 def cost_in(folder: Path) -> Cost | None:

@@ -41,8 +41,9 @@ def greedy(metric: Metric, settings: Greedy, rows: Array, budget: Budget) -> Met
             return _shares(scores, pool, metric, settings, rows, budget)
         generator = np.random.default_rng(settings.seed)
         weights = np.zeros(len(pool))
+        possible = rows[budget.affordable(np.zeros(len(pool), dtype=bool))[rows]]
         for _ in range(settings.bags):
-            half = np.sort(generator.permutation(rows)[: (len(rows) + 1) // 2])
+            half = np.sort(generator.permutation(possible)[: (len(possible) + 1) // 2])
             weights += _shares(scores, pool, metric, settings, half, budget)
         heaviest = np.argsort(-weights, kind="stable")[: np.count_nonzero(weights)]
         kept = np.zeros(len(pool), dtype=bool)  # of bags that can be paid for one by one, all together may not be

@@ -107,17 +107,23 @@ class Results:
     contenders: tuple[Contender, ...]
     anatomy: Anatomy | None = None
     mistakes: Mistakes | None = None
+    temperatures: Mapping[str, float] = field(default_factory=dict)
+    digests: Mapping[str, str] = field(default_factory=dict)
     model: str | None = None
     problem: str | None = None
 
     def kept_by_student(self, ensemble: str) -> float | None:
-        """Return the share of the ensemble's gain over the student alone that the student has too, on test."""
-        test = {contender.name: contender.test.value for contender in self.contenders}
+        """Return the share of the ensemble's gain over the student alone that the student has too, on test.
+
+        None where there is no gain to speak of: where the student alone lies within the ensemble's interval.
+        """
+        test = {contender.name: contender.test for contender in self.contenders}
         if not {STUDENT, ALONE, ensemble} <= test.keys():
             return None
-        sign = 1 if self.maximize else -1
-        gain = sign * (test[ensemble] - test[ALONE])
-        return sign * (test[STUDENT] - test[ALONE]) / gain if gain > 0 else None
+        whole, alone = test[ensemble], test[ALONE].value
+        if alone >= whole.low if self.maximize else alone <= whole.high:
+            return None
+        return (test[STUDENT].value - alone) / (whole.value - alone)
 
     def save(self, folder: Path) -> None:
         """Write the results into a study's folder."""

@@ -7,7 +7,18 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from search.errors import NoRoomError
-from search.records import Decision, FailureKind, Outcome, Paused, PredictSpec, Report, Verdict, Work, failed
+from search.records import (
+    AverageSpec,
+    Decision,
+    FailureKind,
+    Outcome,
+    Paused,
+    PredictSpec,
+    Report,
+    Verdict,
+    Work,
+    failed,
+)
 from search.sweep.executor import Executor
 from search.sweep.failures import Failures
 from search.sweep.vigil import Vigil
@@ -34,7 +45,7 @@ def run_all(
         while executor.num_free and waiting:
             index = waiting.popleft()
             slot = executor.start(failures.eased(work[index]))
-            running.began(slot, index, reports=not isinstance(work[index], PredictSpec))
+            running.began(slot, index, reports=not isinstance(work[index], PredictSpec | AverageSpec))
         for slot, said in executor.wait(_POLL_SECONDS):
             assert not isinstance(said, Paused)  # it was never told to
             watch(said)

@@ -7,6 +7,7 @@ import json
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from search.layout import CONFIG
 from search.records import Outcome, TrialSpec, TrialState
@@ -40,4 +41,12 @@ def _is_as_begun(spec: TrialSpec) -> bool:
         begun = json.loads((Path(spec.directory) / CONFIG).read_text())
     except (OSError, ValueError):
         return False
-    return bool(begun == json.loads(json.dumps(spec.config)))
+    return bool(_anywhere(begun) == _anywhere(json.loads(json.dumps(spec.config))))
+
+
+def _anywhere(config: Any) -> Any:
+    """Return a configuration in which weights of a trial are the same wherever the study's folder lies."""
+    started = config.get("pretrained") if isinstance(config, dict) else None
+    if not isinstance(started, dict) or not isinstance(started.get("weights"), str):
+        return config
+    return {**config, "pretrained": {**started, "weights": Path(started["weights"]).parts[-3:]}}

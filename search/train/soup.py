@@ -18,6 +18,7 @@ from search.train.data.arrays import Array, Dataset
 from search.train.estimator import Estimator
 from search.train.loop import EVALUATION_BATCH, predict
 from search.train.metrics import Metric
+from search.train.steps import seed_everything
 
 Weights = Mapping[str, Tensor]
 
@@ -43,7 +44,8 @@ class Kitchen:
 
     def pour(self, chosen: Sequence[int]) -> None:
         """Give the network the mean of the weights at these indices (Izmailov et al. 2018, algorithm 1)."""
-        self._model.load_state_dict(mean_of([self._weights[i] for i in chosen]))
+        self._model.load_state_dict(mean_of([self._weights[i] for i in sorted(chosen)]))
+        seed_everything(0)  # dropout is on while the statistics are taken, as in training
         update_bn(self._training_inputs(), self._model)  # does nothing where there is no batch norm
 
     def predictions(self, chosen: Sequence[int]) -> Array:

@@ -19,7 +19,7 @@ from search.sweep.batch import run_all
 from search.train.metrics import Array
 
 FOLDER = "averages"
-_NAMES = {"swa": "SWA", "soup": "greedy soup", "ema": "EMA, batch norm anew"}
+_NAMES = {"swa": "SWA", "soup": "greedy soup", "ema": "EMA with batch norm anew"}
 
 
 def average(session: TrainingSession, members: Members, trial: str, longer: str | None) -> list[Candidate]:
@@ -28,9 +28,9 @@ def average(session: TrainingSession, members: Members, trial: str, longer: str 
     `longer` is what became of the trial when it was left training. Says so where there is nothing to average.
     """
     sources = _sources(session, members, trial, longer)
-    if not {"swa", "soup"} & sources.keys():
+    if "swa" not in sources:
         why = f"{trial} left no snapshots, which share their first weights (squeeze.longer.restarts, schedule=sgdr)"
-        session.console.print(f"note: no average of weights: {why}", style="dim", markup=False)
+        session.console.print(f"note: no SWA: {why}", style="dim", markup=False)
     if not sources:
         return []
     shutil.rmtree(session.folder / FOLDER, ignore_errors=True)  # of other members
@@ -59,7 +59,7 @@ def average(session: TrainingSession, members: Members, trial: str, longer: str 
 
 def _sources(session: TrainingSession, members: Members, trial: str, longer: str | None) -> Mapping[str, list[str]]:
     """Return the members of each average that there can be, the best on validation first."""
-    swa = members.snapshots_of(longer) if longer is not None else members.snapshots_of(trial)
+    swa = (members.snapshots_of(longer) if longer is not None else []) or members.snapshots_of(trial)
     alike = [trial, *members.snapshots_of(trial), *([longer, *members.snapshots_of(longer)] if longer else [])]
     found: dict[str, list[str]] = {}
     if len(swa) > 1:
@@ -82,7 +82,7 @@ def _candidate(session: TrainingSession, members: Members, kind: str, trial: str
     members.add(folder, members.configs[trial], trial)
     validation = members.load(folder, "validation")
     if kind == "soup":
-        validation = _cross_fitted(session.folder / folder)
+        validation = members.at_own_temperature(folder, _cross_fitted(session.folder / folder))
         taken = json.loads((session.folder / folder / TAKEN).read_text())
         names = ", ".join(str(Path(member).relative_to(session.folder)) for member in taken)
         session.console.print(f"the greedy soup is of {names}", style="dim", markup=False)

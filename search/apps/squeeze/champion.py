@@ -39,15 +39,16 @@ def ship(session: TrainingSession, study: Study, results: Results, members: Memb
         return
     chosen = next(c for c in results.contenders if c.name == results.champion)
     _complete(session, study, members)
-    champion = _champion(session, chosen, members)
+    champion = _champion(session, results, chosen, members)
     run = None if name is None else session.parent_run(study.journal)
     lineage = _lineage(session, study, results, members, run)
     try:
         exported = export(champion, lineage, folder)
     except Exception as error:  # torch.export refuses networks in many ways; the results stand
-        if no_room(error):  # which is no reason to remember
+        if no_room(error) or isinstance(error, OSError):  # which is no reason to remember
             raise
-        problem = f"the champion cannot be exported ({type(error).__name__}: {str(error).splitlines()[0]})"
+        why = next(iter(str(error).splitlines()), "")
+        problem = f"the champion cannot be exported ({type(error).__name__}: {why})"
         session.console.print(problem, style="red", markup=False)
         dataclasses.replace(results, problem=problem).save(session.folder)
         return
@@ -79,13 +80,16 @@ def _complete(session: TrainingSession, study: Study, members: Members) -> None:
         members.add(place, config, f"trials/{config['refit']['trial']:05d}")
 
 
-def _champion(session: TrainingSession, chosen: Contender, members: Members) -> Champion:
+def _champion(session: TrainingSession, results: Results, chosen: Contender, members: Members) -> Champion:
     """Return what is to be packaged."""
     from search.post.program import Champion, Member
 
     if gone := sorted(chosen.members.keys() - members.configs.keys()):
         file = session.folder / FILE
         raise UsageError(f"{file}: {gone[0]} is no member that is composed now; delete it, and it is made again")
+    if other := sorted(f for f in chosen.members if results.digests.get(f) not in (None, members.digest_of(f))):
+        file = session.folder / FILE
+        raise UsageError(f"{file}: {other[0]} was trained anew since; delete it, and it is made again")
     packed = [
         Member(
             directory=session.folder / folder,

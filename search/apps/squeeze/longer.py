@@ -29,11 +29,14 @@ def leave_training(session: TrainingSession, study: Study, members: Members) -> 
     """
     begun = _begun(session, study)
     specs = _specs(session, begun)
-    names = [_NAME if k == 0 else f"{_NAME}, {k + 1}. of the trials" for k in range(len(specs))]
+    names = [_NAME if k == 0 else f"{_NAME} {k + 1}" for k in range(len(specs))]
+    named = {spec.directory: name for spec, name in zip(specs, names, strict=True)}
 
     def run(missing: list[TrialSpec]) -> list[Outcome]:
         most = max(spec.config["trainer"]["epochs"] for spec in missing)
-        with WorkDisplay(session.console, "leaving the best training", names[: len(missing)], most) as display:
+        with WorkDisplay(
+            session.console, "leaving the best training", [named[s.directory] for s in missing], most
+        ) as display:
             return run_all(session.executor, missing, display, session.failures())
 
     candidates = []
@@ -72,7 +75,7 @@ def _spec(session: TrainingSession, k: int, trial: str, config: Settings) -> Tri
     began = {
         "freeze": (config.get("pretrained") or {}).get("freeze", []),
         "weights": str(session.folder / trial / WEIGHTS),
-        "lr_factor": longer.lr_factor,
+        "lr_factor": 1.0,
         "preprocessing": "file",  # what the trial standardised with stands beside its weights
     }
     return TrialSpec(
@@ -80,6 +83,7 @@ def _spec(session: TrainingSession, k: int, trial: str, config: Settings) -> Tri
         params={},
         config={
             **config,
+            "optimizer": _slower(config["optimizer"], longer.lr_factor),
             "pretrained": began,
             "schedule": _schedule(longer.restarts),
             "trainer": {
@@ -92,6 +96,11 @@ def _spec(session: TrainingSession, k: int, trial: str, config: Settings) -> Tri
         directory=str(session.folder / "longer" / str(k)),
         snapshots=True,
     )
+
+
+def _slower(optimizer: Settings, factor: float) -> Settings:
+    rate = optimizer.get("lr")
+    return {**optimizer, "lr": rate * factor} if isinstance(rate, int | float) else optimizer
 
 
 def _schedule(restarts: int) -> Settings:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -58,8 +59,13 @@ class Members:
 
     def load(self, member: str, split: str) -> Array:
         """Return what a member predicts of a split, (N, C) at its own temperature or (N,)."""
-        predictions = load(self._session, member, split)
-        return predictions if predictions.ndim == 1 else tempered(predictions, self.temperature_of(member))
+        return self.at_own_temperature(member, load(self._session, member, split))
+
+    def at_own_temperature(self, member: str, predictions: Array) -> Array:
+        """Return predictions of a member's network as they count in ensembles, in the same type."""
+        if predictions.ndim == 1:
+            return predictions
+        return tempered(predictions, self.temperature_of(member)).astype(predictions.dtype)
 
     def temperature_of(self, member: str) -> float:
         """Return what calibrates a member alone (Guo et al. 2017); 1 for one that has learned the validation split.
@@ -75,6 +81,11 @@ class Members:
             some = slice(None, None, max(1, len(targets) // _ENOUGH))
             self._temperatures[member] = fitted_temperature(predictions[some], targets[some])
         return self._temperatures[member]
+
+    def digest_of(self, member: str) -> str:
+        """Return 16 digits that change with what a member predicts of the validation split."""
+        predictions = np.ascontiguousarray(load(self._session, member, "validation"))
+        return hashlib.blake2b(predictions.tobytes(), digest_size=8).hexdigest()
 
     def origin_of(self, member: str) -> str:
         """Return the trial that a member comes from, whose network it shares; a student comes from itself."""

@@ -47,9 +47,12 @@ def refit(session: TrainingSession, configs: Mapping[str, Settings]) -> list[Can
     ]
     names = ["refit"] if len(specs) == 1 else [f"refit {k + 1}" for k in range(len(specs))]
 
+    named = {spec.directory: name for spec, name in zip(specs, names, strict=True)}
+
     def run(missing: list[TrialSpec]) -> list[Outcome]:
         title = f"refitting trial {missing[0].config['refit']['trial']} with the validation data"
-        with WorkDisplay(session.console, title, names[: len(missing)], missing[0].refit_epochs or 0) as display:
+        shown = [named[spec.directory] for spec in missing]
+        with WorkDisplay(session.console, title, shown, missing[0].refit_epochs or 0) as display:
             return run_all(session.executor, missing, display, session.failures())
 
     candidates = []

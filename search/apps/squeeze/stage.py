@@ -57,7 +57,7 @@ def _made_from(session: TrainingSession, study: Study) -> str:
 
 def _make(session: TrainingSession, study: Study, made_from: str, members: Members) -> Results:
     """Choose and train the contenders, choose the champion on validation, then open the test split."""
-    if not members.configs:
+    if members.configs.keys() <= members.owners.keys():
         raise UsageError(f"squeeze: no trial left predictions in {session.folder / 'trials'}")
     candidates = _candidates(session, study, members)
     targets = membership.targets_of(session, "validation")
@@ -79,6 +79,8 @@ def _make(session: TrainingSession, study: Study, made_from: str, members: Membe
         champion=champion.name,
         contenders=judged(candidates, session.metric, targets, test, test_targets),
         anatomy=_anatomy(session, members, candidates, champion, targets),
+        temperatures={folder: members.temperature_of(folder) for folder in chosen},
+        digests={folder: members.digest_of(folder) for folder in chosen},
         mistakes=mistakes_of(champion.predict(test), test_targets, data.split.test, data.examples.classes),
     )
     results.save(session.folder)
@@ -101,7 +103,7 @@ def _candidates(session: TrainingSession, study: Study, members: Members) -> lis
     best = best_trained(session, study)
     trial = "" if best is None else f"trials/{best[0]:05d}"
     if trial in members.configs:
-        longer = next(iter(more[0].weights), None) if more else None
+        longer = next((f for candidate in more for f in candidate.weights if members.owners[f] == trial), None)
         more += average(session, members, trial, longer)
     selection = _selection(session)
     targets = membership.targets_of(session, "validation")
@@ -119,7 +121,7 @@ def _chosen(members: Members, selection: Selection, targets: Array) -> list[Cand
     names = list(members.configs)
     predictions = np.stack([members.load(folder, "validation") for folder in names])
     costs = None
-    if selection.limits != Limits():
+    if selection.limits.parameters is not None or selection.limits.milliseconds is not None:
         costs = {member: members.cost_of(member) for member in names}
     return select(names, predictions, targets, selection, members.owners, costs)
 

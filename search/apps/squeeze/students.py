@@ -11,12 +11,14 @@ from pathlib import Path
 import numpy as np
 
 from search.apps.composed import students_space
-from search.apps.squeeze.members import Configs, Members, predict
+from search.apps.squeeze.members import Configs, Members, predict, targets_of
 from search.apps.training import TrainingSession, best_trained
 from search.keyed import keyed_int
 from search.layout import predictions_of
-from search.post.contenders import Candidate, weighted
+from search.post.contenders import Candidate
+from search.post.pool import Pool
 from search.post.results import ALONE, STUDENT
+from search.post.selection import cross_fitted, single_best
 from search.records import Outcome, TrialSpec, TrialState
 from search.reporting.progress import TrainingsDisplay
 from search.space import Settings, settings_of
@@ -67,14 +69,17 @@ def _drawn(session: TrainingSession) -> list[Settings]:
 
 def _with(base: Settings, drawn: Settings, *, times: float) -> Settings:
     optimizer, trainer = base["optimizer"], base["trainer"]
-    if "lr" in optimizer:
-        optimizer = {**optimizer, "lr": optimizer["lr"] * drawn["lr_factor"]}
-    model = base["model"]
-    if "dropout" in model:
-        model = {**model, "dropout": model["dropout"] * drawn["dropout_factor"]}
+    optimizer = _scaled(optimizer, "lr", drawn["lr_factor"])
+    model = _scaled(base["model"], "dropout", drawn["dropout_factor"])
     trainer = {**trainer, "epochs": math.ceil(times * trainer["epochs"])}
     distill = {"temperature": drawn["temperature"], "mix": drawn["mix"]}
     return {**base, "model": model, "optimizer": optimizer, "trainer": trainer, "distill": distill}
+
+
+def _scaled(node: Settings, key: str, factor: float) -> Settings:
+    """Return a node with a number in it scaled, where it has that."""
+    value = node.get(key)
+    return {**node, key: value * factor} if isinstance(value, int | float) and factor != 1 else node
 
 
 def train_students(
@@ -99,25 +104,20 @@ def train_students(
         return outcomes
 
     outcomes = run_missing(specs, run)
-    found = []
-    for kind in _FOLDERS:
-        best = _best_of(session, kind, specs, outcomes)
-        if best is not None:
-            place = str(Path(best.directory).relative_to(session.folder))
-            found.append(Candidate(name=kind, weights={place: 1.0}, validation=members.load(place, "validation")))
-    return found
+    candidates = (_best_of(session, kind, specs, outcomes, members) for kind in _FOLDERS)
+    return [candidate for candidate in candidates if candidate is not None]
 
 
 def _specs(session: TrainingSession, students: Configs, teacher: str) -> list[TrialSpec]:
     """Return the trainings; one seed for each pair, and not the best trial's: its luck was chosen."""
     specs = []
     data = session.identity["data.digest"]
-    labelled = session.cfg.squeeze.distill.blends > 0
+    number = _number_of_blends(session)
     for i, (place, config) in enumerate(students.items()):
         seed = keyed_int(session.cfg.seed, "student", Path(place).name)
         taught = taught_in(place)
         # The folder is all that is known of it later.
-        about = {"teacher": teacher if taught else None, "data": data, "seed": seed}
+        about = {"teacher": teacher if taught else None, "blends": number if taught else 0, "data": data, "seed": seed}
         spec = TrialSpec(
             number=i,
             params={},
@@ -125,7 +125,7 @@ def _specs(session: TrainingSession, students: Configs, teacher: str) -> list[Tr
             seed=seed,
             directory=str(session.folder / place),
             teacher=str(session.folder / _TEACHER) if taught else None,
-            transfer=str(session.folder / _TRANSFER) if taught and labelled else None,
+            transfer=str(session.folder / _TRANSFER) if taught and number else None,
         )
         specs.append(spec)
     return specs
@@ -135,7 +135,7 @@ def _digest(members: Members, teacher: Candidate) -> str:
     """Return 16 digits that change with what the teacher says."""
     hasher = hashlib.blake2b(json.dumps(sorted(teacher.weights.items())).encode(), digest_size=8)
     for member in sorted(teacher.weights):
-        hasher.update(np.ascontiguousarray(members.load(member, "validation")).tobytes())
+        hasher.update(members.digest_of(member).encode())
     return hasher.hexdigest()
 
 
@@ -163,27 +163,36 @@ def _label(session: TrainingSession, members: Members, teacher: Candidate) -> No
 
 
 def _said(members: Members, teacher: Candidate, split: str) -> Array:
-    return weighted(teacher.weights, {member: members.load(member, split) for member in teacher.weights})
+    return teacher.predict({member: members.load(member, split) for member in teacher.weights})
 
 
 def _unlabelled(session: TrainingSession) -> Array | None:
-    times = session.cfg.squeeze.distill.blends
-    if not times:
-        return None
-    data = session.dataset
-    bytes_each = 4 * int(np.prod(data.examples.inputs.shape[1:]))
-    number = min(times * len(data.split.train), max(1, _MOST_BYTES // bytes_each))
-    return blends(data, number, session.cfg.seed)
+    number = _number_of_blends(session)
+    return blends(session.dataset, number, session.cfg.seed) if number else None
+
+
+def _number_of_blends(session: TrainingSession) -> int:
+    """Return how many there are to be: none where data is loaded batch by batch, as it may not fit into memory."""
+    if session.cfg.trainer.loading == "loader":
+        return 0
+    bytes_each = 4 * int(np.prod(session.dataset.examples.inputs.shape[1:]))
+    wanted = session.cfg.squeeze.distill.blends * len(session.dataset.split.train)
+    return min(wanted, max(1, _MOST_BYTES // bytes_each))
 
 
 def _best_of(
-    session: TrainingSession, kind: str, specs: Sequence[TrialSpec], outcomes: Sequence[Outcome]
-) -> TrialSpec | None:
-    """Return the best student of a kind on validation; say why where all failed."""
-    sign = -1.0 if session.metric.maximize else 1.0
+    session: TrainingSession, kind: str, specs: Sequence[TrialSpec], outcomes: Sequence[Outcome], members: Members
+) -> Candidate | None:
+    """Return the best student of a kind on validation, with cross-fitted predictions; say why where all failed."""
     ours = [(s, o) for s, o in zip(specs, outcomes, strict=True) if (s.teacher is not None) == (kind == STUDENT)]
-    well = [(sign * o.value, s) for s, o in ours if o.state is not TrialState.FAILED and o.value is not None]
-    if well:
-        return min(well, key=lambda pair: pair[0])[1]
-    session.console.print(f"{kind} failed: {ours[0][1].reason}", style="red", markup=False)
-    return None
+    places = [str(Path(s.directory).relative_to(session.folder)) for s, o in ours if o.state is not TrialState.FAILED]
+    if not places:
+        session.console.print(f"{kind} failed: {ours[0][1].reason}", style="red", markup=False)
+        return None
+    predictions = np.stack([members.load(place, "validation") for place in places])
+    pool = Pool(predictions, targets_of(session, "validation"))
+    method = single_best(session.metric, np.arange(len(places)))
+    best = places[int(method(pool).argmax())]
+    cfg = session.cfg
+    held_out = cross_fitted({kind: method}, pool, folds=cfg.squeeze.folds, seed=cfg.seed)[kind]
+    return Candidate(name=kind, weights={best: 1.0}, validation=held_out)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from search.train.data.arrays import Array, Dataset
+from search.train.data.arrays import Array, Dataset, Examples
 
 
 def with_validation(dataset: Dataset) -> Dataset:
@@ -31,6 +31,13 @@ def with_transfer(dataset: Dataset, inputs: Array) -> Dataset:
     )
     train = np.concatenate([dataset.split.train, len(examples) + np.arange(len(inputs))])
     return dataclasses.replace(dataset, examples=more, split=dataclasses.replace(dataset.split, train=train))
+
+
+def inputs_alone(examples: Examples, inputs: Array) -> Examples:
+    """Return examples with other inputs (T, *shape) in place of their own; their targets are of no use."""
+    targets = np.repeat(examples.targets[:1], len(inputs))
+    given = _as(examples.inputs.dtype, inputs)
+    return dataclasses.replace(examples, inputs=given, targets=targets, columns={}, test=None)
 
 
 def _as(dtype: np.dtype[Any], inputs: Array) -> Array:
