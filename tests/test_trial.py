@@ -601,6 +601,18 @@ def test_a_student_learns_from_its_teacher_by_the_share_configured(tmp_path: Pat
     assert alone.figures[-1]["val/accuracy"] > 0.3
 
 
+def test_a_student_of_some_of_the_examples_hears_what_the_teacher_says_of_these(tmp_path: Path) -> None:
+    train = dataset().split.train
+    right = np.full((len(train), 10), 0.01)
+    right[np.arange(len(train)), dataset().examples.targets[train]] = 0.91
+    np.save(tmp_path / "teacher.npy", right.astype(np.float32))
+    config = {**configured("trainer.examples=100", "trainer.epochs=12"), "distill": {"temperature": 1.0, "mix": 1.0}}
+    work = spec(tmp_path, config, teacher=str(tmp_path / "teacher.npy"))
+    outcome, _ = run(work)
+    assert outcome.value is not None
+    assert outcome.value > 0.5, "of other examples it would guess"
+
+
 def test_inputs_without_labels_are_predicted_beside_the_data_and_teach_a_student(tmp_path: Path) -> None:
     """A teacher that names the next class of its own inputs: a student that is given those alone follows it."""
     made = np.repeat(dataset().examples.inputs[dataset().split.train], 3, axis=0)

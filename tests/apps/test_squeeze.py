@@ -76,6 +76,12 @@ def test_an_average_is_of_the_snapshots_that_began_alike(study: Path, said: str)
 
 
 @pytest.mark.slow
+def test_what_a_soup_was_judged_by_is_at_the_temperature_that_it_is_used_at(study: Path, said: str) -> None:
+    soup = next(c for c in results(study)["contenders"] if c["name"] == "greedy soup")
+    assert 0.5 < soup["temperature"] < 2, "it has one of its own already"
+
+
+@pytest.mark.slow
 def test_students_are_drawn_in_pairs_and_the_teacher_labels_blends(study: Path, said: str) -> None:
     taught = [json.loads((study / "students" / "taught" / k / "config.json").read_text()) for k in "01"]
     alone = [json.loads((study / "students" / "alone" / k / "config.json").read_text()) for k in "01"]

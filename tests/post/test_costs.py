@@ -45,6 +45,14 @@ def test_a_limit_that_leaves_nobody_is_refused() -> None:
         budget_of(Limits(parameters=50), ["a", "b"], COSTS)
 
 
+def test_limits_that_nobody_keeps_together_are_refused() -> None:
+    costs = {"a": Cost(parameters=100, milliseconds=0.3), "b": Cost(parameters=300, milliseconds=0.1)}
+    with pytest.raises(
+        UsageError, match=r"squeeze.limits: no member fits all of them: parameters=100, milliseconds=0.2"
+    ):
+        budget_of(Limits(parameters=100, milliseconds=0.2), ["a", "b"], costs)
+
+
 def test_a_training_says_what_its_network_costs(tmp_path: Path) -> None:
     assert cost_in(tmp_path) is None
     (tmp_path / "cost.json").write_text('{"parameters": 7, "milliseconds": 0.5}')

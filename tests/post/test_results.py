@@ -80,14 +80,15 @@ def test_damaged_results_are_named_with_the_way_out(damage: bytes, tmp_path: Pat
         ({"student alone": 0.90, "student": 0.88, "greedy ensemble": 0.95}, True, -0.4),
         ({"student alone": 2.0, "student": 1.5, "greedy ensemble": 1.0}, False, 0.5),
         ({"student alone": 0.95, "student": 0.96, "greedy ensemble": 0.95}, True, None),
-        ({"student alone": 0.95, "greedy ensemble": 0.96}, True, None),
+        ({"student alone": 0.95, "student": 0.96, "greedy ensemble": 0.96}, True, None),  # within noise
+        ({"student alone": 0.90, "greedy ensemble": 0.96}, True, None),
     ],
 )
 def test_what_a_student_keeps_is_a_share_of_the_ensembles_gain(
     figures: dict[str, float], maximize: bool, kept: float | None
 ) -> None:
     contenders = tuple(
-        Contender(name=name, members={}, validation=None, test=Figure(value=value, low=0, high=1))
+        Contender(name=name, members={}, validation=None, test=Figure(value=value, low=value - 0.02, high=value + 0.02))
         for name, value in figures.items()
     )
     made = dataclasses.replace(RESULTS, contenders=contenders, maximize=maximize)

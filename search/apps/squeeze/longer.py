@@ -34,9 +34,8 @@ def leave_training(session: TrainingSession, study: Study, members: Members) -> 
 
     def run(missing: list[TrialSpec]) -> list[Outcome]:
         most = max(spec.config["trainer"]["epochs"] for spec in missing)
-        with WorkDisplay(
-            session.console, "leaving the best training", [named[s.directory] for s in missing], most
-        ) as display:
+        shown = [named[spec.directory] for spec in missing]
+        with WorkDisplay(session.console, "leaving the best training", shown, most) as display:
             return run_all(session.executor, missing, display, session.failures())
 
     candidates = []
