@@ -105,29 +105,32 @@ class AblationRow:
 
 def ablation_table(metric: str, base: str, seeds: int, rows: Sequence[AblationRow]) -> Table:
     """Return what each change to the base was worth, for the terminal."""
-    table = Table(
-        title=f"one change at a time to {base}: {metric} on validation over {seeds} seeds, gains with 95 % intervals"
-    )
-    for name in ("change", "what"):
-        table.add_column(name)
-    for name in ("pairs", metric, "gain"):
-        table.add_column(name, justify="right")
-    table.add_column("verdict")
-    for row in rows:
-        table.add_row(*_cells(row))
-    return table
+    title = f"one change at a time to {base}: {metric} on validation over {seeds} seeds, gains with 95 % intervals"
+    return _compared(title, ("change", "what"), metric, rows)
 
 
 def ablation_markdown(metric: str, rows: Sequence[AblationRow]) -> str:
     """Return what each change was worth in Markdown."""
-    lines = [f"| change | what | pairs | {metric} | gain | verdict |", "|---|---|---:|---:|---:|---|"]
-    return "\n".join([*lines, *(f"| {' | '.join(_cells(row))} |" for row in rows)])
+    return _compared_markdown(("change", "what"), metric, rows)
+
+
+_REMATCHED = ("trial", "in the search")
 
 
 def rematch_table(metric: str, seeds: int, rows: Sequence[AblationRow]) -> Table:
     """Return the best trials trained again, each compared with the first, for the terminal."""
-    table = Table(title=f"the best trials under {seeds} new seeds: {metric} on validation, gains with 95 % intervals")
-    for name in ("trial", "in the search"):
+    title = f"the best trials under {seeds} new seeds: {metric} on validation, gains with 95 % intervals"
+    return _compared(title, _REMATCHED, metric, rows)
+
+
+def rematch_markdown(metric: str, rows: Sequence[AblationRow]) -> str:
+    """Return the best trials trained again in Markdown."""
+    return _compared_markdown(_REMATCHED, metric, rows)
+
+
+def _compared(title: str, about: tuple[str, str], metric: str, rows: Sequence[AblationRow]) -> Table:
+    table = Table(title=title)
+    for name in about:
         table.add_column(name)
     for name in ("pairs", metric, "gain"):
         table.add_column(name, justify="right")
@@ -137,9 +140,8 @@ def rematch_table(metric: str, seeds: int, rows: Sequence[AblationRow]) -> Table
     return table
 
 
-def rematch_markdown(metric: str, rows: Sequence[AblationRow]) -> str:
-    """Return the best trials trained again in Markdown."""
-    lines = [f"| trial | in the search | pairs | {metric} | gain | verdict |", "|---|---|---:|---:|---:|---|"]
+def _compared_markdown(about: tuple[str, str], metric: str, rows: Sequence[AblationRow]) -> str:
+    lines = [f"| {' | '.join(about)} | pairs | {metric} | gain | verdict |", "|---|---|---:|---:|---:|---|"]
     return "\n".join([*lines, *(f"| {' | '.join(_cells(row))} |" for row in rows)])
 
 
