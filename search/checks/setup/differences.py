@@ -52,9 +52,9 @@ def errors_of(bench: Bench) -> tuple[dict[str, float], str]:
             return _compared(bench, model, loss, value, tensors), why
     except torch.OutOfMemoryError:
         raise  # the engine's to ease
-    except (RuntimeError, TypeError, NotImplementedError) as error:
-        # What torch raises for what float64 lacks: a kernel (NotImplementedError), a tensor made as float32
-        # (RuntimeError), a device without float64 (TypeError). A trial trains in float32, where the steps of this very
+    except (RuntimeError, TypeError) as error:
+        # What torch raises for what float64 lacks: a kernel or a tensor made as float32 (RuntimeError), a
+        # device without float64 (TypeError). A trial trains in float32, where the steps of this very
         # row have gone well: nothing is wrong with it, and the finding says that this was not compared, and why.
         return {}, f"the loss cannot be held against finite differences: {told(error)[:120]}"
 
