@@ -17,10 +17,11 @@ from threadpoolctl import threadpool_limits
 
 from scripts.benchmarks.results import OURS, Goal, Record
 from scripts.benchmarks.watching import progress
+from search.post.calibration import own_temperatures
 from search.post.costs import Budget
 from search.post.greedy import Greedy, greedy
 from search.post.pool import Method, Pool
-from search.post.selection import cross_fitted, single_best, uniform, weighted
+from search.post.selection import cross_fitted, folds_of, single_best, uniform, weighted
 from search.train.metrics import Array, Metric, metrics_of
 
 SECONDS, EQUAL = "seconds", "picks as the plain loop's"
@@ -51,8 +52,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace, console: Console) -> list[Record]:
     """Measure every method, by log loss and by accuracy."""
     predictions, targets = members_of(options.members, options.examples, options.classes, options.skill, options.seed)
-    found: list[Record] = []
     with threadpool_limits(1):
+        found = [_own(predictions, targets, options.folds)]
         for name in options.metrics:
             metric = metrics_of("classification")[name]
             methods = _methods(metric, options)
@@ -64,12 +65,20 @@ def run(options: argparse.Namespace, console: Console) -> list[Record]:
                     method(Pool(predictions, targets))
                     found.append(_record(f"{case}, {name}", SECONDS, time.process_time() - began))
                     advance(1)
+                folds = folds_of(options.examples, options.folds, 0)
                 began = time.process_time()
-                cross_fitted({"": methods["greedy"]}, Pool(predictions, targets), folds=options.folds, seed=0)
+                cross_fitted({"": methods["greedy"]}, Pool(predictions, targets), folds)
                 case = f"greedy, cross-fitted in {options.folds} folds, {name}"
                 found.append(_record(case, SECONDS, time.process_time() - began))
                 advance(1)
     return found
+
+
+def _own(predictions: Array, targets: Array, folds: int) -> Record:
+    """Return how long it takes to calibrate each member, on all examples and without each fold."""
+    began = time.process_time()
+    own_temperatures(predictions, targets, folds_of(len(targets), folds, 0))
+    return _record(f"own temperatures, {folds} folds", SECONDS, time.process_time() - began)
 
 
 def members_of(members: int, examples: int, classes: int, skill: float, seed: int) -> tuple[Array, Array]:

@@ -7,41 +7,34 @@ from collections.abc import Mapping
 import numpy as np
 
 from search.post.calibration import tempered
+from search.post.contenders import Candidate
 from search.post.pool import combine
 from search.post.results import Anatomy
 from search.train.metrics import Array, Metric
 
 
-def anatomy(
-    name: str,
-    weights: Mapping[str, float],
-    predictions: Mapping[str, Array],
-    targets: Array,
-    metric: Metric,
-    temperature: float = 1.0,
-) -> Anatomy:
+def anatomy(ensemble: Candidate, predictions: Mapping[str, Array], targets: Array, metric: Metric) -> Anatomy:
     """Return the diversity of an ensemble's members and what it would lose without each of them.
 
     Without one, the others keep their shares of what is left. One member alone has neither.
     """
-    stacked = np.stack([predictions[member] for member in weights])
-    shares = np.array(list(weights.values()))
+    stacked, shares = ensemble.stacked(predictions), np.array(list(ensemble.weights.values()))
     if len(shares) == 1:
-        return Anatomy(name=name, metric=metric.name, contributions={})
+        return Anatomy(name=ensemble.name, metric=metric.name, contributions={})
 
     def loss(kept: Array) -> float:
         whole = combine(kept / kept.sum(), stacked)
-        value = metric(tempered(whole, temperature) if whole.ndim == 2 else whole, targets)
+        value = metric(tempered(whole, ensemble.temperature) if whole.ndim == 2 else whole, targets)
         return -value if metric.maximize else value
 
     whole = loss(shares)
     without = [loss(np.where(np.arange(len(shares)) == i, 0.0, shares)) for i in range(len(shares))]
     return Anatomy(
-        name=name,
+        name=ensemble.name,
         metric=metric.name,
         disagreement=disagreement(stacked) if stacked.ndim == 3 else None,
         correlation=correlation_of_errors(stacked, targets) if stacked.ndim == 2 else None,
-        contributions={member: each - whole for member, each in zip(weights, without, strict=True)},
+        contributions={member: each - whole for member, each in zip(ensemble.weights, without, strict=True)},
     )
 
 

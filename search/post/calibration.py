@@ -17,6 +17,9 @@ _BINS = 15
 _FURTHEST = math.log(10)
 _PRIOR = 0.5
 """How far the logarithm of a temperature strays: a few examples, all of them right, would ask for one of 0."""
+_ENOUGH = 2000
+"""Examples for one number."""
+_MOST_STEPS, _CLOSE = 60, 1e-7
 _LOG_LOSS = metrics_of("classification")["loss"]
 
 
@@ -31,18 +34,58 @@ def tempered(probabilities: Array, temperature: float) -> Array:
 
 def fitted_temperature(probabilities: Array, targets: Array) -> float:
     """Return the temperature of the least log loss; the fewer the examples, the closer to 1."""
-    from scipy.optimize import minimize_scalar
-    from scipy.special import logsumexp
+    return _fitted(_logarithms(probabilities), targets)
 
-    logarithms, examples = _logarithms(probabilities), np.arange(len(targets))
 
-    def loss(log_temperature: float) -> float:
-        scaled = logarithms * math.exp(-log_temperature)
-        fit = np.mean(logsumexp(scaled, axis=1) - scaled[examples, targets])
-        return float(fit + (log_temperature / _PRIOR) ** 2 / (2 * len(targets)))
+def own_temperatures(predictions: Array, targets: Array, folds: Sequence[Array]) -> Array:
+    """Return each member's temperature, (1 + F, M): fitted on all examples, then without each fold, a mask (N,).
 
-    found = minimize_scalar(loss, bounds=(-_FURTHEST, _FURTHEST), method="bounded", options={"xatol": 1e-4})
-    return math.exp(found.x)
+    Of probabilities (M, N, C) for targets (N,); of very many examples some are looked at.
+    """
+    some = np.arange(0, len(targets), max(1, len(targets) // _ENOUGH))
+    targets, rests = targets[some], [~fold[some] for fold in folds]
+    found = np.ones((1 + len(folds), len(predictions)))
+    for member, probabilities in enumerate(predictions):
+        logarithms = _logarithms(probabilities[some])
+        whole = found[0, member] = _fitted(logarithms, targets)
+        found[1:, member] = [_fitted(logarithms[rest], targets[rest], whole) for rest in rests]
+    return found
+
+
+def _fitted(logarithms: Array, targets: Array, start: float = 1.0) -> float:
+    """Return the temperature for logarithms of probabilities (N, C), from one that may be near.
+
+    Newton's method on its inverse, in which the loss is convex, with bisection where that leaves what is known.
+    """
+    size = len(targets)
+    centred = logarithms - logarithms[np.arange(size), targets][:, None]
+    low, high = -_FURTHEST, _FURTHEST
+    at = -math.log(start)
+    for _ in range(_MOST_STEPS):
+        slope, curvature = _derivatives(centred, math.exp(at), size)
+        low, high = (at, high) if slope < 0 else (low, at)
+        inverse = math.exp(at) - slope / curvature if curvature > 0 else 0.0
+        further = math.log(inverse) if inverse > 0 else -math.inf
+        if not low <= further <= high:
+            further = (low + high) / 2
+        done, at = abs(further - at) < _CLOSE, further
+        if done:
+            break
+    return math.exp(-at)
+
+
+def _derivatives(centred: Array, inverse: float, size: int) -> tuple[float, float]:
+    """Return the first and second derivative of the loss by the inverse temperature."""
+    scaled = inverse * centred
+    shares = np.exp(scaled - scaled.max(axis=1, keepdims=True))
+    shares /= shares.sum(axis=1, keepdims=True)
+    mean = np.einsum("nc,nc->n", shares, centred)
+    square = np.einsum("nc,nc,nc->n", shares, centred, centred)
+    strayed = math.log(inverse) / _PRIOR**2 / size
+    return (
+        float(mean.mean() + strayed / inverse),
+        float((square - mean**2).mean() + (1 / _PRIOR**2 / size - strayed) / inverse**2),
+    )
 
 
 def cross_tempered(probabilities: Array, targets: Array, folds: Sequence[Array]) -> Array:

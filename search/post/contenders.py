@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from search.layout import SNAPSHOTS as FOLDER
-from search.post.calibration import calibration, cross_tempered, fitted_temperature, tempered
+from search.post.calibration import calibration, cross_tempered, fitted_temperature, own_temperatures, tempered
 from search.post.costs import Budget, Cost, Limits, budget_of
 from search.post.greedy import Greedy, greedy
-from search.post.judgement import figure, paired_gains
+from search.post.judgement import figure, mean_figures, paired_gains
 from search.post.pool import Method, Pool, combine, distinct
 from search.post.results import Calibration, Contender
 from search.post.selection import cross_fitted, folds_of, single_best, snapshots_of_best, uniform
@@ -20,6 +20,7 @@ from search.post.selection import weighted as weighted_by_loss
 from search.train.metrics import Array, Metric
 
 SINGLE = "single best"
+REMATCHED = "rematch mean"
 GREEDY = "greedy ensemble"
 SNAPSHOTS = "snapshot ensemble"
 
@@ -29,27 +30,37 @@ class Candidate:
     """A contender before the test split is opened.
 
     `weights` are by member (a folder's name), summing to 1; `validation` holds predictions on the validation split,
-    cross-fitted where members or temperature were chosen by it, None where members were trained on it. `calibration`
-    is what the temperature did to them.
+    cross-fitted where members or temperatures were chosen by it, None where members were trained on it. Probabilities
+    of members are at their own of the `temperatures`, where they have one, their mean at the candidate's `temperature`;
+    `calibration` is what the latter did.
     """
 
     name: str
     weights: Mapping[str, float]
     validation: Array | None
+    temperatures: Mapping[str, float] = dataclasses.field(default_factory=dict)
     temperature: float = 1.0
     calibration: Calibration | None = None
 
     def predict(self, predictions: Mapping[str, Array]) -> Array:
-        """Return the candidate's predictions (N, ...) from its members'."""
-        mean = weighted(self.weights, predictions)
+        """Return the candidate's predictions (N, ...) from those of its members' networks."""
+        mean = self.mean(predictions)
         return tempered(mean, self.temperature) if mean.ndim == 2 else mean
+
+    def mean(self, predictions: Mapping[str, Array]) -> Array:
+        """Return the weighted mean (N, ...) of what its members' networks predict, before its own temperature."""
+        return combine(np.array(list(self.weights.values())), self.stacked(predictions))
+
+    def stacked(self, predictions: Mapping[str, Array]) -> Array:
+        """Return what its members' networks predict, each at its own temperature: (M, N, ...)."""
+        return np.stack([tempered(predictions[m], self.temperatures.get(m, 1.0)) for m in self.weights])
 
 
 @dataclass(frozen=True, kw_only=True)
 class Selection:
     """How ensembles are chosen: `by` is what greedy selection looks at, `objective` what members are ranked by.
 
-    `calibrate` fits a temperature to predicted classes.
+    `calibrate` fits temperatures to predicted classes.
     """
 
     objective: Metric
@@ -78,15 +89,41 @@ def select(
     `owners` has an entry for each member that is no trial itself: the trial that it came from, or None. These are no
     single best. Members that are equal count once in an ensemble. An ensemble keeps to the limits of `costs`; the
     single best need not, it is there to be compared with. Raises UsageError where a limit leaves no member.
+
+    The mean of members that are sure to different degrees is that of the surest: one trained with smoothed labels would
+    count for little, however often it is right. So each is calibrated first (Guo et al. 2017), with its example's fold
+    left out where that is to be judged.
     """
-    pool = Pool(predictions, targets)
+    pool, folds = Pool(predictions, targets), folds_of(len(targets), selection.folds, selection.seed)
     methods = _methods(members, pool, selection, owners or {}, budget_of(selection.limits, members, costs))
-    held_out = cross_fitted(methods, pool, folds=selection.folds, seed=selection.seed)
+    single = {SINGLE: methods.pop(SINGLE)}  # the trial that was best as it is, which a temperature might change
+    found = _candidates(single, members, pool, folds)
+    if selection.calibrate and predictions.ndim == 3:
+        own = own_temperatures(predictions, targets, folds)
+        found += _candidates(methods, members, pool, folds, own)
+    else:
+        found += _candidates(methods, members, pool, folds)
+    return [calibrated(candidate, targets, selection) for candidate in found]
+
+
+def _candidates(
+    methods: Mapping[str, Method], members: Sequence[str], pool: Pool, folds: Sequence[Array], own: Array | None = None
+) -> list[Candidate]:
+    """Return what each method chooses of the members, at their `own` temperatures (1 + F, M) where they have some."""
+    held_out = cross_fitted(methods, pool, folds, None if own is None else own[1:])
+    ready = pool if own is None else pool.tempered(own[0])
     candidates = []
     for name, method in methods.items():
-        weights = {member: float(w) for member, w in zip(members, method(pool), strict=True) if w > 0}
-        candidate = Candidate(name=name, weights=weights, validation=held_out[name])
-        candidates.append(calibrated(candidate, targets, selection))
+        weights = method(ready)
+        rows = np.flatnonzero(weights).tolist()
+        candidates.append(
+            Candidate(
+                name=name,
+                weights={members[row]: float(weights[row]) for row in rows},
+                validation=held_out[name],
+                temperatures={} if own is None else {members[row]: float(own[0, row]) for row in rows},
+            )
+        )
     return candidates
 
 
@@ -124,18 +161,22 @@ def _methods(
 def calibrated(candidate: Candidate, targets: Array, selection: Selection) -> Candidate:
     """Return the candidate with the temperature that its validation predictions ask for, where it predicts classes.
 
-    The predictions that it then has are of temperatures that were fitted without the example's fold.
+    The predictions that it then has are of temperatures that were fitted without the example's fold. Where these raise
+    the loss, as those of a few examples do, the candidate stays as it is.
     """
     before = candidate.validation
     if not selection.calibrate or before is None or before.ndim == 1:
         return candidate
     folds = folds_of(len(targets), selection.folds, selection.seed)
     after = cross_tempered(before, targets, folds)
+    told = calibration(before, after, targets)
+    if told.loss >= told.loss_before:
+        return dataclasses.replace(candidate, calibration=calibration(before, before, targets))
     return dataclasses.replace(
         candidate,
         validation=after,
         temperature=fitted_temperature(before, targets),
-        calibration=calibration(before, after, targets),
+        calibration=told,
     )
 
 
@@ -169,6 +210,7 @@ def judged(
             else figure(metric, candidate.validation, validation_targets),
             test=figure(metric, predictions, test_targets),
             gain=gain,
+            temperatures=candidate.temperatures,
             temperature=candidate.temperature,
             calibration=_calibrations(candidate, test, predictions, test_targets),
         )
@@ -176,9 +218,23 @@ def judged(
     )
 
 
-def weighted(weights: Mapping[str, float], predictions: Mapping[str, Array]) -> Array:
-    """Return the weighted mean (N, ...) of members' predictions, as it is before any temperature."""
-    return combine(np.array(list(weights.values())), np.stack([predictions[member] for member in weights]))
+def rematched(
+    trainings: Sequence[str],
+    metric: Metric,
+    validation: tuple[Mapping[str, Array], Array],
+    test: tuple[Mapping[str, Array], Array],
+    single: str,
+) -> Contender:
+    """Return what the single best is worth under other seeds, the mean of its trainings' own figures: no champion.
+
+    Predictions are by member, with their split's targets.
+    """
+    on = [
+        mean_figures(metric, [predictions[member] for member in trainings], predictions[single], targets)
+        for predictions, targets in (validation, test)
+    ]
+    shares = dict.fromkeys(trainings, 1 / len(trainings))
+    return Contender(name=REMATCHED, members=shares, validation=on[0][0], test=on[1][0], gain=on[1][1])
 
 
 def _calibrations(
@@ -187,4 +243,4 @@ def _calibrations(
     if after.ndim == 1:
         return {}
     validation = {} if candidate.calibration is None else {"validation": candidate.calibration}
-    return {**validation, "test": calibration(weighted(candidate.weights, test), after, targets)}
+    return {**validation, "test": calibration(candidate.mean(test), after, targets)}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -25,16 +25,38 @@ def figure(metric: Metric, predictions: Array, targets: Array) -> Figure:
 def paired_gains(
     metric: Metric, contenders: Sequence[Array], reference: Array, targets: Array, *, seed: int = 0
 ) -> list[Figure]:
-    """Return by how much each contender's predictions are better than the reference's, over the same examples.
+    """Return by how much each contender's predictions are better than the reference's, over the same examples."""
+    sign = 1.0 if metric.maximize else -1.0
+    return _bootstrapped(
+        metric, [reference, *contenders], targets, lambda values: sign * (values[1:] - values[0]), seed
+    )
+
+
+def mean_figures(
+    metric: Metric, trainings: Sequence[Array], reference: Array, targets: Array, *, seed: int = 0
+) -> tuple[Figure, Figure]:
+    """Return the mean of what each of the trainings is worth alone, and by how much it is better than the reference."""
+    sign = 1.0 if metric.maximize else -1.0
+
+    def figures(values: Array) -> Array:
+        mean = values[1:].mean()
+        return np.array([mean, sign * (mean - values[0])])
+
+    mean, gain = _bootstrapped(metric, [reference, *trainings], targets, figures, seed)
+    return mean, gain
+
+
+def _bootstrapped(
+    metric: Metric, contenders: Sequence[Array], targets: Array, figures: Callable[[Array], Array], seed: int
+) -> list[Figure]:
+    """Return what the function makes of all contenders' values of the metric (M,).
 
     The 95 % intervals are the percentile bootstrap's: a resample of the examples is one for all (Efron 1979).
     """
-    sign = 1.0 if metric.maximize else -1.0
-    scores = np.stack([metric.score(predictions, targets) for predictions in (reference, *contenders)])
+    scores = np.stack([metric.score(predictions, targets) for predictions in contenders])
 
-    def gains(means: Array, of: Array) -> Array:
-        values = np.array([metric.finish(mean, of) for mean in means])
-        return np.asarray(sign * (values[1:] - values[0]))
+    def of_means(means: Array, of: Array) -> Array:
+        return figures(np.array([metric.finish(mean, of) for mean in means]))
 
     generator = np.random.default_rng(seed)
     size = len(targets)
@@ -42,9 +64,9 @@ def paired_gains(
     for start in range(0, _RESAMPLES, _BLOCK):
         samples = generator.integers(0, size, (min(_BLOCK, _RESAMPLES - start), size))
         counts = np.stack([np.bincount(sample, minlength=size) for sample in samples])
-        drawn += [gains(mean, targets[s]) for mean, s in zip(counts @ scores.T / size, samples, strict=True)]
+        drawn += [of_means(mean, targets[s]) for mean, s in zip(counts @ scores.T / size, samples, strict=True)]
     low, high = np.quantile(np.array(drawn), [0.025, 0.975], axis=0)
-    found = gains(scores.mean(axis=1), targets)
+    found = of_means(scores.mean(axis=1), targets)
     return [Figure(value=float(v), low=float(a), high=float(b)) for v, a, b in zip(found, low, high, strict=True)]
 
 

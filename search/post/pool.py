@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from search.post.calibration import tempered
 from search.train.metrics import Array, Metric
 
 _SAME = 1e-12
@@ -28,6 +29,12 @@ class Pool:
         """Return the pool of the examples that a mask (N,) chooses."""
         kept = np.flatnonzero(chosen)
         return Pool(self.predictions.take(kept, axis=1), self.targets[kept])  # a tenth of the time that a mask takes
+
+    def tempered(self, temperatures: Array) -> Pool:
+        """Return the pool of the members' probabilities, each at its temperature (M,), in the same type."""
+        kind = self.predictions.dtype
+        each = [tempered(p, t).astype(kind) for p, t in zip(self.predictions, temperatures.tolist(), strict=True)]
+        return Pool(np.stack(each), self.targets)
 
     def losses(self, metric: Metric) -> Array:
         """Return how bad each member is (M,)."""

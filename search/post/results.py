@@ -38,8 +38,9 @@ class Contender:
     """One candidate for the champion: its members (folder names relative to the study) with weights, and figures.
 
     `validation` is cross-fitted for what was chosen on the validation split, None for what was trained on it.
-    `gain` is by how much the contender is better than the single best on test, over the same examples. Probabilities
-    are those of the `temperature`; `calibration` is by split, empty for values.
+    `gain` is by how much the contender is better than the single best on test, over the same examples. Members'
+    probabilities are at their own of the `temperatures`, or 1, their mean at the `temperature`; `calibration`, by
+    split, is what the latter did, and empty for values.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Contender:
     validation: Figure | None
     test: Figure
     gain: Figure | None = None
+    temperatures: Mapping[str, float] = field(default_factory=dict)
     temperature: float = 1.0
     calibration: Mapping[str, Calibration] = field(default_factory=dict)
 
@@ -107,7 +109,6 @@ class Results:
     contenders: tuple[Contender, ...]
     anatomy: Anatomy | None = None
     mistakes: Mistakes | None = None
-    temperatures: Mapping[str, float] = field(default_factory=dict)
     digests: Mapping[str, str] = field(default_factory=dict)
     model: str | None = None
     problem: str | None = None

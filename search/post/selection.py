@@ -7,7 +7,7 @@ a pool of predictions, for `greedy` see there.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -68,15 +68,20 @@ def folds_of(size: int, folds: int, seed: int) -> list[Array]:
     return [part == fold for fold in range(int(part.max()) + 1)]
 
 
-def cross_fitted(methods: Mapping[str, Method], pool: Pool, *, folds: int, seed: int) -> dict[str, Array]:
-    """Return each method's predictions (N, ...), where an example's ensemble was chosen without that example."""
+def cross_fitted(
+    methods: Mapping[str, Method], pool: Pool, folds: Sequence[Array], temperatures: Array | None = None
+) -> dict[str, Array]:
+    """Return each method's predictions (N, ...), where an example's ensemble was chosen without its fold, a mask (N,).
+
+    `temperatures` (F, M) are the members' own, fitted without each fold.
+    """
     combined = {name: np.zeros(pool.predictions.shape[1:]) for name in methods}
-    for held_out in folds_of(len(pool.targets), folds, seed):
-        rest = pool.part(~held_out)
+    for fold, held_out in enumerate(folds):
+        rest, asked = pool.part(~held_out), pool.part(held_out)
+        if temperatures is not None:
+            rest, asked = rest.tempered(temperatures[fold]), asked.tempered(temperatures[fold])
         for name, method in methods.items():
-            weights = method(rest)
-            chosen = np.flatnonzero(weights)
-            combined[name][held_out] = combine(weights[chosen], pool.predictions[chosen][:, held_out])
+            combined[name][held_out] = combine(method(rest), asked.predictions)
     return combined
 
 

@@ -8,6 +8,7 @@ from search.post.calibration import (
     cross_tempered,
     expected_calibration_error,
     fitted_temperature,
+    own_temperatures,
     tempered,
 )
 from search.post.selection import folds_of
@@ -85,3 +86,13 @@ def test_the_error_is_the_gap_of_confidence_and_accuracy() -> None:
     targets = np.array([0] * 7 + [1] * 3 + [1] * 5 + [0] * 5)
     assert expected_calibration_error(probabilities, targets) == pytest.approx((0.2 + 0.1) / 2)
     assert expected_calibration_error(np.eye(2)[targets], targets) == 0
+
+
+def test_members_temperatures_are_those_of_each_alone_and_without_each_fold() -> None:
+    members = [drawn(t, 200, seed=3) for t in (0.5, 2.0)]
+    predictions, targets = np.stack([p for p, _ in members]), members[0][1]
+    folds = folds_of(200, 4, 0)
+    found = own_temperatures(predictions, targets, folds)
+    for row, kept in zip(found, [np.ones(200, dtype=bool), *(~fold for fold in folds)], strict=True):
+        alone = [fitted_temperature(p[kept], targets[kept]) for p in predictions]
+        assert row == pytest.approx(alone, rel=1e-5)

@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
+from search.post.calibration import fitted_temperature, tempered
 from search.post.contenders import (
     GREEDY,
     SNAPSHOTS,
@@ -13,10 +14,11 @@ from search.post.contenders import (
     calibrated,
     champion_of,
     judged,
+    rematched,
     select,
-    weighted,
 )
 from search.post.costs import Cost, Limits
+from search.post.selection import folds_of
 from search.train.metrics import metrics_of
 from tests.kits.pools import noisy
 
@@ -89,14 +91,12 @@ def test_probabilities_are_calibrated_without_a_change_of_classes() -> None:
         assert before is not None
         assert after is not None
         assert (plain[name].temperature, plain[name].calibration) == (1.0, None)
-        assert candidate.weights == plain[name].weights
-        assert ACCURACY(after, targets) == ACCURACY(before, targets)
+        assert plain[name].temperatures == {}
         assert candidate.calibration is not None
-        assert candidate.calibration.loss_before == LOSS(before, targets)
-        assert candidate.calibration.loss == LOSS(after, targets)
-        assert candidate.calibration.loss < candidate.calibration.loss_before, "the noise makes them too sure"
+        assert candidate.calibration.loss == LOSS(after, targets) < LOSS(before, targets), "the noise makes them sure"
+        assert candidate.calibration.loss <= candidate.calibration.loss_before
         each = dict(zip("abc", predictions, strict=True))
-        powers = weighted(candidate.weights, each) ** (1 / candidate.temperature)
+        powers = candidate.mean(each) ** (1 / candidate.temperature)
         assert candidate.predict(each) == pytest.approx(powers / powers.sum(axis=1, keepdims=True))
 
 
@@ -137,3 +137,60 @@ def test_values_are_judged_without_calibration() -> None:
     found = judged(candidates, RMSE, targets, dict(zip("abc", predictions, strict=True)), targets)
     assert [contender.calibration for contender in found] == [{}] * 4
     assert champion_of(candidates, targets, RMSE).name != "single best"
+
+
+def test_a_member_that_is_unsure_of_everything_is_heard() -> None:
+    """As one that was trained with smoothed labels: it weighs what it would if it were as sure as it is right."""
+    predictions, targets = noisy([1.0, 1.0, 1.0], 400)
+    unsure = predictions.copy()
+    unsure[0] = tempered(predictions[0], 5.0)
+    sure, found = (named(select(["a", "b", "c"], given, targets, SELECTION)) for given in (predictions, unsure))
+    for name in ("uniform top 3", "weighted top 3", GREEDY):
+        assert found[name].weights == pytest.approx(sure[name].weights, abs=0.1)
+        assert found[name].temperatures["a"] == pytest.approx(sure[name].temperatures["a"] / 5, rel=0.05)
+
+
+def test_the_single_best_is_the_best_as_it_is_and_tempered_once() -> None:
+    """The trial that the report names: a temperature of its own would put another in front by its loss."""
+    predictions, targets = noisy([2.0, 1.6], 400)
+    predictions[0] = tempered(predictions[0], 0.05)
+    by_loss = dataclasses.replace(SELECTION, objective=LOSS)
+    best = named(select(["a", "b"], predictions, targets, by_loss))["single best"]
+    assert (best.weights, best.temperatures) == ({"b": 1.0}, {})
+    assert best.temperature == pytest.approx(fitted_temperature(predictions[1], targets))
+
+
+def test_no_example_has_a_part_in_the_predictions_it_is_judged_by() -> None:
+    """But for one number, the temperature, fitted on other folds whose ensembles its fold helped to choose."""
+    predictions, targets = noisy([1.0, 2.0, 1.5], 200)
+    held_out = folds_of(200, SELECTION.folds, SELECTION.seed)[2]
+    other = targets.copy()
+    other[np.flatnonzero(held_out)[:5]] = 0
+    assert (other != targets).any()
+    for one, two in zip(*(select(["a", "b", "c"], predictions, t, SELECTION) for t in (targets, other)), strict=True):
+        sure = [np.log(c.validation[held_out]) for c in (one, two) if c.validation is not None]
+        gaps = [logs[:, 0] - logs[:, 1] for logs in sure]
+        np.testing.assert_allclose(gaps[0] / gaps[1], gaps[0][0] / gaps[1][0], rtol=1e-4)
+
+
+def test_a_temperature_that_does_not_pay_on_other_examples_is_left_out() -> None:
+    """A few examples, all but one of them right: how sure to be is nothing that they can say."""
+    predictions = np.tile([0.9, 0.1], (20, 1))
+    targets = np.zeros(20, dtype=int)
+    targets[[3, 11]] = 1
+    found = calibrated(Candidate(name="x", weights={"a": 1.0}, validation=predictions), targets, SELECTION)
+    assert found.temperature == 1.0
+    np.testing.assert_array_equal(found.validation, predictions)
+
+
+def test_rematches_count_each_for_itself() -> None:
+    predictions, targets = noisy([1.0, 0.5, 1.5, 1.0], 400)
+    each = dict(zip("abcd", predictions, strict=True))
+    found = rematched(["b", "c", "d"], ACCURACY, (each, targets), (each, targets), "a")
+    mean = np.mean([ACCURACY(each[m], targets) for m in "bcd"])
+    assert found.test.value == pytest.approx(mean)
+    assert found.validation == found.test
+    assert found.gain is not None
+    assert found.gain.value == pytest.approx(mean - ACCURACY(each["a"], targets))
+    assert found.test.low < mean < found.test.high
+    assert found.gain.low < found.gain.value < found.gain.high

@@ -7,7 +7,7 @@ from scipy.optimize import nnls
 from search.post.costs import Budget
 from search.post.greedy import Greedy, greedy
 from search.post.pool import Pool, combine, distinct
-from search.post.selection import cross_fitted, single_best, snapshots_of_best, uniform, weighted
+from search.post.selection import cross_fitted, folds_of, single_best, snapshots_of_best, uniform, weighted
 from search.train.metrics import metrics_of
 from tests.kits.pools import noisy
 
@@ -98,13 +98,13 @@ def test_cross_fitting_never_lets_an_example_choose_its_own_ensemble() -> None:
     predictions = np.full((size, size, 2), (0.4, 0.6))
     predictions[np.arange(size), np.arange(size)] = (1.0, 0.0)
     methods = {"best": single_best(ACCURACY, np.arange(size))}
-    held_out = cross_fitted(methods, Pool(predictions, targets), folds=size, seed=0)["best"]
+    held_out = cross_fitted(methods, Pool(predictions, targets), folds_of(size, size, 0))["best"]
     assert ACCURACY(held_out, targets) == 0.0
 
 
 def test_cross_fitting_predicts_every_example_once_with_each_method() -> None:
     methods = {"greedy": greedy(LOSS, Greedy(picks=5), FIVE, FREE), "weighted": weighted(LOSS, 3, FIVE, FREE)}
-    held_out = cross_fitted(methods, pool(50), folds=5, seed=3)
+    held_out = cross_fitted(methods, pool(50), folds_of(50, 5, 3))
     assert held_out.keys() == methods.keys()
     for predictions in held_out.values():
         assert predictions.sum(axis=1) == pytest.approx(np.ones(50))
@@ -116,7 +116,7 @@ def test_free_weights_look_better_on_what_they_were_chosen_on() -> None:
     def looks(seed: int) -> tuple[float, float]:
         members = Pool(*noisy(np.full(40, 0.5), 40, seed=seed))
         method = weighted(LOSS, 40, np.arange(40), Budget.free(40))
-        honest = cross_fitted({"": method}, members, folds=5, seed=0)[""]
+        honest = cross_fitted({"": method}, members, folds_of(40, 5, 0))[""]
         return LOSS(combine(method(members), members.predictions), members.targets), LOSS(honest, members.targets)
 
     for seed in range(3):

@@ -82,7 +82,7 @@ def _candidate(session: TrainingSession, members: Members, kind: str, trial: str
     members.add(folder, members.configs[trial], trial)
     validation = members.load(folder, "validation")
     if kind == "soup":
-        validation = members.at_own_temperature(folder, _cross_fitted(session.folder / folder))
+        validation = _cross_fitted(session.folder / folder)
         taken = json.loads((session.folder / folder / TAKEN).read_text())
         names = ", ".join(str(Path(member).relative_to(session.folder)) for member in taken)
         session.console.print(f"the greedy soup is of {names}", style="dim", markup=False)

@@ -95,7 +95,7 @@ def _champion(session: TrainingSession, results: Results, chosen: Contender, mem
             directory=session.folder / folder,
             config=members.configs[folder],
             weight=weight,
-            temperature=members.temperature_of(folder),
+            temperature=chosen.temperatures.get(folder, 1.0),
         )
         for folder, weight in chosen.members.items()
     ]

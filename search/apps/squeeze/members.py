@@ -14,7 +14,6 @@ from search.apps.repeated import specified
 from search.apps.training import TrainingSession
 from search.errors import StrandedError, UsageError
 from search.layout import CONFIG, COST, SNAPSHOTS, predictions_of
-from search.post.calibration import fitted_temperature, tempered
 from search.post.costs import Cost, cost_in
 from search.records import PredictSpec, TrialState
 from search.reporting.progress import WorkDisplay
@@ -26,8 +25,6 @@ from search.train.metrics import Array
 
 REFITS = "refits"
 """The folder of what was trained on the validation split, too."""
-_ENOUGH = 2000
-"""Examples for one number."""
 
 Configs = Mapping[str, Settings]
 """What was trained, by its folder relative to the study's."""
@@ -43,7 +40,6 @@ class Members:
         self._session = session
         self.configs: dict[str, Settings] = {}
         self.owners: dict[str, str] = {}
-        self._temperatures: dict[str, float] = {}
 
     def add(self, folder: str, config: Settings, owner: str | None = None) -> None:
         """Take in a member, and the snapshots that its training left, which are its own."""
@@ -58,33 +54,12 @@ class Members:
             self.owners[folder] = owner
 
     def load(self, member: str, split: str) -> Array:
-        """Return what a member predicts of a split, (N, C) at its own temperature or (N,)."""
-        return self.at_own_temperature(member, load(self._session, member, split))
-
-    def at_own_temperature(self, member: str, predictions: Array) -> Array:
-        """Return predictions of a member's network as they count in ensembles, in the same type."""
-        if predictions.ndim == 1:
-            return predictions
-        return tempered(predictions, self.temperature_of(member)).astype(predictions.dtype)
-
-    def temperature_of(self, member: str) -> float:
-        """Return what calibrates a member alone (Guo et al. 2017); 1 for one that has learned the validation split.
-
-        The mean of members that are sure to different degrees is that of the surest: one trained with smoothed labels
-        would count for little, however often it is right.
-        """
-        cfg = self._session.cfg.squeeze
-        if not cfg.calibrate or self._session.dataset.examples.task != "classification" or member.startswith(REFITS):
-            return 1.0
-        if member not in self._temperatures:
-            predictions, targets = load(self._session, member, "validation"), targets_of(self._session, "validation")
-            some = slice(None, None, max(1, len(targets) // _ENOUGH))
-            self._temperatures[member] = fitted_temperature(predictions[some], targets[some])
-        return self._temperatures[member]
+        """Return what a member's network predicts of a split, (N, C) or (N,)."""
+        return load(self._session, member, split)
 
     def digest_of(self, member: str) -> str:
         """Return 16 digits that change with what a member predicts of the validation split."""
-        predictions = np.ascontiguousarray(load(self._session, member, "validation"))
+        predictions = np.ascontiguousarray(self.load(member, "validation"))
         return hashlib.blake2b(predictions.tobytes(), digest_size=8).hexdigest()
 
     def origin_of(self, member: str) -> str:

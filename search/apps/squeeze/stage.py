@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
+from search.apps.rematch import STAGE
 from search.apps.squeeze import members as membership
 from search.apps.squeeze.averages import average
 from search.apps.squeeze.champion import ship
@@ -20,7 +22,7 @@ from search.apps.training import TrainingSession, best_trained
 from search.errors import UsageError
 from search.post.anatomy import anatomy
 from search.post.comparison import REMATCH, Comparison
-from search.post.contenders import GREEDY, Candidate, Selection, calibrated, champion_of, judged, select
+from search.post.contenders import GREEDY, Candidate, Selection, calibrated, champion_of, judged, rematched, select
 from search.post.costs import Limits
 from search.post.judgement import mistakes_of
 from search.post.results import Anatomy, Results
@@ -65,11 +67,18 @@ def _make(session: TrainingSession, study: Study, made_from: str, members: Membe
 
     looks = int(study.journal.attributes.get(_LOOKS, 0)) + 1
     study.journal.set_attribute(_LOOKS, looks)  # before the look: a look that was cut short was one, too
-    chosen = sorted({folder for candidate in candidates for folder in candidate.weights})
+    (single,) = candidates[0].weights
+    again = _again(members, single)
+    chosen = sorted({*again, *(folder for candidate in candidates for folder in candidate.weights)})
     membership.predict(session, members.configs, chosen, "test")
     test = {folder: members.load(folder, "test") for folder in chosen}
     test_targets = membership.targets_of(session, "test")
     data = session.dataset
+    contenders = judged(candidates, session.metric, targets, test, test_targets)
+    if again:
+        validation = {folder: members.load(folder, "validation") for folder in (single, *again)}
+        mean = rematched(again, session.metric, (validation, targets), (test, test_targets), single)
+        contenders = (contenders[0], mean, *contenders[1:])
     results = Results(
         metric=session.metric.name,
         maximize=session.metric.maximize,
@@ -77,14 +86,19 @@ def _make(session: TrainingSession, study: Study, made_from: str, members: Membe
         test_looks=looks,
         test_size=len(test_targets),
         champion=champion.name,
-        contenders=judged(candidates, session.metric, targets, test, test_targets),
+        contenders=contenders,
         anatomy=_anatomy(session, members, candidates, champion, targets),
-        temperatures={folder: members.temperature_of(folder) for folder in chosen},
         digests={folder: members.digest_of(folder) for folder in chosen},
         mistakes=mistakes_of(champion.predict(test), test_targets, data.split.test, data.examples.classes),
     )
     results.save(session.folder)
     return results
+
+
+def _again(members: Members, single: str) -> list[str]:
+    """Return the rematches of a trial, in the order of their seeds."""
+    beginning = f"{STAGE}/{Path(single).name}/"
+    return [folder for folder, owner in members.owners.items() if owner == single and folder.startswith(beginning)]
 
 
 def _anatomy(
@@ -93,8 +107,7 @@ def _anatomy(
     """Return what the champion's members bring, the greedy ensemble's where it is of one alone."""
     several = champion if len(champion.weights) > 1 else next(c for c in candidates if c.name == GREEDY)
     predictions = {folder: members.load(folder, "validation") for folder in several.weights}
-    by = session.selection_metric
-    return anatomy(several.name, several.weights, predictions, targets, by, several.temperature)
+    return anatomy(several, predictions, targets, session.selection_metric)
 
 
 def _candidates(session: TrainingSession, study: Study, members: Members) -> list[Candidate]:

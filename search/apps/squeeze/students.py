@@ -18,7 +18,7 @@ from search.layout import predictions_of
 from search.post.contenders import Candidate
 from search.post.pool import Pool
 from search.post.results import ALONE, STUDENT
-from search.post.selection import cross_fitted, single_best
+from search.post.selection import cross_fitted, folds_of, single_best
 from search.records import Outcome, TrialSpec, TrialState
 from search.reporting.progress import TrainingsDisplay
 from search.space import Settings, settings_of
@@ -133,7 +133,8 @@ def _specs(session: TrainingSession, students: Configs, teacher: str) -> list[Tr
 
 def _digest(members: Members, teacher: Candidate) -> str:
     """Return 16 digits that change with what the teacher says."""
-    hasher = hashlib.blake2b(json.dumps(sorted(teacher.weights.items())).encode(), digest_size=8)
+    says = [sorted(teacher.weights.items()), sorted(teacher.temperatures.items()), teacher.temperature]
+    hasher = hashlib.blake2b(json.dumps(says).encode(), digest_size=8)
     for member in sorted(teacher.weights):
         hasher.update(members.digest_of(member).encode())
     return hasher.hexdigest()
@@ -193,6 +194,6 @@ def _best_of(
     pool = Pool(predictions, targets_of(session, "validation"))
     method = single_best(session.metric, np.arange(len(places)))
     best = places[int(method(pool).argmax())]
-    cfg = session.cfg
-    held_out = cross_fitted({kind: method}, pool, folds=cfg.squeeze.folds, seed=cfg.seed)[kind]
+    folds = folds_of(len(pool.targets), session.cfg.squeeze.folds, session.cfg.seed)
+    held_out = cross_fitted({kind: method}, pool, folds)[kind]
     return Candidate(name=kind, weights={best: 1.0}, validation=held_out)
