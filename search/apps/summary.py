@@ -103,6 +103,8 @@ def _of_results(results: Results, file: Path) -> Summary:
         metrics[f"test/{key}"] = contender.test.value
         if contender.validation is not None:
             metrics[f"validation/{key}"] = contender.validation.value
+        if contender.gain is not None:
+            metrics[f"gain/{key}"] = contender.gain.value
     note = contenders_markdown(results.metric, rows_of(results))
     return Summary(metrics=metrics, note=note, files=(file,), time=file.stat().st_mtime)
 

@@ -96,6 +96,7 @@ def test_mlflow_has_the_search_and_its_trials(study: Path) -> None:
         assert trial.data.metrics["best"] == outcome["value"]
     assert parent.info.status == "FINISHED"
     assert parent.data.metrics["test/greedy_ensemble"] > 0
+    assert abs(parent.data.metrics["gain/greedy_ensemble"]) < 1
     assert "| accuracy | members |" in parent.data.tags["mlflow.note.content"]
     assert parent.data.params["optimizer"] == "adamw"
 
