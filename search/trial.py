@@ -65,6 +65,7 @@ from search.train.estimator import Estimator, build
 from search.train.loop import EVALUATION_BATCH, Fitted, predict
 from search.train.losses import DistillationLoss
 from search.train.metrics import Metric, objective
+from search.train.pretrained import freeze, node_of
 from search.train.setup import Setup, setup_of
 from search.train.soup import Kitchen
 from search.train.steps import NonFiniteError
@@ -196,6 +197,8 @@ class Runner:
         directory.mkdir(parents=True, exist_ok=True)
         trainer, metric = spec.config["trainer"], spec.config["metric"]
         model = build(spec.config["model"], self._dataset, inputs=spec.config.get("inputs")).to(self._device)
+        if (began := node_of(spec.config)) is not None:
+            freeze(model, began)
         weights = [weights_in(Path(member), self._device) for member in spec.members]
         size = max(2, trainer["batch_size"] // spec.micro_batches)
         kitchen = Kitchen(model, weights, self._dataset, self._batches(trainer), size)

@@ -80,7 +80,7 @@ def start_from(estimator: Estimator, node: Mapping[str, Any], key: str = "pretra
         estimator.mean.copy_(mean)
         estimator.std.copy_(std)
         _select(estimator, weights.features)
-    estimator.keep_statistics(_freeze(estimator.network, node.get("freeze") or (), key))
+    freeze(estimator, node, key)
     return Started(
         loaded=loaded,
         share=share,
@@ -195,8 +195,16 @@ def _others(estimator: Estimator, features: Tensor | None) -> tuple[int, ...] | 
     return None if theirs == tuple(given) else theirs
 
 
+def freeze(estimator: Estimator, node: Mapping[str, Any], key: str = "pretrained") -> None:
+    """Stop the parts that a `pretrained` node names from being trained, and the statistics of their batch norms.
+
+    Raises UsageError where there is no such part, and where nothing would be left to train.
+    """
+    estimator.keep_statistics(_freeze(estimator.network, node.get("freeze") or (), key))
+
+
 def _freeze(network: nn.Module, prefixes: Sequence[str], key: str) -> tuple[str, ...]:
-    """Stop the parameters of parts of that name from being trained; return the names of the batch norms they are of."""
+    """Freeze parts of that name; return the names of the batch norms they are of."""
     norms: list[str] = []
     for given in prefixes:
         prefix = str(given).removeprefix("network.")

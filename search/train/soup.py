@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
-from torch.optim.swa_utils import update_bn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from search.train.batches import Batches
 from search.train.data.arrays import Array, Dataset
@@ -45,8 +45,7 @@ class Kitchen:
     def pour(self, chosen: Sequence[int]) -> None:
         """Give the network the mean of the weights at these indices (Izmailov et al. 2018, algorithm 1)."""
         self._model.load_state_dict(mean_of([self._weights[i] for i in sorted(chosen)]))
-        seed_everything(0)  # dropout is on while the statistics are taken, as in training
-        update_bn(self._training_inputs(), self._model)  # does nothing where there is no batch norm
+        self._renew_statistics()
 
     def predictions(self, chosen: Sequence[int]) -> Array:
         """Return the mean's predictions on validation: (N, C) or (N,)."""
@@ -81,6 +80,26 @@ class Kitchen:
             if np.isfinite(value) and not metric.better(best, value):
                 chosen, best = [*chosen, i], value
         return tuple(chosen)
+
+    def _renew_statistics(self) -> None:
+        """Take batch norm's statistics anew, as means over all batches; frozen ones keep theirs.
+
+        PyTorch's `update_bn` would reset the frozen ones, too.
+        """
+        self._model.train()  # with dropout, as in training
+        norms = [m for m in self._model.modules() if isinstance(m, _BatchNorm) and m.training]
+        if not norms:
+            return
+        seed_everything(0)
+        momenta = [norm.momentum for norm in norms]
+        for norm in norms:
+            norm.reset_running_stats()
+            norm.momentum = None  # the plain mean
+        with torch.no_grad():
+            for inputs in self._training_inputs():
+                self._model(inputs)
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
 
     def _training_inputs(self) -> Iterator[Tensor]:
         train = torch.as_tensor(self._dataset.split.train)

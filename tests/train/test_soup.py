@@ -114,3 +114,11 @@ def test_equal_predictions_are_computed_once(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(Kitchen, "pour", counted)
     pot.greedy(ACCURACY, folds=5, seed=0)
     assert len(poured) == len(set(poured)) == 3
+
+
+def test_a_frozen_batch_norm_keeps_the_statistics_that_it_was_trained_with() -> None:
+    model, weights = network(), trained()
+    weights["network.1.running_mean"] = torch.full((4,), 7.0)
+    model.keep_statistics(("1",))
+    kitchen(weights, weights, model=model).pour([0, 1])
+    torch.testing.assert_close(model.network[1].running_mean, torch.full((4,), 7.0))  # type: ignore[index]
