@@ -21,9 +21,12 @@ BENCHES = {
     "schedules": "what learning-rate schedules are worth on a data set, at equal epochs and over seeds",
     "diagnostics": "what looking at the layers adds to the time of an epoch",
     "selection": "choosing ensembles of thousands of members' predictions, beside the plain loop",
+    "squeeze": "what ensembles, snapshots, averages and students gain on test, over the seeds of whole searches",
     "replay": "what early stopping saves and loses, on learning curves that somebody measured",
 }
 """What each one measures; each is a module with `arguments`, `run` and `GOALS`."""
+_WIDE = 200
+"""Columns of what is written to no terminal: a table takes what it needs."""
 _ABOUT = """\
 Measures the search. A benchmark with a peer runs the peer beside it, in an environment of its own, which is made once
 under ~/.cache/search-bench (or $XDG_CACHE_HOME). Timings on a busy machine mean little: leave it alone meanwhile.
@@ -60,7 +63,7 @@ def main() -> int:
         return 2 if isinstance(error, UsageError) else 1
     except KeyboardInterrupt:
         return 130
-    results.show(Console(), records, module.GOALS)
+    results.show(Console(width=None if sys.stdout.isatty() else _WIDE), records, module.GOALS)
     if options.json is not None:
         results.write(options.json, records)
     return 0

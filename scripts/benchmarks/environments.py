@@ -22,7 +22,7 @@ _STAMP = "installed"
 def python_of(peer: str, console: Console) -> Path:
     """Return the Python in which the peer's pinned packages (`peers/<peer>.txt`) are; install them where needed."""
     pins = _PEERS / f"{peer}.txt"
-    folder = _cache() / peer
+    folder = cache() / peer
     python = folder / "bin" / "python"
     wanted = hashlib.blake2b(pins.read_bytes() + sys.version.encode(), digest_size=8).hexdigest()
     stamp = folder / _STAMP
@@ -72,7 +72,8 @@ def run_peer(peer: str | None, script: str, settings: Mapping[str, Any], console
         return json.loads(said.read_text())
 
 
-def _cache() -> Path:
+def cache() -> Path:
+    """Return the folder for what benchmarks keep."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "search-bench"
 
 

@@ -103,7 +103,7 @@ def _cell(record: Record | None, goals: Sequence[Goal]) -> str:
 
 def shown_number(value: float) -> str:
     """Return the number with four digits that count, large ones in full."""
-    if value == round(value) and abs(value) < 1e6:
+    if abs(value) < 1e6 and value == round(value):
         return f"{value:.0f}"
     return f"{value:,.0f}" if abs(value) >= 1e4 else f"{value:.4g}"
 

@@ -37,7 +37,8 @@ GOALS = (
     Goal(metric=WALL, case=f"local: {TRAINING}", most=1.0),
     Goal(metric=WALL, case=f"existing: {TRAINING}", most=1.0),
 )
-_PROGRAM = [sys.executable, "-c", "import sys; from search.apps.cli import main; sys.exit(main())"]
+PROGRAM = [sys.executable, "-c", "import sys; from search.apps.cli import main; sys.exit(main())"]
+"""What `search` is, in our environment."""
 _IMPORTS = ("search.apps.cli", "search.apps.search", "ray", "optuna", "mlflow", "torch", "search.trial")
 MARKS = "SEARCH_MARKS"
 """Names the file that `marked` writes to."""
@@ -75,8 +76,8 @@ def _measure(options: argparse.Namespace, console: Console) -> list[Record]:
             return median(seconds)
 
         found = {
-            "--help": median_of([*_PROGRAM, "--help"], 0),
-            "a mistake (device=gpu)": median_of([*_PROGRAM, "device=gpu"], 2),
+            "--help": median_of([*PROGRAM, "--help"], 0),
+            "a mistake (device=gpu)": median_of([*PROGRAM, "device=gpu"], 2),
         }
         for name in _IMPORTS:
             found[f"import {name}"] = median_of([sys.executable, "-c", f"import {name}"], 0)

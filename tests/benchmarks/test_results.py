@@ -70,7 +70,15 @@ RATIO = Goal(metric="trials/s", system="search / tune", least=7)
 
 @pytest.mark.parametrize(
     ("value", "shown"),
-    [(3.0, "3"), (0.0, "0"), (0.0012345, "0.001234"), (375606.4, "375,606"), (99.5, "99.5"), (1e7, "10,000,000")],
+    [
+        (3.0, "3"),
+        (0.0, "0"),
+        (0.0012345, "0.001234"),
+        (375606.4, "375,606"),
+        (99.5, "99.5"),
+        (1e7, "10,000,000"),
+        (float("nan"), "nan"),
+    ],
 )
 def test_numbers_are_shown_with_four_digits_that_count(value: float, shown: str) -> None:
     assert shown_number(value) == shown

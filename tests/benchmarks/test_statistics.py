@@ -1,8 +1,21 @@
+import math
+
+import numpy as np
 import pytest
 
 from scripts.benchmarks.idle import lengths_of
 from scripts.benchmarks.scale import windows
-from scripts.benchmarks.statistics import busy_share, cost, growth, longest_vacancy, steady_rate
+from scripts.benchmarks.statistics import (
+    Estimate,
+    busy_share,
+    cost,
+    growth,
+    longest_vacancy,
+    mean_of,
+    mean_ratio,
+    ratio_of_means,
+    steady_rate,
+)
 from search.errors import UsageError
 
 LOCKSTEP = [(0.0, 1.0), (0.0, 4.0), (4.0, 5.0), (4.0, 8.0), (8.0, 9.0)]
@@ -57,3 +70,46 @@ def test_a_quarter_of_the_jobs_is_long_and_the_seed_says_which() -> None:
     assert lengths.count(1.0) == 20
     assert lengths_of(80, 0.05, 0) == lengths
     assert lengths_of(80, 0.05, 1) != lengths
+
+
+def test_a_mean_has_students_interval() -> None:
+    mean = mean_of([1.0, 2.0, 3.0])
+    assert mean == pytest.approx((2.0, 2.0 - 4.302653 / 3**0.5, 2.0 + 4.302653 / 3**0.5))
+
+
+def test_one_value_has_no_interval() -> None:
+    assert mean_of([0.3]) == pytest.approx((0.3, math.nan, math.nan), nan_ok=True)
+    assert ratio_of_means([0.1], [0.2]) == pytest.approx((0.5, math.nan, math.nan), nan_ok=True)
+
+
+def test_a_ratio_that_is_always_the_same_is_certain() -> None:
+    assert ratio_of_means([0.2, 0.25, 0.3], [0.4, 0.5, 0.6]) == pytest.approx((0.5, 0.5, 0.5))
+
+
+def test_a_ratios_interval_is_what_a_t_test_of_its_remainders_allows() -> None:
+    parts, wholes = [0.9, 2.1, 1.4, 1.2], [2.0, 3.1, 2.6, 2.9]
+
+    def remainders(ratio: float) -> Estimate:
+        return mean_of([part - ratio * whole for part, whole in zip(parts, wholes, strict=True)])
+
+    ratio, low, high = ratio_of_means(parts, wholes)
+    assert ratio == pytest.approx(5.6 / 10.6)
+    assert remainders(low).low == pytest.approx(0.0, abs=1e-12)
+    assert remainders(high).high == pytest.approx(0.0, abs=1e-12)
+    assert low < ratio < high
+
+
+def test_a_ratio_to_what_may_be_nothing_has_no_interval() -> None:
+    assert ratio_of_means([0.1, 0.1], [-0.1, 0.3]) == pytest.approx((1.0, math.nan, math.nan), nan_ok=True)
+    assert math.isnan(ratio_of_means([0.1, 0.1], [-0.3, 0.1]).value)
+
+
+def test_the_interval_of_a_ratio_holds_the_true_one_in_95_of_100_cases() -> None:
+    draws = np.random.default_rng(0).normal((1.0, 2.0), (0.4, 0.4), (2000, 5, 2))
+    bounds = [ratio_of_means(pairs[:, 0], pairs[:, 1]) for pairs in draws]
+    assert np.mean([low <= 0.5 <= high for _, low, high in bounds]) == pytest.approx(0.95, abs=0.015)
+
+
+def test_the_mean_of_ratios_needs_each_of_them() -> None:
+    assert mean_ratio([0.1, 0.1], [0.2, 0.1]) == pytest.approx(0.75)
+    assert math.isnan(mean_ratio([0.1, 0.1], [0.2, 0.0]))
