@@ -117,17 +117,19 @@ def run(options: argparse.Namespace, console: Console) -> list[Record]:
 
 
 def cases_of(names: Sequence[str] | None, fashion: Path | None, console: Console) -> list[Case]:
-    """Return the cases whose names begin so; raise UsageError where one is none's."""
+    """Return the cases whose names begin so, Fashion-MNIST's where its folder is given; raise UsageError for none."""
     for name in names or ():
         if not any(case.name.startswith(name) for case in CASES):
             raise UsageError(f"--case {name}: none of {', '.join(case.name for case in CASES)}")
     cases = [case for case in CASES if names is None or case.name.startswith(tuple(names))]
     if FASHION in cases:
         cases.remove(FASHION)
-        if fashion is None:
+        if fashion is not None:
+            cases.append(replace(FASHION, words=(*FASHION.words, f"data.root={fashion.absolute()}")))
+        elif cases:
             console.print(f"note: {FASHION.name} is left out; --fashion DIR says where its files are")
         else:
-            cases.append(replace(FASHION, words=(*FASHION.words, f"data.root={fashion.absolute()}")))
+            raise UsageError(f"--case {FASHION.name}: --fashion DIR says where its files are")
     return cases
 
 

@@ -105,6 +105,8 @@ def test_fashion_is_left_out_where_nobody_says_where_it_is(tmp_path: Path) -> No
     console = Console(file=io.StringIO())
     assert FASHION not in cases_of(None, None, console)
     assert "fashion mlp is left out" in console.file.getvalue()  # type: ignore[attr-defined]
+    with pytest.raises(UsageError, match="--fashion DIR"):
+        cases_of(["fashion"], None, console)
     cases = cases_of(None, tmp_path, console)
     assert [case.name for case in cases] == [case.name for case in CASES]
     assert f"data.root={tmp_path}" in cases[-1].words
@@ -112,7 +114,7 @@ def test_fashion_is_left_out_where_nobody_says_where_it_is(tmp_path: Path) -> No
 
 @pytest.fixture
 def program(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A program that makes the folder `name`, or fails where its second word is not 0."""
+    """A program that makes the study's folder, its first word, and ends with the second."""
     script = 'echo trouble; mkdir -p "$SEARCH_OUTPUTS/$0"; exit $1'
     monkeypatch.setattr("scripts.benchmarks.squeeze.PROGRAM", ["sh", "-c", script])
 
