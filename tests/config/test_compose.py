@@ -42,6 +42,7 @@ NEEDED = {
     "data=csv": ("data.path=t.csv", "data.target=y"),
     "data=parquet": ("data.path=t.parquet", "data.target=y"),
     "data=npz": ("data.path=a.npz",),
+    "data=fashion_mnist": ("data.root=clothes",),
     "data=image_folder": ("data.root=pictures",),
     "tracking=server": ("tracking.uri=http://127.0.0.1:5000",),
     "cluster=existing": ("cluster.address=auto",),
@@ -65,7 +66,8 @@ def test_every_option_composes_into_a_search_that_can_run(option: str) -> None:
 
 @pytest.mark.parametrize("path", sorted(CONF.glob("debug/*.yaml")) + sorted(CONF.glob("experiment/*.yaml")), ids=str)
 def test_every_experiment_composes(path: Path) -> None:
-    cfg = composed(f"+{path.parent.name}={path.stem}")
+    needed = next((words for option, words in NEEDED.items() if option == f"data={path.stem}"), ())
+    cfg = composed(f"+{path.parent.name}={path.stem}", *needed)
     check(cfg)  # type: ignore[arg-type]
     Space.of(cfg)
 
@@ -289,7 +291,7 @@ REFUSED: dict[str, tuple[tuple[str, ...], dict[str, Any], str, str]] = {
         "pruner.reduction_factor=1",
         "at least 2",
     ),
-    "limit": (("data=fashion_mnist",), {"data.limit": 0}, "data.limit=0", "at least 1"),
+    "limit": (("data=fashion_mnist", "data.root=clothes"), {"data.limit": 0}, "data.limit=0", "at least 1"),
     "a path as a name": ((), {"name": "a/b"}, "name=a/b", "letters, digits"),
     "no name": ((), {"name": ""}, "name=", "1 to 120"),
     "the folder above": ((), {"name": ".."}, "name=..", "letters, digits"),
