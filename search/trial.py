@@ -54,7 +54,7 @@ from search.records import (
     failed,
 )
 from search.traces import told, user_traceback
-from search.train.batches import Batches, BatchesOf, ResidentBatches, batches_of
+from search.train.batches import Batches, BatchesOf, batches_of
 from search.train.checkpoint import load_state, save_state
 from search.train.data.arrays import Array, Dataset
 from search.train.data.more import inputs_alone, with_transfer, with_validation
@@ -219,7 +219,8 @@ class Runner:
             indices = self._dataset.split.of(spec.split)
         else:
             given = inputs_alone(self._dataset.examples, np.load(spec.inputs, allow_pickle=False))
-            indices, other = np.arange(len(given)), ResidentBatches(given, self._device)
+            indices = np.arange(len(given))
+            other = batches_of(given, self._device, spec.members[0][1]["trainer"])
         for directory, config in spec.members:
             model = load_model(Path(directory), config, self._dataset).to(self._device)
             predictions = predict(

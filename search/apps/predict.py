@@ -16,12 +16,11 @@ from search.files import no_room
 from search.post import lineage
 from search.post.predictor import Predictor
 from search.post.results import Results
-from search.post.streams import arrays, tables, writing
+from search.post.streams import inputs_in, writing
 from search.reporting.progress import SteadyConsole
 
 _SHOWN_ROWS = 10
 _SHOWN_COLUMNS = 14
-_OF_TABLES, _OF_ARRAYS = (".csv", ".parquet"), (".npy", ".npz")
 
 
 def predict(composed: Composed) -> int:
@@ -63,12 +62,7 @@ def _champion(study: Path) -> Predictor:
 def _predictions(champion: Predictor, cfg: SearchConfig) -> Iterator[pd.DataFrame]:
     """Yield the predictions a piece at a time; raise UsageError for inputs that do not fit."""
     path = Path(str(cfg.predict.input))
-    kinds = _OF_ARRAYS if champion.encoder is None else _OF_TABLES
-    if path.suffix not in kinds and not path.is_dir():
-        what = "arrays" if champion.encoder is None else "tables"
-        raise UsageError(f"predict.input={path}: the champion takes {what}; must end in {' or '.join(kinds)}")
-    name = str(cfg.data.get("inputs") or "x")
-    for piece in arrays(path, name) if champion.encoder is None else tables(path, champion.encoder):
+    for piece in inputs_in(path, champion.encoder, name=str(cfg.data.get("inputs") or "x"), key="predict.input"):
         try:
             yield champion(piece)
         except ValueError as error:

@@ -21,7 +21,7 @@ from search.space import Settings, Space
 from search.sweep.executor import Run
 from search.sweep.identity import Identity, flatten
 from search.sweep.study import Study
-from search.train.data.arrays import Dataset
+from search.train.data.arrays import Array, Dataset, digest_of
 from search.train.data.own import load
 from search.train.data.split import divide
 from search.train.data.table import only_known_words
@@ -32,7 +32,10 @@ _GROUPS = ("model", "optimizer", "schedule")
 
 
 class TrainingSession(Session):
-    """The data is loaded here; raises UsageError where it, the objective or the space does not fit."""
+    """The data is loaded here; raises UsageError where it, the objective or the space does not fit.
+
+    `transfer` has the inputs (T, *shape) of `squeeze.distill.transfer`, None where there are none or nobody learns them.
+    """
 
     keys: tuple[str, ...] = ("model", "optimizer", "schedule", "trainer", "metric")
     make_run = "search.apps.work:runner"  # which brings torch: not into this process
@@ -45,6 +48,8 @@ class TrainingSession(Session):
         task = self.dataset.examples.task
         self.metric = objective(self.cfg.metric.name, self.cfg.metric.mode, task)
         self.selection_metric = objective(self.cfg.squeeze.metric or "loss", None, task, key="squeeze.metric")
+        self.transfer = self._find_transfer()
+        self.transfer_digest = None if self.transfer is None else digest_of(self.transfer)
         self.space, self.left_out = composed.space.fitting(self.dataset.examples.kind)
         self._composed_space = self.space
         self._given = tuple(_given(self.cfg))
@@ -59,6 +64,16 @@ class TrainingSession(Session):
         examples = load(self.plain("data"))
         split = divide(examples, self.plain("split"))
         return Dataset(examples=only_known_words(examples, split.train), split=split)
+
+    def _find_transfer(self) -> Array | None:
+        """Read the file of inputs that students learn: now, as what is wrong with it would else be told hours later."""
+        distill = self.cfg.squeeze.distill
+        if distill.transfer is None or not distill.trials or "squeeze" not in self.cfg.stages:
+            return None
+        from search.post.streams import whole  # brings pyarrow
+
+        name = str(self.cfg.data.get("inputs") or "x")
+        return whole(Path(distill.transfer), self.dataset.examples, name=name, key="squeeze.distill.transfer")
 
     def _find_weights(self) -> str:
         """Give workers the whole path of the weights to start from, and return 16 digits that change with the file."""

@@ -153,6 +153,7 @@ class Distill:
     dropout_factor: float = MISSING  # times its network's dropout: a teacher is a regulariser, too
     times: float = MISSING  # the best trial's epochs, also of the student that is not taught
     blends: int = MISSING  # so many an example: inputs between two, which the teacher labels for the student
+    transfer: str | None = MISSING  # a file of inputs without labels, which it labels, too; null: none
     space: dict[str, Any] = field(default_factory=dict)
 
 

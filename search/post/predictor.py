@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from search.train.data.arrays import Array
+from search.train.data.arrays import Array, require_shape
 from search.train.data.table import TableEncoder
 
 PROGRAM, DESCRIPTION = "program.pt2", "description.json"
@@ -60,10 +60,7 @@ class Predictor:
                 raise ValueError("inputs must be a table with columns")
             return self.encoder.encode(given)
         array = np.asarray(given)
-        shape = tuple(self.description["input_shape"])
-        if array.shape[1:] != shape or not array.ndim:
-            wanted = ", ".join(map(str, ("N", *shape)))
-            raise ValueError(f"inputs have the shape {array.shape}; must be ({wanted}{',' if not shape else ''})")
+        require_shape(array, tuple(self.description["input_shape"]))
         return array
 
     def _run(self, rows: Array) -> tuple[Array, Array]:

@@ -15,45 +15,69 @@ import pyarrow.parquet
 
 from search.errors import UsageError
 from search.files import replacing
-from search.train.data.arrays import Array
+from search.train.data.arrays import Array, Examples
+from search.train.data.more import like
 from search.train.data.table import TableEncoder, without_decimals
 
 _ROWS = 10_000
 """Of a table at a time."""
 _EXAMPLES = 1024
 """Of an array at a time."""
+_OF_TABLES, _OF_ARRAYS = (".csv", ".parquet"), (".npy", ".npz")
+"""How names of files end."""
 
 Write = Callable[[pd.DataFrame], None]
 
 
-def tables(path: Path, encoder: TableEncoder) -> Iterator[pd.DataFrame]:
-    """Yield the rows of a CSV or Parquet file, or of a folder of the latter, a piece at a time.
+def inputs_in(path: Path, encoder: TableEncoder | None, *, name: str, key: str) -> Iterator[Array | pd.DataFrame]:
+    """Yield the inputs of a file a piece at a time: rows of a table where there is an encoder for them, else arrays.
 
-    Words stay as they are written, also where a piece of them looks like numbers. Raises UsageError for no such file
-    and for one without rows.
+    Tables are CSV and Parquet files, and folders of the latter; words stay as they are written, also where a piece of
+    them looks like numbers. Arrays are npy files, and an npz file's only array or the one called `name`, which is read
+    whole; nothing is unpickled. Raises UsageError, which begins with the `key` that the file was given by, for no such
+    file or array, one of another kind, and one without rows.
     """
+    what, endings = ("arrays", _OF_ARRAYS) if encoder is None else ("tables", _OF_TABLES)
+    if path.suffix not in endings and not path.is_dir():
+        raise UsageError(f"{key}={path}: inputs are {what} here; must end in {' or '.join(endings)}")
     rows = 0
-    with _read(path):
-        for piece in _from_csv(path, encoder) if path.suffix == ".csv" else _from_parquet(path):
+    with _read(path, key):
+        for piece in _arrays(path, name) if encoder is None else _tables(path, encoder):
             if len(piece):
                 yield piece
             rows += len(piece)
-    _require_rows(path, rows)
+    if not rows:
+        raise UsageError(f"{key}={path}: has no rows")
 
 
-def arrays(path: Path, name: str) -> Iterator[Array]:
-    """Yield the examples of an npy file, or of an npz file's only array or the one called `name`, a piece at a time.
+def whole(path: Path, examples: Examples, *, name: str, key: str) -> Array:
+    """Return all inputs of a file as those of the examples are, (T, *shape) of the same type.
 
-    An npz file's array is read whole. Nothing is unpickled. Raises UsageError for no such file or
-    array, and for one without examples.
+    Columns of a table that are no inputs, such as a target, are left out. Raises UsageError as `inputs_in` does, and
+    for inputs that are not as the examples'.
     """
-    with _read(path):
-        array = _from_npz(path, name) if path.suffix == ".npz" else np.load(path, mmap_mode="r", allow_pickle=False)
-        if not array.ndim or array.dtype.kind not in "biuf":
-            raise ValueError(f"holds {array.dtype} {array.shape}; must be numbers (N, ...)")
-        for start in range(0, len(array), _EXAMPLES):
-            yield array[start : start + _EXAMPLES]
-    _require_rows(path, len(array))
+    encoder = None if examples.table is None else TableEncoder.from_plain(examples.table)
+    pieces = inputs_in(path, encoder, name=name, key=key)
+    try:
+        return np.concatenate([like(examples, _encoded(piece, encoder)) for piece in pieces])
+    except ValueError as error:
+        raise UsageError(f"{key}={path}: {error}") from error
+
+
+def _encoded(piece: Array | pd.DataFrame, encoder: TableEncoder | None) -> Array:
+    return encoder.encode(piece) if encoder is not None and isinstance(piece, pd.DataFrame) else np.asarray(piece)
+
+
+def _tables(path: Path, encoder: TableEncoder) -> Iterator[pd.DataFrame]:
+    return _from_csv(path, encoder) if path.suffix == ".csv" else _from_parquet(path)
+
+
+def _arrays(path: Path, name: str) -> Iterator[Array]:
+    array = _from_npz(path, name) if path.suffix == ".npz" else np.load(path, mmap_mode="r", allow_pickle=False)
+    if not array.ndim or array.dtype.kind not in "biuf":
+        raise ValueError(f"holds {array.dtype} {array.shape}; must be numbers (N, ...)")
+    for start in range(0, len(array), _EXAMPLES):
+        yield array[start : start + _EXAMPLES]
 
 
 def _from_csv(path: Path, encoder: TableEncoder) -> Iterator[pd.DataFrame]:
@@ -67,11 +91,6 @@ def _from_parquet(path: Path) -> Iterator[pd.DataFrame]:
         yield without_decimals(batch.to_pandas())
 
 
-def _require_rows(path: Path, rows: int) -> None:
-    if not rows:
-        raise UsageError(f"predict.input={path}: has no rows")
-
-
 def _from_npz(path: Path, name: str) -> Array:
     with np.load(path, allow_pickle=False) as file:
         names = list(file)
@@ -82,16 +101,16 @@ def _from_npz(path: Path, name: str) -> Array:
 
 
 @contextlib.contextmanager
-def _read(path: Path) -> Iterator[None]:
+def _read(path: Path, key: str) -> Iterator[None]:
     """Raise UsageError where what is read meanwhile is no such file, or not one of that kind."""
     if not path.exists():
-        raise UsageError(f"predict.input={path}: no such file")
+        raise UsageError(f"{key}={path}: no such file")
     try:
         yield
     except UsageError:
         raise
     except (OSError, EOFError, ValueError, pyarrow.ArrowException) as error:
-        raise UsageError(f"predict.input={path}: not a readable file ({' '.join(str(error).split())})") from error
+        raise UsageError(f"{key}={path}: not a readable file ({' '.join(str(error).split())})") from error
 
 
 @contextlib.contextmanager

@@ -33,7 +33,7 @@ class Plan:
     refit_epochs: int | None = None
     """Where the plan is that of a refit: the epochs of it that are run; the last weights are kept, not the best."""
     drawn: int | None = None
-    """Examples of an epoch where it takes but a part of them, another one each time; None: all."""
+    """Examples of an epoch where it takes but a part of them, another each time, whatever `sampling` is; None: all."""
 
     @classmethod
     def of(cls, trainer: Mapping[str, Any], **others: Any) -> Plan:

@@ -76,7 +76,11 @@ def balanced_order(train: Array, classes: Array, seed: int, epoch: int, step_siz
 
 
 def order_of(dataset: Dataset, plan: Plan, seed: int, epoch: int) -> Tensor:
-    """Return the indices of an epoch's training examples in the order that the plan's sampling has, int64 (M,)."""
+    """Return the indices of an epoch's training examples in the order that the plan's sampling has, int64 (M,).
+
+    Where an epoch takes but a part of them it is shuffled, never balanced: inputs that a teacher alone knows have no
+    class.
+    """
     train = dataset.split.train
     if plan.drawn is not None:
         return epoch_order(train, seed, epoch, plan.step_size)[: examples_an_epoch(plan.drawn, plan.step_size)]

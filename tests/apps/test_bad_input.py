@@ -5,6 +5,7 @@ Those in `test_command_line.py` are answered before anything heavy is imported; 
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.kits.commands import one_after_another
@@ -48,6 +49,19 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
         "squeeze.distill.space.mix: squeeze.distill.mix=2.0 lies in it; must lie in 0 to 1",
     ),
     "student that is no model": (["squeeze.student=5"], "squeeze.student=5: must be the configuration of a model"),
+    "no inputs to teach": (["squeeze.distill.transfer=gone.npy"], "squeeze.distill.transfer=gone.npy: no such file"),
+    "a table to teach of pictures": (
+        ["squeeze.distill.transfer=garbage.csv"],
+        "squeeze.distill.transfer=garbage.csv: inputs are arrays here; must end in .npy or .npz",
+    ),
+    "pictures to teach of another shape": (
+        ["squeeze.distill.transfer=flat.npy"],
+        "squeeze.distill.transfer=flat.npy: inputs have the shape (2, 64); must be (N, 1, 8, 8)",
+    ),
+    "students of several files": (
+        ["+squeeze.distill.space.transfer.choices=[a,b]"],
+        "squeeze.distill.space.transfer: cannot vary; allowed: temperature, mix,",
+    ),
     # pruners
     "rungs twice": (["pruner=promotion", "pruner.rungs=[0.5,0.5]"], "pruner.rungs=[0.5, 0.5]: must be rising"),
     "rung that is no number": (["pruner.rungs=[nan]"], "pruner.rungs=[nan]: must be rising fractions between 0 and 1"),
@@ -143,6 +157,7 @@ search.Journal = began
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("mistakes")
     (folder / "garbage").write_bytes(b"\xff\xfe is no database")
+    np.save(folder / "flat.npy", np.zeros((2, 64), dtype=np.uint8))
     (folder / "my, 'own'" / "model").mkdir(parents=True)
     (folder / "my, 'own'" / "model" / "net.yaml").write_text("_target_: my.Net\nhidden: 4\nspace: {}\n")
     (folder / "my, 'own'" / "experiment").mkdir()
@@ -169,4 +184,5 @@ def test_a_mistake_is_answered_in_one_line(mistake: str, answers: dict[str, tupl
 
 def test_mistakes_leave_nothing_of_a_study_behind(folder: Path, answers: dict[str, tuple[int, str, list[str]]]) -> None:
     left = {path.name for path in folder.rglob("*") if path.is_file() and path.parent.name != ".hydra"}
-    assert left <= {"garbage", "net.yaml", "search.log", "typo.yaml", "deep.yaml", "half.yaml", "placed.yaml"}
+    made = {"garbage", "flat.npy", "net.yaml", "typo.yaml", "deep.yaml", "half.yaml", "placed.yaml"}
+    assert left <= {*made, "search.log"}

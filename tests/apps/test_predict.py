@@ -101,7 +101,7 @@ def test_what_does_not_fit_is_refused_in_one_line(pictures: Path, table: Path) -
         "beside others": "stages=[predict]: runs alone",
         "no such file": "predict.input=gone.npy: no such file",
         "shape": "predict.input=flat.npy: inputs have the shape (5, 64); must be (N, 1, 8, 8)",
-        "kind": "the champion takes arrays; must end in .npy or .npz",
+        "kind": "inputs are arrays here; must end in .npy or .npz",
         "no study": "other has no champion yet; stages=[squeeze] makes it",
         "ending": "predict.output=out.txt: must end in .csv or .parquet, or be null",
         "onto itself": "predict.output=new.parquet: is predict.input itself",

@@ -1,6 +1,7 @@
 """What a study amounts to, from its trials to the contenders, as a user sees it; on a study of yesterday, too."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,8 @@ import numpy as np
 import pytest
 
 from search.layout import SNAPSHOTS, WEIGHTS
+from search.train.data import digits
+from tests.kits.champions import dataset_of, prices
 from tests.kits.in_process import run
 
 SMALL = (
@@ -108,6 +111,56 @@ def test_students_are_drawn_in_pairs_and_the_teacher_labels_blends(study: Path, 
     train = 1078
     assert labelled.shape == (2 * train, 10)
     assert not list(study.rglob("transfer.npy"))
+
+
+def about_of(study: Path, kind: str) -> dict[str, Any]:
+    about: dict[str, Any] = json.loads((study / "students" / kind / "0" / "config.json").read_text())["taught"]
+    return about
+
+
+@pytest.mark.slow
+def test_the_teacher_labels_a_file_of_inputs_and_another_one_is_learned_anew(
+    study: Path, said: str, tmp_path: Path
+) -> None:
+    copy, file = shutil.copytree(study, tmp_path / "digits"), tmp_path / "more.npy"
+    data = dataset_of(digits.load("digits"))
+    known, train = data.split.train[:50], len(data.split.train)
+    few = ("squeeze.longer.trials=0", "squeeze.distill.trials=1", f"squeeze.distill.transfer={file}")
+
+    def taught(inputs: np.ndarray[Any, Any], top_k: int) -> dict[str, int]:
+        np.save(file, inputs)
+        run(copy, *SMALL, *few, f"squeeze.top_k={top_k}", "stages=[squeeze]")
+        return {kind: (copy / "students" / kind / "0" / WEIGHTS).stat().st_mtime_ns for kind in ("taught", "alone")}
+
+    first = taught(data.examples.inputs[known], 1)
+    labels, about = np.load(copy / "students" / "teacher.npy"), about_of(copy, "taught")
+    assert labels.shape == (2 * train + 50, 10)
+    np.testing.assert_allclose(labels[-50:], labels[:50], atol=1e-5)
+    assert not list(copy.rglob("transfer.npy"))
+    assert "transfer" not in about_of(copy, "alone")
+
+    assert taught(data.examples.inputs[known], 2) == first, "the same inputs"
+    other = taught(data.examples.inputs[known[:30]], 3)
+    assert other["taught"] != first["taught"]
+    assert other["alone"] == first["alone"]
+    assert about_of(copy, "taught") == {**about, "transfer": about_of(copy, "taught")["transfer"]} != about
+    assert np.load(copy / "students" / "teacher.npy").shape == (2 * train + 30, 10)
+
+
+@pytest.mark.slow
+def test_a_table_of_inputs_is_all_that_a_student_learns_beside_its_examples(tmp_path: Path) -> None:
+    train = len(prices(tmp_path).split.train)
+    (tmp_path / "more.csv").write_text("id,colour,price,size\n1,red,much,0.5\n2,violet,,\n")
+    run(
+        tmp_path / "t",
+        *("data=csv", f"data.path={tmp_path}/t.csv", "data.target=price", "model=linear", "squeeze.distill.trials=1"),
+        *("budget.trials=1", "trainer.epochs=2", "pruner=none", "stages=[search,squeeze]", "squeeze.longer.trials=0"),
+        *("squeeze.distill.blends=0", f"squeeze.distill.transfer={tmp_path}/more.csv", "trainer.loading=loader"),
+    )
+    labels = np.load(tmp_path / "t" / "students" / "teacher.npy")
+    assert labels.shape == (train + 2,)
+    assert np.isfinite(labels).all()
+    assert "student" in [c["name"] for c in results(tmp_path / "t")["contenders"]]
 
 
 @pytest.mark.slow

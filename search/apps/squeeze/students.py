@@ -12,6 +12,7 @@ import numpy as np
 
 from search.apps.composed import students_space
 from search.apps.squeeze.members import Configs, Members, predict, targets_of
+from search.apps.squeeze.transfer import told_of_unlabelled, unlabelled
 from search.apps.training import TrainingSession, best_trained
 from search.keyed import keyed_int
 from search.layout import predictions_of
@@ -26,14 +27,11 @@ from search.sweep import samplers
 from search.sweep.batch import run_all
 from search.sweep.repeat import run_missing
 from search.sweep.study import Study
-from search.train.data.blends import blends
 from search.train.metrics import Array
 from search.trial import save_array
 
 _FOLDERS = {STUDENT: "students/taught", ALONE: "students/alone"}
 _TEACHER, _TRANSFER = "students/teacher.npy", "students/transfer.npy"
-_MOST_BYTES = 2**28
-"""Of blends, which stand in the memory of every worker that trains a student."""
 
 
 def student_configs(session: TrainingSession, study: Study) -> dict[str, Settings]:
@@ -112,20 +110,20 @@ def _specs(session: TrainingSession, students: Configs, teacher: str) -> list[Tr
     """Return the trainings; one seed for each pair, and not the best trial's: its luck was chosen."""
     specs = []
     data = session.identity["data.digest"]
-    number = _number_of_blends(session)
+    more = told_of_unlabelled(session)
     for i, (place, config) in enumerate(students.items()):
         seed = keyed_int(session.cfg.seed, "student", Path(place).name)
         taught = taught_in(place)
         # The folder is all that is known of it later.
-        about = {"teacher": teacher if taught else None, "blends": number if taught else 0, "data": data, "seed": seed}
+        about = {"teacher": teacher, **more} if taught else {"teacher": None, "blends": 0}
         spec = TrialSpec(
             number=i,
             params={},
-            config={**config, "taught": about},
+            config={**config, "taught": {**about, "data": data, "seed": seed}},
             seed=seed,
             directory=str(session.folder / place),
             teacher=str(session.folder / _TEACHER) if taught else None,
-            transfer=str(session.folder / _TRANSFER) if taught and number else None,
+            transfer=str(session.folder / _TRANSFER) if taught and any(more.values()) else None,
         )
         specs.append(spec)
     return specs
@@ -146,8 +144,8 @@ def taught_in(place: str) -> bool:
 
 
 def _label(session: TrainingSession, members: Members, teacher: Candidate) -> None:
-    """Write what the teacher says of the training examples, and of blends of them."""
-    masters, inputs = list(teacher.weights), _unlabelled(session)
+    """Write what the teacher says of the training examples, and of inputs that nobody has labelled."""
+    masters, inputs = list(teacher.weights), unlabelled(session)
     (session.folder / _TEACHER).parent.mkdir(exist_ok=True)
     predict(session, members.configs, masters, "train")
     said = [_said(members, teacher, "train")]
@@ -165,20 +163,6 @@ def _label(session: TrainingSession, members: Members, teacher: Candidate) -> No
 
 def _said(members: Members, teacher: Candidate, split: str) -> Array:
     return teacher.predict({member: members.load(member, split) for member in teacher.weights})
-
-
-def _unlabelled(session: TrainingSession) -> Array | None:
-    number = _number_of_blends(session)
-    return blends(session.dataset, number, session.cfg.seed) if number else None
-
-
-def _number_of_blends(session: TrainingSession) -> int:
-    """Return how many there are to be: none where data is loaded batch by batch, as it may not fit into memory."""
-    if session.cfg.trainer.loading == "loader":
-        return 0
-    bytes_each = 4 * int(np.prod(session.dataset.examples.inputs.shape[1:]))
-    wanted = session.cfg.squeeze.distill.blends * len(session.dataset.split.train)
-    return min(wanted, max(1, _MOST_BYTES // bytes_each))
 
 
 def _best_of(

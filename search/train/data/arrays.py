@@ -16,6 +16,22 @@ Array = np.ndarray[Any, Any]
 _KINDS = {1: "table", 2: "series", 3: "picture"}
 
 
+def digest_of(*arrays: Array) -> str:
+    """Return 16 hexadecimal digits that change when any of the arrays does."""
+    hasher = hashlib.blake2b(digest_size=8)
+    for array in arrays:
+        hasher.update(f"{array.dtype}{array.shape}".encode())
+        hasher.update(np.ascontiguousarray(array).data)
+    return hasher.hexdigest()
+
+
+def require_shape(inputs: Array, shape: tuple[int, ...]) -> None:
+    """Raise ValueError for inputs other than (N, *shape)."""
+    if inputs.shape[1:] != shape or not inputs.ndim:
+        wanted = ", ".join(map(str, ("N", *shape)))
+        raise ValueError(f"inputs have the shape {inputs.shape}; must be ({wanted}{',' if not shape else ''})")
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Examples:
     """Inputs (N, *shape) of any number type with targets: class indices int64 (N,) or numbers float32 (N,).
@@ -62,11 +78,7 @@ class Examples:
 
     def digest(self) -> str:
         """Return 16 hexadecimal digits that change when any example does."""
-        hasher = hashlib.blake2b(digest_size=8)
-        for array in (self.inputs, self.targets):
-            hasher.update(f"{array.dtype}{array.shape}".encode())
-            hasher.update(np.ascontiguousarray(array).data)
-        return hasher.hexdigest()
+        return digest_of(self.inputs, self.targets)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

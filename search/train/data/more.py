@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from search.train.data.arrays import Array, Dataset, Examples
+from search.train.data.arrays import Array, Dataset, Examples, require_shape
 
 
 def with_validation(dataset: Dataset) -> Dataset:
@@ -38,6 +38,28 @@ def inputs_alone(examples: Examples, inputs: Array) -> Examples:
     targets = np.repeat(examples.targets[:1], len(inputs))
     given = _as(examples.inputs.dtype, inputs)
     return dataclasses.replace(examples, inputs=given, targets=targets, columns={}, test=None)
+
+
+def like(examples: Examples, inputs: Array) -> Array:
+    """Return inputs (T, *shape) in the type of the examples'; raise ValueError for others, and what that cannot hold.
+
+    Pictures of 0 to 1, say, where the data's are of 0 to 255, would all be black.
+    """
+    require_shape(inputs, examples.inputs.shape[1:])
+    dtype = examples.inputs.dtype
+    fits, wanted = _fits(dtype, inputs)
+    if not fits.all():
+        raise ValueError(f"inputs hold {inputs[~fits][0]:g}; must be {wanted}")
+    return inputs.astype(dtype)
+
+
+def _fits(dtype: np.dtype[Any], values: Array) -> tuple[Array, str]:
+    """Return which values can be of that type as they are, bool of the same shape, and what they must be."""
+    if dtype.kind == "f":
+        return np.isnan(values) | (np.abs(values) <= np.finfo(dtype).max), "finite, or NaN"
+    low, high = (0, 1) if dtype.kind == "b" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
+    fits = (values >= low) & (values <= high) & (values == np.rint(values))
+    return fits, f"whole numbers from {low} to {high}, as the data's"
 
 
 def _as(dtype: np.dtype[Any], inputs: Array) -> Array:
