@@ -34,7 +34,7 @@ _GROUPS = ("model", "optimizer", "schedule")
 class TrainingSession(Session):
     """The data is loaded here; raises UsageError where it, the objective or the space does not fit.
 
-    `transfer` has the inputs (T, *shape) of `squeeze.distill.transfer`, None where there are none or nobody learns them.
+    `transfer` has the inputs (T, *shape) of `squeeze.distill.transfer`, None where nobody learns such.
     """
 
     keys: tuple[str, ...] = ("model", "optimizer", "schedule", "trainer", "metric")

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from search.apps.squeeze import stage
 from search.layout import SNAPSHOTS, WEIGHTS
 from search.train.data import digits
 from tests.kits.champions import dataset_of, prices
@@ -118,7 +119,14 @@ def about_of(study: Path, kind: str) -> dict[str, Any]:
     return about
 
 
+@pytest.fixture
+def _no_champion(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Programs take seconds to export and are not what these tests are about."""
+    monkeypatch.setattr(stage, "ship", lambda *_: None)
+
+
 @pytest.mark.slow
+@pytest.mark.usefixtures("_no_champion")
 def test_the_teacher_labels_a_file_of_inputs_and_another_one_is_learned_anew(
     study: Path, said: str, tmp_path: Path
 ) -> None:
@@ -148,19 +156,27 @@ def test_the_teacher_labels_a_file_of_inputs_and_another_one_is_learned_anew(
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("_no_champion")
 def test_a_table_of_inputs_is_all_that_a_student_learns_beside_its_examples(tmp_path: Path) -> None:
-    train = len(prices(tmp_path).split.train)
+    train, study = len(prices(tmp_path).split.train), tmp_path / "t"
     (tmp_path / "more.csv").write_text("id,colour,price,size\n1,red,much,0.5\n2,violet,,\n")
-    run(
-        tmp_path / "t",
+    given = (
         *("data=csv", f"data.path={tmp_path}/t.csv", "data.target=price", "model=linear", "squeeze.distill.trials=1"),
         *("budget.trials=1", "trainer.epochs=2", "pruner=none", "stages=[search,squeeze]", "squeeze.longer.trials=0"),
-        *("squeeze.distill.blends=0", f"squeeze.distill.transfer={tmp_path}/more.csv", "trainer.loading=loader"),
+        "trainer.loading=loader",  # without blends
     )
-    labels = np.load(tmp_path / "t" / "students" / "teacher.npy")
+
+    def taught(*words: str) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+        run(study, *given, *words)
+        students = study / "students"
+        return np.load(students / "teacher.npy"), np.load(students / "taught" / "0" / "validation.npy")
+
+    labels, said = taught(f"squeeze.distill.transfer={tmp_path}/more.csv")
     assert labels.shape == (train + 2,)
     assert np.isfinite(labels).all()
-    assert "student" in [c["name"] for c in results(tmp_path / "t")["contenders"]]
+    of_examples, otherwise = taught()
+    np.testing.assert_array_equal(of_examples, labels[:train])
+    assert not np.array_equal(said, otherwise), "the student has learned them, too"
 
 
 @pytest.mark.slow
