@@ -68,7 +68,13 @@ FASHION = Case(
 )
 CASES = (
     Case(name="digits"),
-    Case(name="mnist1d mlp", words=("+experiment=mnist1d", "model=mlp", "squeeze.refit=0")),
+    Case(
+        name="mnist1d mlp",
+        words=(
+            *("+experiment=mnist1d", "model=mlp", "trainer.epochs=80"),  # until a training longer is of no use alone
+            *("squeeze.distill.trials=4", "squeeze.refit=0"),
+        ),
+    ),
     Case(name="mnist1d cnn", words=("+experiment=mnist1d", "model=cnn", "squeeze.refit=0")),
     FASHION,
 )

@@ -51,6 +51,7 @@ def squeeze(session: TrainingSession, study: Study) -> None:
 
 def _made_from(session: TrainingSession, study: Study) -> str:
     settings = {k: v for k, v in session.plain("squeeze").items() if k != "register"}
+    settings["distill"]["transfer"] = session.transfer_digest  # what is in the file counts, wherever it lies
     rematch = Comparison.load(session.folder / REMATCH)
     again = [] if rematch is None else [(v.name, v.values) for v in (rematch.base, *rematch.changes)]
     text = json.dumps([sorted(study.outcomes), settings, again], sort_keys=True)
