@@ -13,7 +13,7 @@ from search.apps.session import Session
 from search.checks.stored import StageFindings
 from search.post.comparison import ABLATION, REMATCH, WITHIN_NOISE, Comparison
 from search.post.data_curve import FACTORS, DataCurve
-from search.post.results import Figure, Results
+from search.post.results import FIGURES, Figure, Results
 from search.records import Outcome
 from search.reporting.tables import (
     AblationRow,
@@ -62,6 +62,8 @@ def report(session: Session, study: Study, driver: Driver) -> None:
         console.print(contenders_table(results.metric, rows_of(results)))
         for line in behind(results):
             console.print(line, markup=False, highlight=False)
+        if (pictures := session.folder / FIGURES).is_dir():
+            console.print(f"pictures of it are in {_short(pictures)}", markup=False, highlight=False)
         if results.test_looks > 1:
             console.print(f"the test split was opened {results.test_looks} times in this study", style="yellow")
     rematch = Comparison.load(session.folder / REMATCH)

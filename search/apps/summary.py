@@ -106,7 +106,8 @@ def _of_results(results: Results, file: Path) -> Summary:
         if contender.gain is not None:
             metrics[f"gain/{key}"] = contender.gain.value
     note = contenders_markdown(results.metric, rows_of(results))
-    return Summary(metrics=metrics, note=note, files=(file,), time=file.stat().st_mtime)
+    pictures = sorted((file.parent / judgements.FIGURES).glob("*.png"))
+    return Summary(metrics=metrics, note=note, files=(file, *pictures), time=file.stat().st_mtime)
 
 
 def _of_rematch(rematch: Comparison, file: Path) -> Summary:

@@ -109,11 +109,20 @@ def calibration(before: Array, after: Array, targets: Array) -> Calibration:
 
 def expected_calibration_error(probabilities: Array, targets: Array) -> float:
     """Return the mean distance of confidence and accuracy over 15 bins of equal width."""
+    confidence, right, sizes = reliability(probabilities, targets)
+    return float((np.abs(confidence - right) * sizes).sum() / len(targets))
+
+
+def reliability(probabilities: Array, targets: Array) -> tuple[Array, Array, Array]:
+    """Return the mean confidence, the share that is right and the number of examples of each bin that has some."""
     confidence = probabilities.max(axis=1).astype(np.float64)
     right = probabilities.argmax(axis=1) == targets
     bins = np.clip(np.ceil(confidence * _BINS).astype(int) - 1, 0, _BINS - 1)
-    gaps = np.bincount(bins, weights=confidence - right, minlength=_BINS)
-    return float(np.abs(gaps).sum() / len(targets))
+    sizes = np.bincount(bins, minlength=_BINS)
+    filled = sizes > 0
+    sums = (np.bincount(bins, weights=values, minlength=_BINS)[filled] for values in (confidence, right))
+    sure, hits = (total / sizes[filled] for total in sums)
+    return sure, hits, sizes[filled]
 
 
 def _logarithms(probabilities: Array) -> Array:

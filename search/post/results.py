@@ -10,7 +10,8 @@ from pathlib import Path
 from search.errors import UsageError
 from search.files import write_atomically
 
-FILE = "results.json"
+FILE, FIGURES = "results.json", "judgement"
+"""In a study's folder: the record, and the folder of pictures of where the champion is wrong."""
 STUDENT, ALONE = "student", "student alone"
 
 

@@ -19,13 +19,16 @@ from search.apps.squeeze.refit import refit, refit_configs
 from search.apps.squeeze.students import student_configs, train_students
 from search.apps.summary import tell
 from search.apps.training import TrainingSession, best_trained
+from search.checks.evidence import Figure
 from search.errors import UsageError
+from search.files import write_atomically
 from search.post.anatomy import anatomy
 from search.post.comparison import REMATCH, Comparison
 from search.post.contenders import GREEDY, Candidate, Selection, calibrated, champion_of, judged, rematched, select
 from search.post.costs import Limits
+from search.post.figures import figures_of
 from search.post.judgement import mistakes_of
-from search.post.results import Anatomy, Results
+from search.post.results import FIGURES, Anatomy, Results
 from search.sweep.study import Study
 from search.train.metrics import Array
 
@@ -80,6 +83,9 @@ def _make(session: TrainingSession, study: Study, made_from: str, members: Membe
         validation = {folder: members.load(folder, "validation") for folder in (single, *again)}
         mean = rematched(again, session.metric, (validation, targets), (test, test_targets), single)
         contenders = (contenders[0], mean, *contenders[1:])
+    predicted = champion.predict(test)
+    mistakes = mistakes_of(predicted, test_targets, data.split.test, data.examples.classes)
+    _draw(session, figures_of(champion.name, predicted, test_targets, mistakes, data.examples.inputs))
     results = Results(
         metric=session.metric.name,
         maximize=session.metric.maximize,
@@ -90,10 +96,19 @@ def _make(session: TrainingSession, study: Study, made_from: str, members: Membe
         contenders=contenders,
         anatomy=_anatomy(session, members, candidates, champion, targets),
         digests={folder: members.digest_of(folder) for folder in chosen},
-        mistakes=mistakes_of(champion.predict(test), test_targets, data.split.test, data.examples.classes),
+        mistakes=mistakes,
     )
     results.save(session.folder)
     return results
+
+
+def _draw(session: TrainingSession, figures: Sequence[Figure]) -> None:
+    from search.reporting.figures import draw  # brings matplotlib
+
+    folder = session.folder / FIGURES
+    folder.mkdir(exist_ok=True)
+    for figure in figures:
+        write_atomically(folder / f"{figure.name}.png", draw(figure))
 
 
 def _again(members: Members, single: str) -> list[str]:

@@ -1,0 +1,53 @@
+"""Where a champion is wrong on test, as figures to be drawn: its confusion, how sure it is, its surest mistakes."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from search.checks.evidence import Curves, Figure, Matrix, Pictures
+from search.post.calibration import reliability
+from search.post.results import Mistake, Mistakes
+from search.train.metrics import Array
+
+
+def figures_of(champion: str, predictions: Array, targets: Array, mistakes: Mistakes, inputs: Array) -> list[Figure]:
+    """Return what can be drawn of a champion's predictions, (N, C) or (N,), and of `inputs`, those of all examples."""
+    figures: list[Figure] = []
+    if mistakes.confusion is not None:
+        named = ", ".join(f"{i} {name}" for i, name in enumerate(mistakes.classes))
+        figures.append(
+            Matrix(
+                name="confusion",
+                title=f"{champion}: {mistakes.wrong} of {len(targets)} wrong on test",
+                x=f"taken for ({named})",
+                y="class",
+                values=np.array(mistakes.confusion),
+            )
+        )
+    if predictions.ndim == 2:
+        confidence, right, _ = reliability(predictions, targets)
+        figures.append(
+            Curves(
+                name="reliability",
+                title=f"{champion}: how often it is right on test where it is so sure",
+                x="probability of the class that it names",
+                y="share that is right",
+                lines={"champion": np.stack([confidence, right]), "as sure as right": np.array([[0, 1], [0, 1]])},
+            )
+        )
+    if mistakes.worst and inputs.ndim in (3, 4):
+        figures.append(
+            Pictures(
+                name="mistakes",
+                title=f"{champion}: its worst mistakes on test",
+                inputs=inputs[[mistake.index for mistake in mistakes.worst]],
+                captions=tuple(_caption(mistake) for mistake in mistakes.worst),
+            )
+        )
+    return figures
+
+
+def _caption(mistake: Mistake) -> str:
+    if mistake.probability is None:
+        return f"{mistake.index}: {mistake.predicted:.4g} for {mistake.true:.4g}"
+    return f"{mistake.index}: {mistake.predicted} ({mistake.probability:.3f}) for {mistake.true}"
