@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from search.checks.evidence import Curves, Figure, Matrix, Pictures
@@ -14,12 +16,11 @@ def figures_of(champion: str, predictions: Array, targets: Array, mistakes: Mist
     """Return what can be drawn of a champion's predictions, (N, C) or (N,), and of `inputs`, those of all examples."""
     figures: list[Figure] = []
     if mistakes.confusion is not None:
-        named = ", ".join(f"{i} {name}" for i, name in enumerate(mistakes.classes))
         figures.append(
             Matrix(
                 name="confusion",
                 title=f"{champion}: {mistakes.wrong} of {len(targets)} wrong on test",
-                x=f"taken for ({named})",
+                x=f"taken for{_names(mistakes.classes)}",
                 y="class",
                 values=np.array(mistakes.confusion),
             )
@@ -29,7 +30,7 @@ def figures_of(champion: str, predictions: Array, targets: Array, mistakes: Mist
         figures.append(
             Curves(
                 name="reliability",
-                title=f"{champion}: how often it is right on test where it is so sure",
+                title=f"{champion}: how often it is right on test, by how sure it is",
                 x="probability of the class that it names",
                 y="share that is right",
                 lines={"champion": np.stack([confidence, right]), "as sure as right": np.array([[0, 1], [0, 1]])},
@@ -47,7 +48,13 @@ def figures_of(champion: str, predictions: Array, targets: Array, mistakes: Mist
     return figures
 
 
+def _names(classes: Sequence[str]) -> str:
+    """Return what the numbers of classes stand for, where they have other names."""
+    named = [f"{i} {name}" for i, name in enumerate(classes) if name != str(i)]
+    return f" ({', '.join(named)})" if named else ""
+
+
 def _caption(mistake: Mistake) -> str:
     if mistake.probability is None:
-        return f"{mistake.index}: {mistake.predicted:.4g} for {mistake.true:.4g}"
-    return f"{mistake.index}: {mistake.predicted} ({mistake.probability:.3f}) for {mistake.true}"
+        return f"{mistake.index}: {mistake.true:.4g} taken for {mistake.predicted:.4g}"
+    return f"{mistake.index}: {mistake.true} taken for {mistake.predicted} ({mistake.probability:.3f})"
