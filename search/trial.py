@@ -208,10 +208,13 @@ class Runner:
             soup = kitchen.greedy(judged_by, spec.folds, spec.seed)
             taken = soup.taken
             save_array(directory / CROSS_FITTED, soup.cross_fitted)
+        predictions = kitchen.predictions(taken)
+        if not np.isfinite(predictions).all():
+            raise NonFiniteError("what the mean of the weights predicts is not finite")
         kitchen.pour(taken)
         save_state(directory / WEIGHTS, model.state_dict())
         write_atomically(directory / TAKEN, json.dumps([spec.members[i] for i in taken]).encode())
-        save_array(directory / predictions_of("validation"), kitchen.predictions(taken))
+        save_array(directory / predictions_of("validation"), predictions)
 
     def _predict(self, spec: PredictSpec) -> None:
         other: Batches | None = None

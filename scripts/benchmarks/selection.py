@@ -21,7 +21,8 @@ from search.post.calibration import own_temperatures
 from search.post.costs import Budget
 from search.post.greedy import Greedy, greedy
 from search.post.pool import Method, Pool
-from search.post.selection import cross_fitted, folds_of, single_best, uniform, weighted
+from search.post.selection import cross_fitted, single_best, uniform, weighted
+from search.train.data.split import folds_of
 from search.train.metrics import Array, Metric, metrics_of
 
 SECONDS, EQUAL = "seconds", "picks as the plain loop's"

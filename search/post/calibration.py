@@ -11,8 +11,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from search.post.results import Calibration
-from search.train.metrics import TINY, Array, metrics_of
+from search.train.metrics import Array, metrics_of
 
+LEAST = 1e-30
+"""A probability that counts; a float32 still holds it. Of smaller ones it is not known how much smaller they are."""
 _BINS = 15
 _FURTHEST = math.log(10)
 _PRIOR = 0.5
@@ -27,14 +29,17 @@ def tempered(probabilities: Array, temperature: float) -> Array:
     """Return probabilities (N, C) with their logarithms divided by a temperature; the order of classes stays."""
     if temperature == 1.0:
         return probabilities
-    from scipy.special import softmax
-
-    return np.asarray(softmax(_logarithms(probabilities) / temperature, axis=1))
+    logarithms = _logarithms(probabilities)
+    logarithms -= logarithms.max(axis=1, keepdims=True)
+    logarithms /= temperature
+    powers = np.exp(logarithms, out=logarithms)
+    powers /= powers.sum(axis=1, keepdims=True)
+    return powers
 
 
 def fitted_temperature(probabilities: Array, targets: Array) -> float:
     """Return the temperature of the least log loss; the fewer the examples, the closer to 1."""
-    return _fitted(_logarithms(probabilities), targets)
+    return _fitted(_logarithms(probabilities.astype(np.float64)), targets)
 
 
 def own_temperatures(predictions: Array, targets: Array, folds: Sequence[Array]) -> Array:
@@ -43,12 +48,13 @@ def own_temperatures(predictions: Array, targets: Array, folds: Sequence[Array])
     Of probabilities (M, N, C) for targets (N,); of very many examples some are looked at.
     """
     some = np.arange(0, len(targets), max(1, len(targets) // _ENOUGH))
-    targets, rests = targets[some], [~fold[some] for fold in folds]
+    targets, rests = targets[some], [np.flatnonzero(~fold[some]) for fold in folds]
     found = np.ones((1 + len(folds), len(predictions)))
     for member, probabilities in enumerate(predictions):
-        logarithms = _logarithms(probabilities[some])
+        logarithms = _logarithms(probabilities[some].astype(np.float64))
         whole = found[0, member] = _fitted(logarithms, targets)
-        found[1:, member] = [_fitted(logarithms[rest], targets[rest], whole) for rest in rests]
+        for fold, rest in enumerate(rests):
+            found[1 + fold, member] = _fitted(logarithms[rest], targets[rest], whole) if len(rest) else whole
     return found
 
 
@@ -126,4 +132,4 @@ def reliability(probabilities: Array, targets: Array) -> tuple[Array, Array, Arr
 
 
 def _logarithms(probabilities: Array) -> Array:
-    return np.asarray(np.log(np.maximum(probabilities.astype(np.float64), TINY)))
+    return np.asarray(np.log(np.maximum(probabilities, LEAST)))

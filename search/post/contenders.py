@@ -15,8 +15,9 @@ from search.post.greedy import Greedy, greedy
 from search.post.judgement import figure, mean_figures, paired_gains
 from search.post.pool import Method, Pool, combine, distinct
 from search.post.results import Calibration, Contender
-from search.post.selection import cross_fitted, folds_of, single_best, snapshots_of_best, uniform
+from search.post.selection import cross_fitted, single_best, snapshots_of_best, uniform
 from search.post.selection import weighted as weighted_by_loss
+from search.train.data.split import folds_of
 from search.train.metrics import Array, Metric
 
 SINGLE = "single best"
@@ -219,22 +220,21 @@ def judged(
 
 
 def rematched(
-    trainings: Sequence[str],
+    trainings: Sequence[Candidate],
+    single: Candidate,
     metric: Metric,
-    validation: tuple[Mapping[str, Array], Array],
-    test: tuple[Mapping[str, Array], Array],
-    single: str,
+    validation_targets: Array,
+    test: Mapping[str, Array],
+    test_targets: Array,
 ) -> Contender:
-    """Return what the single best is worth under other seeds, the mean of its trainings' own figures: no champion.
-
-    Predictions are by member, with their split's targets.
-    """
-    on = [
-        mean_figures(metric, [predictions[member] for member in trainings], predictions[single], targets)
-        for predictions, targets in (validation, test)
-    ]
-    shares = dict.fromkeys(trainings, 1 / len(trainings))
-    return Contender(name=REMATCHED, members=shares, validation=on[0][0], test=on[1][0], gain=on[1][1])
+    """Return what the single best is worth under other seeds: the mean of its trainings' own figures."""
+    left = [candidate.validation for candidate in trainings if candidate.validation is not None]
+    assert single.validation is not None
+    on_validation, _ = mean_figures(metric, left, single.validation, validation_targets)
+    opened = [candidate.predict(test) for candidate in trainings]
+    on_test, gain = mean_figures(metric, opened, single.predict(test), test_targets)
+    members = {member: 1 / len(trainings) for candidate in trainings for member in candidate.weights}
+    return Contender(name=REMATCHED, members=members, validation=on_validation, test=on_test, gain=gain)
 
 
 def _calibrations(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -27,47 +27,49 @@ def paired_gains(
 ) -> list[Figure]:
     """Return by how much each contender's predictions are better than the reference's, over the same examples."""
     sign = 1.0 if metric.maximize else -1.0
-    return _bootstrapped(
-        metric, [reference, *contenders], targets, lambda values: sign * (values[1:] - values[0]), seed
-    )
+    values = _resampled(metric, [reference, *contenders], targets, np.random.default_rng(seed))
+    return [_percentiles(sign * (contender - values[:, 0])) for contender in values[:, 1:].T]
 
 
 def mean_figures(
     metric: Metric, trainings: Sequence[Array], reference: Array, targets: Array, *, seed: int = 0
 ) -> tuple[Figure, Figure]:
-    """Return the mean of what each of the trainings is worth alone, and by how much it is better than the reference."""
+    """Return the mean of what each of the trainings is worth alone, and by how much it is better than the reference.
+
+    Resamples are of the trainings, too: they tell luck from gain, so that theirs belongs into the intervals.
+    """
     sign = 1.0 if metric.maximize else -1.0
+    generator = np.random.default_rng(seed)
+    values = _resampled(metric, [reference, *trainings], targets, generator)
+    drawn = generator.integers(1, values.shape[1], (len(values), len(trainings)))
+    drawn[0] = np.arange(1, values.shape[1])
+    mean = np.take_along_axis(values, drawn, axis=1).mean(axis=1)
+    return _percentiles(mean), _percentiles(sign * (mean - values[:, 0]))
 
-    def figures(values: Array) -> Array:
-        mean = values[1:].mean()
-        return np.array([mean, sign * (mean - values[0])])
 
-    mean, gain = _bootstrapped(metric, [reference, *trainings], targets, figures, seed)
-    return mean, gain
+def _resampled(metric: Metric, contenders: Sequence[Array], targets: Array, generator: np.random.Generator) -> Array:
+    """Return the contenders' values of the metric (1 + R, M): on all examples, then on resamples of them.
 
-
-def _bootstrapped(
-    metric: Metric, contenders: Sequence[Array], targets: Array, figures: Callable[[Array], Array], seed: int
-) -> list[Figure]:
-    """Return what the function makes of all contenders' values of the metric (M,).
-
-    The 95 % intervals are the percentile bootstrap's: a resample of the examples is one for all (Efron 1979).
+    A resample of the examples is one for all contenders (Efron 1979).
     """
     scores = np.stack([metric.score(predictions, targets) for predictions in contenders])
 
-    def of_means(means: Array, of: Array) -> Array:
-        return figures(np.array([metric.finish(mean, of) for mean in means]))
+    def values(means: Array, of: Array) -> Array:
+        return np.array([metric.finish(mean, of) for mean in means])
 
-    generator = np.random.default_rng(seed)
     size = len(targets)
-    drawn = []
+    found = [values(scores.mean(axis=1), targets)]
     for start in range(0, _RESAMPLES, _BLOCK):
         samples = generator.integers(0, size, (min(_BLOCK, _RESAMPLES - start), size))
         counts = np.stack([np.bincount(sample, minlength=size) for sample in samples])
-        drawn += [of_means(mean, targets[s]) for mean, s in zip(counts @ scores.T / size, samples, strict=True)]
-    low, high = np.quantile(np.array(drawn), [0.025, 0.975], axis=0)
-    found = of_means(scores.mean(axis=1), targets)
-    return [Figure(value=float(v), low=float(a), high=float(b)) for v, a, b in zip(found, low, high, strict=True)]
+        found += [values(mean, targets[s]) for mean, s in zip(counts @ scores.T / size, samples, strict=True)]
+    return np.array(found)
+
+
+def _percentiles(values: Array) -> Figure:
+    """Return the first value with the 95 % interval of the others."""
+    low, high = np.quantile(values[1:], [0.025, 0.975])
+    return Figure(value=float(values[0]), low=float(low), high=float(high))
 
 
 def mistakes_of(predictions: Array, targets: Array, indices: Array, classes: Sequence[str]) -> Mistakes:

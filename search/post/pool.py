@@ -31,9 +31,8 @@ class Pool:
         return Pool(self.predictions.take(kept, axis=1), self.targets[kept])  # a tenth of the time that a mask takes
 
     def tempered(self, temperatures: Array) -> Pool:
-        """Return the pool of the members' probabilities, each at its temperature (M,), in the same type."""
-        kind = self.predictions.dtype
-        each = [tempered(p, t).astype(kind) for p, t in zip(self.predictions, temperatures.tolist(), strict=True)]
+        """Return the pool of the members' probabilities, each at its temperature (M,)."""
+        each = [tempered(p, t) for p, t in zip(self.predictions, temperatures.tolist(), strict=True)]
         return Pool(np.stack(each), self.targets)
 
     def losses(self, metric: Metric) -> Array:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import math
 import shutil
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,6 +23,7 @@ from torch import Tensor, nn
 
 from search.files import sync_folder, unfinished, write_atomically
 from search.post import lineage as lineages
+from search.post.calibration import LEAST
 from search.post.card import CARD, Packaged, card
 from search.post.lineage import Lineage
 from search.post.onnx import to_onnx
@@ -98,7 +100,7 @@ class Ensemble(nn.Module):
         """Map raw inputs (N, *shape) to predictions and spread."""
         outputs = torch.stack([member(inputs) for member in self.members])
         if self._task == "classification":
-            return self._of_classes((outputs / self.temperatures[:, None, None]).log_softmax(dim=2))
+            return self._of_classes(_tempered(outputs.log_softmax(dim=2), self.temperatures[:, None, None]))
         return self._of_numbers(outputs.squeeze(2))
 
     def _of_classes(self, logs: Tensor) -> tuple[Tensor, Tensor]:
@@ -106,12 +108,17 @@ class Ensemble(nn.Module):
         mean = torch.logsumexp(logs + self.weights.log()[:, None, None], dim=0)
         divergence = (logs.exp() * (logs - mean)).sum(dim=2)
         spread = (self.weights[:, None] * divergence).sum(dim=0).clamp_min(0.0)
-        return (mean / self._temperature).softmax(dim=1), spread
+        return _tempered(mean, self._temperature).exp(), spread
 
     def _of_numbers(self, values: Tensor) -> tuple[Tensor, Tensor]:
         weights = self.weights[:, None]
         mean = (weights * values).sum(dim=0)
         return mean, (weights * (values - mean) ** 2).sum(dim=0).sqrt()
+
+
+def _tempered(logs: Tensor, temperature: Tensor | float) -> Tensor:
+    """Return log-probabilities (..., C) at a temperature, as those that the members left on disk were tempered."""
+    return (logs.clamp_min(math.log(LEAST)) / temperature).log_softmax(dim=-1)
 
 
 def export(champion: Champion, lineage: Lineage, folder: Path) -> Exported:

@@ -62,22 +62,18 @@ def weighted(metric: Metric, k: int, rows: Array, budget: Budget) -> Method:
     return select
 
 
-def folds_of(size: int, folds: int, seed: int) -> list[Array]:
-    """Return a mask (N,) of each fold: every example is in one of them."""
-    part = np.random.default_rng(seed).permutation(size) % min(folds, size)
-    return [part == fold for fold in range(int(part.max()) + 1)]
-
-
 def cross_fitted(
     methods: Mapping[str, Method], pool: Pool, folds: Sequence[Array], temperatures: Array | None = None
 ) -> dict[str, Array]:
     """Return each method's predictions (N, ...), where an example's ensemble was chosen without its fold, a mask (N,).
 
+    One fold of all examples leaves nothing to choose by: then they choose for themselves.
+
     `temperatures` (F, M) are the members' own, fitted without each fold.
     """
     combined = {name: np.zeros(pool.predictions.shape[1:]) for name in methods}
     for fold, held_out in enumerate(folds):
-        rest, asked = pool.part(~held_out), pool.part(held_out)
+        rest, asked = pool if held_out.all() else pool.part(~held_out), pool.part(held_out)
         if temperatures is not None:
             rest, asked = rest.tempered(temperatures[fold]), asked.tempered(temperatures[fold])
         for name, method in methods.items():

@@ -15,6 +15,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from search.train.batches import Batches
 from search.train.data.arrays import Array, Dataset
+from search.train.data.split import folds_of
 from search.train.estimator import Estimator
 from search.train.loop import EVALUATION_BATCH, predict
 from search.train.metrics import Metric
@@ -62,20 +63,21 @@ class Kitchen:
         return self._predicted[key]
 
     def greedy(self, metric: Metric, folds: int, seed: int) -> Soup:
-        """Take weights in their order where the metric becomes no worse for it (Wortsman et al. 2022, recipe 1)."""
+        """Take weights, the best first, where the metric becomes no worse for it (Wortsman et al. 2022, recipe 1)."""
         targets = self._dataset.examples.targets[self._dataset.split.validation]
-        whole = np.ones(len(targets), dtype=bool)
-        part = np.random.default_rng(seed).permutation(len(targets)) % min(folds, len(targets))
-        cross_fitted = np.zeros_like(self.predictions([0]))
-        for fold in np.unique(part):
-            held_out = part == fold
+        whole = self._choose(metric, targets, np.ones(len(targets), dtype=bool))
+        cross_fitted = self.predictions(whole).copy()
+        masks = folds_of(len(targets), folds, seed)
+        for held_out in masks if len(masks) > 1 else ():
             cross_fitted[held_out] = self.predictions(self._choose(metric, targets, ~held_out))[held_out]
-        return Soup(taken=self._choose(metric, targets, whole), cross_fitted=cross_fitted)
+        return Soup(taken=whole, cross_fitted=cross_fitted)
 
     def _choose(self, metric: Metric, targets: Array, among: Array) -> tuple[int, ...]:
-        chosen = [0]
-        best = metric(self.predictions(chosen)[among], targets[among])
-        for i in range(1, len(self._weights)):
+        alone = [metric(self.predictions([i])[among], targets[among]) for i in range(len(self._weights))]
+        sign = -1.0 if metric.maximize else 1.0
+        first, *others = sorted(range(len(alone)), key=lambda i: sign * alone[i] if np.isfinite(alone[i]) else np.inf)
+        chosen, best = [first], alone[first]
+        for i in others:
             value = metric(self.predictions([*chosen, i])[among], targets[among])
             if np.isfinite(value) and not metric.better(best, value):
                 chosen, best = [*chosen, i], value
@@ -102,8 +104,10 @@ class Kitchen:
             norm.momentum = momentum
 
     def _training_inputs(self) -> Iterator[Tensor]:
+        """Yield the inputs in batches at random: those of data that lies there class by class would be of one each."""
         train = torch.as_tensor(self._dataset.split.train)
-        for inputs, _, _ in self._batches(train, self._batch_size):
+        mixed = train[torch.randperm(len(train), generator=torch.Generator().manual_seed(0))]
+        for inputs, _, _ in self._batches(mixed, self._batch_size):
             if len(inputs) > 1:  # batch norm cannot take a single example
                 yield inputs
 

@@ -11,7 +11,7 @@ from search.post.calibration import (
     own_temperatures,
     tempered,
 )
-from search.post.selection import folds_of
+from search.train.data.split import folds_of
 from search.train.metrics import Array, metrics_of
 
 ACCURACY, LOSS = metrics_of("classification")["accuracy"], metrics_of("classification")["loss"]

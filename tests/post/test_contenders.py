@@ -18,8 +18,8 @@ from search.post.contenders import (
     select,
 )
 from search.post.costs import Cost, Limits
-from search.post.selection import folds_of
-from search.train.metrics import metrics_of
+from search.train.data.split import folds_of
+from search.train.metrics import Array, Metric, metrics_of
 from tests.kits.pools import noisy
 
 ACCURACY, LOSS = metrics_of("classification")["accuracy"], metrics_of("classification")["loss"]
@@ -174,7 +174,7 @@ def test_no_example_has_a_part_in_the_predictions_it_is_judged_by() -> None:
 
 
 def test_a_temperature_that_does_not_pay_on_other_examples_is_left_out() -> None:
-    """A few examples, all but one of them right: how sure to be is nothing that they can say."""
+    """A few examples, two of them wrong: how sure to be is nothing that they can say."""
     predictions = np.tile([0.9, 0.1], (20, 1))
     targets = np.zeros(20, dtype=int)
     targets[[3, 11]] = 1
@@ -183,14 +183,40 @@ def test_a_temperature_that_does_not_pay_on_other_examples_is_left_out() -> None
     np.testing.assert_array_equal(found.validation, predictions)
 
 
-def test_rematches_count_each_for_itself() -> None:
+def alone(member: str, predictions: Array, targets: Array, selection: Selection = SELECTION) -> Candidate:
+    return calibrated(Candidate(name=member, weights={member: 1.0}, validation=predictions), targets, selection)
+
+
+@pytest.mark.parametrize("metric", [ACCURACY, LOSS], ids=["accuracy", "loss"])
+def test_rematches_count_each_for_itself_at_its_own_temperature(metric: Metric) -> None:
     predictions, targets = noisy([1.0, 0.5, 1.5, 1.0], 400)
     each = dict(zip("abcd", predictions, strict=True))
-    found = rematched(["b", "c", "d"], ACCURACY, (each, targets), (each, targets), "a")
-    mean = np.mean([ACCURACY(each[m], targets) for m in "bcd"])
-    assert found.test.value == pytest.approx(mean)
-    assert found.validation == found.test
+    single, *again = (alone(name, given, targets) for name, given in each.items())
+    found = rematched(again, single, metric, targets, each, targets)
+    values = [metric(c.predict(each), targets) for c in again]
+    assert found.test.value == pytest.approx(np.mean(values))
+    assert found.validation is not None
+    assert found.validation.value == pytest.approx(np.mean([metric(c.validation, targets) for c in again]))  # type: ignore[arg-type]
     assert found.gain is not None
-    assert found.gain.value == pytest.approx(mean - ACCURACY(each["a"], targets))
-    assert found.test.low < mean < found.test.high
+    sign = 1 if metric.maximize else -1
+    worth = metric(single.predict(each), targets)
+    assert found.gain.value == pytest.approx(sign * (np.mean(values) - worth))
+    assert found.test.low < found.test.value < found.test.high
     assert found.gain.low < found.gain.value < found.gain.high
+
+
+def test_trainings_that_differ_leave_their_mean_open_however_many_the_examples() -> None:
+    predictions, targets = noisy([1.0, 0.2, 2.0], 20_000)
+    each = dict(zip("abc", predictions, strict=True))
+    single, *again = (alone(name, given, targets) for name, given in each.items())
+    found = rematched(again, single, ACCURACY, targets, each, targets)
+    apart = abs(ACCURACY(each["b"], targets) - ACCURACY(each["c"], targets))
+    assert found.test.high - found.test.low > 0.9 * apart
+
+
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_as_few_examples_as_there_may_be_are_enough_to_choose_by(size: int) -> None:
+    predictions, targets = noisy([1.0, 2.0], size)
+    for candidate in select(["a", "b"], predictions, targets, SELECTION):
+        assert candidate.validation is not None
+        assert np.isfinite(candidate.validation).all()

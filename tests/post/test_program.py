@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from search.post import lineage, onnx, program
+from search.post.contenders import Candidate
 from search.post.predictor import Predictor
 from search.post.program import Ensemble, export
 from search.train.data import digits
@@ -103,6 +104,24 @@ def test_a_temperature_sharpens_where_a_class_has_no_probability_left() -> None:
     probabilities, _ = ensemble(torch.zeros(1, 1))
     exact = 1 / (1 + np.exp(-2.0))
     assert probabilities[0].numpy() == pytest.approx([exact, 1 - exact, 0.0], abs=1e-6)
+
+
+def test_what_is_shipped_predicts_as_the_candidate_that_was_judged() -> None:
+    """Also of networks so sure that probabilities become 0, which a temperature raises again."""
+    logits = 40 * np.random.default_rng(0).normal(size=(2, 16, 5)).astype(np.float32)
+    left = torch.from_numpy(logits).softmax(dim=2).numpy()
+    assert (left == 0).any()
+    candidate = Candidate(
+        name="x",
+        weights={"a": 0.3, "b": 0.7},
+        validation=None,
+        temperatures={"a": 4.0, "b": 0.5},
+        temperature=2.5,
+    )
+    judged = candidate.predict(dict(zip("ab", left, strict=True)))
+    for row, expected in enumerate(judged):
+        shipped = Ensemble([fixed(one[row].tolist()) for one in logits], [0.3, 0.7], "classification", 2.5, [4.0, 0.5])
+        np.testing.assert_allclose(shipped(torch.zeros(1, 1))[0][0].numpy(), expected, atol=1e-5)
 
 
 def test_without_onnx_the_rest_is_there(pictures: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

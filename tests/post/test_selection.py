@@ -7,7 +7,8 @@ from scipy.optimize import nnls
 from search.post.costs import Budget
 from search.post.greedy import Greedy, greedy
 from search.post.pool import Pool, combine, distinct
-from search.post.selection import cross_fitted, folds_of, single_best, snapshots_of_best, uniform, weighted
+from search.post.selection import cross_fitted, single_best, snapshots_of_best, uniform, weighted
+from search.train.data.split import folds_of
 from search.train.metrics import metrics_of
 from tests.kits.pools import noisy
 

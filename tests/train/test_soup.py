@@ -1,5 +1,6 @@
 """Means of weights: the tensors themselves, batch norm's statistics, and what a greedy soup takes."""
 
+import dataclasses
 from collections.abc import Mapping
 
 import numpy as np
@@ -80,10 +81,34 @@ def test_batch_norm_has_the_statistics_of_the_mean_network_over_the_training_spl
     torch.testing.assert_close(model.network[1].running_mean, inside.mean(dim=0), rtol=1e-4, atol=1e-5)  # type: ignore[index]
 
 
+def test_batches_for_the_statistics_are_mixed_where_data_lies_class_by_class() -> None:
+    """Within a class inputs vary little: most of the variance is that between the clouds."""
+    data = dataset()
+    order = np.argsort(data.examples.targets[:SIZE], kind="stable")
+    split = dataclasses.replace(data.split, train=order)
+    model, weights = network(), trained()
+    batches = ResidentBatches(data.examples, torch.device("cpu"))
+    Kitchen(model, [weights], dataclasses.replace(data, split=split), batches, batch_size=16).pour([0])
+    inside = model.network[0](torch.from_numpy(data.examples.inputs[order]))  # type: ignore[index]
+    torch.testing.assert_close(model.network[1].running_var, inside.var(dim=0), rtol=0.15, atol=0)  # type: ignore[index]
+
+
+def test_what_a_soup_claims_on_noise_is_chance(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the ingredients, and the first of them, are chosen without the examples that it is judged by."""
+    data, claims = dataset(), []
+    for seed in range(30):
+        noise = np.random.default_rng(seed).normal(size=(6, VALIDATION, 2))
+        with monkeypatch.context() as patch:
+            patch.setattr(Kitchen, "predictions", lambda _, chosen, noise=noise: noise[list(chosen)].mean(axis=0))
+            found = kitchen(*[{}] * 6).greedy(ACCURACY, folds=5, seed=seed)
+        claims.append(ACCURACY(found.cross_fitted, data.examples.targets[data.split.validation]))
+    assert np.mean(claims) == pytest.approx(0.5, abs=0.035)
+
+
 def test_a_greedy_soup_takes_what_does_no_harm_and_leaves_the_rest() -> None:
     good = trained()
     soup = kitchen(good, turned(good, -3.0), turned(good, 1.5)).greedy(ACCURACY, folds=2, seed=0)
-    assert soup.taken == (0, 2)
+    assert sorted(soup.taken) == [0, 2]
     assert soup.cross_fitted.shape == (VALIDATION, 2)
 
 
@@ -113,7 +138,7 @@ def test_equal_predictions_are_computed_once(monkeypatch: pytest.MonkeyPatch) ->
 
     monkeypatch.setattr(Kitchen, "pour", counted)
     pot.greedy(ACCURACY, folds=5, seed=0)
-    assert len(poured) == len(set(poured)) == 3
+    assert len(poured) == len(set(poured)) == 5, "each alone, and two means"
 
 
 def test_a_frozen_batch_norm_keeps_the_statistics_that_it_was_trained_with() -> None:

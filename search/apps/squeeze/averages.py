@@ -7,16 +7,13 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
-
-from search.apps.squeeze.members import Members, load
+from search.apps.squeeze.members import Members
 from search.apps.training import TrainingSession
-from search.layout import CROSS_FITTED, TAKEN
+from search.layout import TAKEN
 from search.post.contenders import Candidate
 from search.records import AverageSpec, TrialState
 from search.reporting.progress import WorkDisplay
 from search.sweep.batch import run_all
-from search.train.metrics import Array
 
 FOLDER = "averages"
 _NAMES = {"swa": "SWA", "soup": "greedy soup", "ema": "EMA with batch norm anew"}
@@ -27,7 +24,7 @@ def average(session: TrainingSession, members: Members, trial: str, longer: str 
 
     `longer` is what became of the trial when it was left training. Says so where there is nothing to average.
     """
-    sources = _sources(session, members, trial, longer)
+    sources = _sources(members, trial, longer)
     if "swa" not in sources:
         why = f"{trial} left no snapshots, which share their first weights (squeeze.longer.restarts, schedule=sgdr)"
         session.console.print(f"note: no SWA: {why}", style="dim", markup=False)
@@ -57,38 +54,25 @@ def average(session: TrainingSession, members: Members, trial: str, longer: str 
     return candidates
 
 
-def _sources(session: TrainingSession, members: Members, trial: str, longer: str | None) -> Mapping[str, list[str]]:
-    """Return the members of each average that there can be, the best on validation first."""
+def _sources(members: Members, trial: str, longer: str | None) -> Mapping[str, list[str]]:
+    """Return the members of each average that there can be."""
     swa = (members.snapshots_of(longer) if longer is not None else []) or members.snapshots_of(trial)
     alike = [trial, *members.snapshots_of(trial), *([longer, *members.snapshots_of(longer)] if longer else [])]
     found: dict[str, list[str]] = {}
     if len(swa) > 1:
         found["swa"] = swa
     if len(alike) > 1:
-        found["soup"] = _from_best(session, alike)
+        found["soup"] = alike
     if members.configs[trial]["trainer"].get("ema") is not None:
         found["ema"] = [trial]
     return found
 
 
-def _from_best(session: TrainingSession, folders: list[str]) -> list[str]:
-    targets = session.dataset.examples.targets[session.dataset.split.validation]
-    sign = -1.0 if session.metric.maximize else 1.0
-    return sorted(folders, key=lambda f: sign * session.metric(load(session, f, "validation"), targets))
-
-
 def _candidate(session: TrainingSession, members: Members, kind: str, trial: str) -> Candidate:
     folder = f"{FOLDER}/{kind}"
     members.add(folder, members.configs[trial], trial)
-    validation = members.load(folder, "validation")
     if kind == "soup":
-        validation = _cross_fitted(session.folder / folder)
         taken = json.loads((session.folder / folder / TAKEN).read_text())
         names = ", ".join(str(Path(member).relative_to(session.folder)) for member in taken)
         session.console.print(f"the greedy soup is of {names}", style="dim", markup=False)
-    return Candidate(name=_NAMES[kind], weights={folder: 1.0}, validation=validation)
-
-
-def _cross_fitted(folder: Path) -> Array:
-    array: Array = np.load(folder / CROSS_FITTED, allow_pickle=False)
-    return array
+    return Candidate(name=_NAMES[kind], weights={folder: 1.0}, validation=members.load(folder, "validation"))

@@ -13,7 +13,7 @@ from search.apps.rematch import contestants
 from search.apps.repeated import specified
 from search.apps.training import TrainingSession
 from search.errors import StrandedError, UsageError
-from search.layout import CONFIG, COST, SNAPSHOTS, predictions_of
+from search.layout import CONFIG, COST, CROSS_FITTED, SNAPSHOTS, predictions_of
 from search.post.costs import Cost, cost_in
 from search.records import PredictSpec, TrialState
 from search.reporting.progress import WorkDisplay
@@ -54,8 +54,16 @@ class Members:
             self.owners[folder] = owner
 
     def load(self, member: str, split: str) -> Array:
-        """Return what a member's network predicts of a split, (N, C) or (N,)."""
-        return load(self._session, member, split)
+        """Return what a member's network predicts of a split, (N, C) or (N,).
+
+        Of validation what it can be judged by: what was put together by its figures there, a greedy soup, left
+        predictions that are cross-fitted.
+        """
+        folder = self._session.folder / member
+        fitted = folder / CROSS_FITTED
+        file = fitted if split == "validation" and fitted.exists() else folder / predictions_of(split)
+        array: Array = np.load(file, allow_pickle=False)
+        return array
 
     def digest_of(self, member: str) -> str:
         """Return 16 digits that change with what a member predicts of the validation split."""
@@ -106,12 +114,6 @@ def of_study(session: TrainingSession, study: Study) -> tuple[Members, list[Stra
             folder = Path(spec.directory)
             members.add(str(folder.relative_to(session.folder)), dict(spec.config), f"trials/{folder.parent.name}")
     return members, left_out
-
-
-def load(session: TrainingSession, folder: str, split: str) -> Array:
-    """Return what a member predicts of a split: (N, C) or (N,)."""
-    array: Array = np.load(session.folder / folder / predictions_of(split), allow_pickle=False)
-    return array
 
 
 def targets_of(session: TrainingSession, split: str) -> Array:

@@ -72,16 +72,15 @@ def _make(session: TrainingSession, study: Study, made_from: str, members: Membe
     looks = int(study.journal.attributes.get(_LOOKS, 0)) + 1
     study.journal.set_attribute(_LOOKS, looks)  # before the look: a look that was cut short was one, too
     (single,) = candidates[0].weights
-    again = _again(members, single)
-    chosen = sorted({*again, *(folder for candidate in candidates for folder in candidate.weights)})
+    again = _again(session, members, single)
+    chosen = sorted({folder for candidate in [*candidates, *again] for folder in candidate.weights})
     membership.predict(session, members.configs, chosen, "test")
     test = {folder: members.load(folder, "test") for folder in chosen}
     test_targets = membership.targets_of(session, "test")
     data = session.dataset
     contenders = judged(candidates, session.metric, targets, test, test_targets)
     if again:
-        validation = {folder: members.load(folder, "validation") for folder in (single, *again)}
-        mean = rematched(again, session.metric, (validation, targets), (test, test_targets), single)
+        mean = rematched(again, candidates[0], session.metric, targets, test, test_targets)
         contenders = (contenders[0], mean, *contenders[1:])
     predicted = champion.predict(test)
     mistakes = mistakes_of(predicted, test_targets, data.split.test, data.examples.classes)
@@ -111,10 +110,12 @@ def _draw(session: TrainingSession, figures: Sequence[Figure]) -> None:
         write_atomically(folder / f"{figure.name}.png", draw(figure))
 
 
-def _again(members: Members, single: str) -> list[str]:
-    """Return the rematches of a trial, in the order of their seeds."""
-    beginning = f"{STAGE}/{Path(single).name}/"
-    return [folder for folder, owner in members.owners.items() if owner == single and folder.startswith(beginning)]
+def _again(session: TrainingSession, members: Members, single: str) -> list[Candidate]:
+    """Return each rematch of a trial, in the order of their seeds."""
+    beginning, targets = f"{STAGE}/{Path(single).name}/", membership.targets_of(session, "validation")
+    rematches = [f for f, owner in members.owners.items() if owner == single and f.startswith(beginning)]
+    alone = (Candidate(name=f, weights={f: 1.0}, validation=members.load(f, "validation")) for f in rematches)
+    return [calibrated(candidate, targets, _selection(session)) for candidate in alone]
 
 
 def _anatomy(

@@ -19,7 +19,7 @@ from search.layout import predictions_of
 from search.post.contenders import Candidate
 from search.post.pool import Pool
 from search.post.results import ALONE, STUDENT
-from search.post.selection import cross_fitted, folds_of, single_best
+from search.post.selection import cross_fitted, single_best
 from search.records import Outcome, TrialSpec, TrialState
 from search.reporting.progress import TrainingsDisplay
 from search.space import Settings, settings_of
@@ -27,6 +27,7 @@ from search.sweep import samplers
 from search.sweep.batch import run_all
 from search.sweep.repeat import run_missing
 from search.sweep.study import Study
+from search.train.data.split import folds_of
 from search.train.metrics import Array
 from search.trial import save_array
 

@@ -112,3 +112,9 @@ def _cut_groups(indices: Array, groups: Array, share: float, generator: np.rando
     num_cut = int(np.searchsorted(filled, share * len(indices))) + 1
     cut = np.isin(groups, names[order[:num_cut]])
     return np.sort(indices[~cut]), np.sort(indices[cut])
+
+
+def folds_of(size: int, folds: int, seed: int) -> list[Array]:
+    """Return a mask (N,) of each fold: every example is in one of them."""
+    part = np.random.default_rng(seed).permutation(size) % min(folds, size)
+    return [part == fold for fold in range(int(part.max()) + 1)]
