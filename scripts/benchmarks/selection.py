@@ -17,7 +17,7 @@ from threadpoolctl import threadpool_limits
 
 from scripts.benchmarks.results import OURS, Goal, Record
 from scripts.benchmarks.watching import progress
-from search.post.calibration import own_temperatures
+from search.post.contenders import Selection, select
 from search.post.costs import Budget
 from search.post.greedy import Greedy, greedy
 from search.post.pool import Method, Pool
@@ -32,7 +32,7 @@ GOALS = (
     Goal(metric=SECONDS, case="greedy, accuracy", most=30),
     Goal(metric=EQUAL, least=1),
 )
-_TOP = 10
+_TOP, _PATIENCE = 10, 10
 _SAME = 1e-12
 
 
@@ -54,7 +54,7 @@ def run(options: argparse.Namespace, console: Console) -> list[Record]:
     """Measure every method, by log loss and by accuracy."""
     predictions, targets = members_of(options.members, options.examples, options.classes, options.skill, options.seed)
     with threadpool_limits(1):
-        found = [_own(predictions, targets, options.folds)]
+        found = [_whole(predictions, targets, options)]
         for name in options.metrics:
             metric = metrics_of("classification")[name]
             methods = _methods(metric, options)
@@ -75,11 +75,15 @@ def run(options: argparse.Namespace, console: Console) -> list[Record]:
     return found
 
 
-def _own(predictions: Array, targets: Array, folds: int) -> Record:
-    """Return how long it takes to calibrate each member, on all examples and without each fold."""
+def _whole(predictions: Array, targets: Array, options: argparse.Namespace) -> Record:
+    """Return how long all of it takes: temperatures of members, every method, all of it again without each fold."""
+    loss, accuracy = (metrics_of("classification")[name] for name in ("loss", "accuracy"))
+    selection = Selection(
+        objective=accuracy, by=loss, top_k=_TOP, picks=options.picks, folds=options.folds, seed=0, patience=_PATIENCE
+    )
     began = time.process_time()
-    own_temperatures(predictions, targets, folds_of(len(targets), folds, 0))
-    return _record(f"own temperatures, {folds} folds", SECONDS, time.process_time() - began)
+    select([str(i) for i in range(len(predictions))], predictions, targets, selection)
+    return _record(f"all that the squeeze does, {options.folds} folds", SECONDS, time.process_time() - began)
 
 
 def members_of(members: int, examples: int, classes: int, skill: float, seed: int) -> tuple[Array, Array]:

@@ -12,6 +12,7 @@ from search.apps.judgement import behind
 from search.apps.session import Session
 from search.checks.stored import StageFindings
 from search.post.comparison import ABLATION, REMATCH, WITHIN_NOISE, Comparison
+from search.post.contenders import REMATCHED
 from search.post.data_curve import FACTORS, DataCurve
 from search.post.results import FIGURES, Figure, Results
 from search.records import Outcome
@@ -121,7 +122,7 @@ def rows_of(results: Results) -> list[Row]:
     return [
         Row(
             name=c.name,
-            members=len(c.members),
+            members=None if c.name == REMATCHED else len(c.members),
             validation=None if c.validation is None else _triple(c.validation),
             test=_triple(c.test),
             gain=None if c.gain is None else _triple(c.gain),

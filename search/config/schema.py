@@ -150,7 +150,7 @@ class Distill:
     temperature: float = MISSING
     mix: float = MISSING
     lr_factor: float = MISSING  # times the best trial's learning rate
-    dropout_factor: float = MISSING  # times its network's dropout: a teacher is a regulariser, too
+    dropout_factor: float = MISSING  # times its network's dropout, where it is taught: that regularises, too
     times: float = MISSING  # the best trial's epochs, also of the student that is not taught
     blends: int = MISSING  # so many an example: inputs between two, which the teacher labels for the student
     transfer: str | None = MISSING  # a file of inputs without labels, which it labels, too; null: none
@@ -188,7 +188,7 @@ class Squeeze:
     bags: int = MISSING  # times that greedy selection goes through a random half of the members; 1: through all, once
     metric: str | None = MISSING  # what selection looks at; null: the loss
     folds: int = MISSING  # cross-fitting of the validation figures
-    calibrate: bool = MISSING  # one temperature for each contender's probabilities
+    calibrate: bool = MISSING  # temperatures of probabilities, of each member and of each contender
     limits: SqueezeLimits = field(default_factory=SqueezeLimits)
     refit: int = MISSING  # times the single best is trained again, on training and validation data; 0: not
     longer: Longer = field(default_factory=Longer)

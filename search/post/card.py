@@ -19,12 +19,13 @@ _LISTED = 20
 
 @dataclass(frozen=True, kw_only=True)
 class Packaged:
-    """What a card says of the model itself: `networks` and their `sizes` in parameters, one a member."""
+    """What a card says of the model itself; of each member the network, its `sizes` in parameters, its temperature."""
 
     name: str
     examples: Examples
     networks: Sequence[str]
     sizes: Sequence[int]
+    temperatures: Sequence[float]
     temperature: float
     has_onnx: bool
 
@@ -80,15 +81,18 @@ def _how(packaged: Packaged, lineage: Lineage) -> Iterator[str]:
     yield "## How it was made"
     yield ""
     yield f"- Study `{lineage.study}` (`{lineage.uid}`){f', commit `{lineage.commit}`' if lineage.commit else ''}"
-    if packaged.temperature != 1.0:
-        yield f"- Probabilities are calibrated at the temperature {packaged.temperature:.4g} (Guo et al. 2017)"
+    if packaged.examples.classes:
+        own = "each member's at its own, then " if any(t != 1 for t in packaged.temperatures) else ""
+        yield f"- Probabilities are at temperatures (Guo et al. 2017): {own}all at {packaged.temperature:.4g}"
     if lineage.teachers:
         yield f"- Distilled from {len(lineage.teachers)} networks: {_some([f'`{f}`' for f in lineage.teachers])}"
     yield ""
-    yield "| member | weight | network | parameters | MLflow run |"
-    yield "|---|---:|---|---:|---|"
-    for (folder, weight), network, size in zip(lineage.members.items(), packaged.networks, packaged.sizes, strict=True):
-        yield f"| `{folder}` | {weight:.4g} | {network} | {size:,} | {lineage.runs.get(folder, '')} |"
+    yield "| member | weight | temperature | network | parameters | MLflow run |"
+    yield "|---|---:|---:|---|---:|---|"
+    of_each = zip(packaged.temperatures, packaged.networks, packaged.sizes, strict=True)
+    for (folder, weight), (temperature, network, size) in zip(lineage.members.items(), of_each, strict=True):
+        run = lineage.runs.get(folder, "")
+        yield f"| `{folder}` | {weight:.4g} | {temperature:.4g} | {network} | {size:,} | {run} |"
     yield ""
 
 

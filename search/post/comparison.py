@@ -19,6 +19,8 @@ ABLATION, REMATCH = "ablation.json", "rematch.json"
 """Where the stages of these names keep theirs."""
 BASE = "base"
 NO_CHANGE, WITHIN_NOISE = "no change", "within noise"
+_ALIKE = 1e-9
+"""Gains that differ by less are equal but for their rounding."""
 _TAIL = 0.975
 """Quantile of Student's t that bounds a two-sided 95 % interval."""
 
@@ -130,7 +132,7 @@ def _spread(values: Values) -> tuple[float, float | None] | None:
 
 def _interval(gains: Sequence[float]) -> tuple[float, float] | None:
     pairs = len(gains)
-    if pairs < 2 or (len(set(gains)) == 1 and gains[0]):  # a few equal steps of a coarse metric are no certainty
+    if pairs < 2 or (gains[0] and np.ptp(gains) < _ALIKE):  # a few equal steps of a coarse metric are no certainty
         return None
     mean, half = np.mean(gains), stdtrit(pairs - 1, _TAIL) * np.std(gains, ddof=1) / np.sqrt(pairs)
     return float(mean - half), float(mean + half)

@@ -165,6 +165,7 @@ def _write(champion: Champion, lineage: Lineage, folder: Path) -> Exported:
         "table": examples.table,
         "input_shape": list(raw.shape[1:]),
         "temperature": champion.temperature,
+        "temperatures": list(own),
     }
     write_atomically(folder / DESCRIPTION, (json.dumps(description, indent=2) + "\n").encode())
     write_atomically(folder / lineages.FILE, (json.dumps(lineage.to_plain(), indent=2) + "\n").encode())
@@ -174,6 +175,7 @@ def _write(champion: Champion, lineage: Lineage, folder: Path) -> Exported:
         examples=examples,
         networks=[str(m.config["model"]["_target_"]).rpartition(".")[2] for m in champion.members],
         sizes=[sum(p.numel() for p in member.parameters()) for member in members],
+        temperatures=own,
         temperature=champion.temperature,
         has_onnx=why is None,
     )

@@ -38,6 +38,8 @@ class Calibration:
 class Contender:
     """One candidate for the champion: its members (folder names relative to the study) with weights, and figures.
 
+    The rematch mean is none, and no ensemble: its figures are the means of its members' own.
+
     `validation` is cross-fitted for what was chosen on the validation split, None for what was trained on it.
     `gain` is by how much the contender is better than the single best on test, over the same examples. Members'
     probabilities are at their own of the `temperatures`, or 1, their mean at the `temperature`; `calibration`, by

@@ -15,10 +15,13 @@ _LARGE = 10
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """A contender's line: figures as (value, low, high); `gain` is over the single best, on test."""
+    """A contender's line: figures as (value, low, high); `gain` is over the single best, on test.
+
+    `members` is None for a mean of figures, which is no ensemble.
+    """
 
     name: str
-    members: int
+    members: int | None
     validation: tuple[float, float, float] | None
     test: tuple[float, float, float]
     gain: tuple[float, float, float] | None
@@ -37,9 +40,13 @@ def contenders_table(metric: str, rows: Sequence[Row]) -> Table:
     for row in rows:
         name = f"{row.name} *" if row.champion else row.name
         validation = "trained on" if row.validation is None else _number(row.validation[0])
-        cells = (name, str(row.members), validation, _figure(row.test), _in_short(row.gain))
+        cells = (name, _count(row.members), validation, _figure(row.test), _in_short(row.gain))
         table.add_row(*cells, style="bold" if row.champion else "")
     return table
+
+
+def _count(members: int | None) -> str:
+    return "" if members is None else str(members)
 
 
 def _in_short(gain: tuple[float, float, float] | None) -> str:
@@ -81,7 +88,7 @@ def contenders_markdown(metric: str, rows: Sequence[Row]) -> str:
     lines = [f"| {metric} | members | validation | test | gain over the single best |", "|---|---:|---:|---:|---:|"]
     for row in rows:
         name = f"**{row.name}**" if row.champion else row.name
-        lines.append(f"| {name} | {row.members} | {' | '.join(_contender_cells(row))} |")
+        lines.append(f"| {name} | {_count(row.members)} | {' | '.join(_contender_cells(row))} |")
     return "\n".join(lines)
 
 

@@ -104,6 +104,8 @@ def test_students_are_drawn_in_pairs_and_the_teacher_labels_blends(study: Path, 
     taught = [json.loads((study / "students" / "taught" / k / "config.json").read_text()) for k in "01"]
     alone = [json.loads((study / "students" / "alone" / k / "config.json").read_text()) for k in "01"]
     abouts = [(a.pop("taught"), b.pop("taught")) for a, b in zip(taught, alone, strict=True)]
+    dropout = [(a["model"].pop("dropout"), b["model"].pop("dropout")) for a, b in zip(taught, alone, strict=True)]
+    assert dropout[0] == (0, 0.1), "the teacher regularises"
     assert taught == alone, "but for the teacher"
     assert all(a["seed"] == b["seed"] and a["teacher"] and b["teacher"] is None for a, b in abouts)
     assert taught[0]["distill"] == {"temperature": 4.0, "mix": 0.9}

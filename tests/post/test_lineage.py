@@ -23,6 +23,7 @@ PACKAGED = Packaged(
     examples=EXAMPLES,
     networks=["MLP", "CNN"],
     sizes=[100, 2000],
+    temperatures=[1.0, 0.5],
     temperature=1.25,
     has_onnx=True,
 )
@@ -61,8 +62,8 @@ def test_the_card_says_what_it_is_how_good_and_how_to_use_it() -> None:
     text = card(PACKAGED, LINEAGE)
     assert "# mine: greedy ensemble" in text
     assert "| test, 360 examples, opened once | 0.94 [0.91, 0.97] |" in text
-    assert "| `trials/00001` | 0.6667 | CNN | 2,000 |  |" in text
-    assert "temperature 1.25" in text
+    assert "| `trials/00001` | 0.6667 | 0.5 | CNN | 2,000 |  |" in text
+    assert "each member's at its own, then all at 1.25" in text
     assert "Inputs: uint8 (N, 1, 8, 8)" in text
     assert "no, yes" in text
     assert "opened 3 times" in card(PACKAGED, replace(LINEAGE, test_looks=3))

@@ -38,7 +38,8 @@ _TEACHER, _TRANSFER = "students/teacher.npy", "students/transfer.npy"
 def student_configs(session: TrainingSession, study: Study) -> dict[str, Settings]:
     """Return what each student is trained with: the best trial's, with what was drawn of the space of distillation.
 
-    Number 0 is as composed. Each stands there twice, to be taught and alone.
+    Number 0 is as composed. Each stands there twice, to be taught and alone; alone it keeps the best trial's dropout:
+    who has no teacher needs it.
     """
     best = best_trained(session, study)
     if best is None:
@@ -51,7 +52,8 @@ def student_configs(session: TrainingSession, study: Study) -> dict[str, Setting
     configs: dict[str, Settings] = {}
     for k, drawn in enumerate(_drawn(session)):
         config = _with(base, drawn, times=session.cfg.squeeze.distill.times)
-        configs |= {f"{folder}/{k}": config for folder in _FOLDERS.values()}
+        taught = {**config, "model": _scaled(base["model"], "dropout", drawn["dropout_factor"])}
+        configs |= {f"{_FOLDERS[STUDENT]}/{k}": taught, f"{_FOLDERS[ALONE]}/{k}": config}
     return configs
 
 
@@ -69,10 +71,9 @@ def _drawn(session: TrainingSession) -> list[Settings]:
 def _with(base: Settings, drawn: Settings, *, times: float) -> Settings:
     optimizer, trainer = base["optimizer"], base["trainer"]
     optimizer = _scaled(optimizer, "lr", drawn["lr_factor"])
-    model = _scaled(base["model"], "dropout", drawn["dropout_factor"])
     trainer = {**trainer, "epochs": math.ceil(times * trainer["epochs"])}
     distill = {"temperature": drawn["temperature"], "mix": drawn["mix"]}
-    return {**base, "model": model, "optimizer": optimizer, "trainer": trainer, "distill": distill}
+    return {**base, "optimizer": optimizer, "trainer": trainer, "distill": distill}
 
 
 def _scaled(node: Settings, key: str, factor: float) -> Settings:
