@@ -189,6 +189,20 @@ def test_only_contenders_are_shown_the_test_split(study: Path, said: str) -> Non
 
 
 @pytest.mark.slow
+def test_where_the_champion_is_wrong_is_drawn_once_and_again_where_the_pictures_are_gone(
+    study: Path, said: str
+) -> None:
+    pictures = study / "judgement"
+    assert {path.name for path in pictures.iterdir()} == {"confusion.png", "reliability.png", "mistakes.png"}
+    assert "pictures of it are in" in said
+    drawn = (pictures / "mistakes.png").read_bytes()
+    shutil.rmtree(pictures)
+    run(study, *SMALL, "stages=[squeeze]")
+    assert (pictures / "mistakes.png").read_bytes() == drawn
+    assert results(study)["test_looks"] == 1
+
+
+@pytest.mark.slow
 def test_the_same_again_makes_nothing_and_other_settings_are_a_second_look(study: Path, said: str) -> None:
     before = (study / "results.json").read_bytes()
     run(study, *SMALL, "stages=[squeeze]")
