@@ -60,13 +60,7 @@ def report(session: Session, study: Study, driver: Driver) -> None:
     _ailing(session, study)
     results = Results.load(session.folder)
     if results is not None:
-        console.print(contenders_table(results.metric, rows_of(results)))
-        for line in behind(results):
-            console.print(line, markup=False, highlight=False)
-        if (pictures := session.folder / FIGURES).is_dir():
-            console.print(f"pictures of it are in {_short(pictures)}", markup=False, highlight=False)
-        if results.test_looks > 1:
-            console.print(f"the test split was opened {results.test_looks} times in this study", style="yellow")
+        print_results(session, results)
     rematch = Comparison.load(session.folder / REMATCH)
     if rematch is not None:
         print_rematch(session, rematch)
@@ -130,6 +124,18 @@ def rows_of(results: Results) -> list[Row]:
         )
         for c in results.contenders
     ]
+
+
+def print_results(session: Session, results: Results) -> None:
+    """Print the contenders, what lies behind their figures, and how often the test split was opened."""
+    console = session.console
+    console.print(contenders_table(results.metric, rows_of(results)))
+    for line in behind(results):
+        console.print(line, markup=False, highlight=False)
+    if any((pictures := session.folder / FIGURES).glob("*.png")):
+        console.print(f"pictures of it are in {_short(pictures)}", markup=False, highlight=False)
+    if results.test_looks > 1:
+        console.print(f"the test split was opened {results.test_looks} times in this study", style="yellow")
 
 
 def print_ablation(session: Session, ablation: Comparison) -> None:

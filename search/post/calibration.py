@@ -17,8 +17,6 @@ LEAST = 1e-30
 """A probability that counts; a float32 still holds it. Of smaller ones it is not known how much smaller they are."""
 _BINS = 15
 _FURTHEST = math.log(10)
-_PRIOR = 0.5
-"""How far the logarithm of a temperature strays: a few examples, all of them right, would ask for one of 0."""
 _ENOUGH = 2000
 """Examples for one number."""
 _MOST_STEPS, _CLOSE = 60, 1e-7
@@ -38,7 +36,10 @@ def tempered(probabilities: Array, temperature: float) -> Array:
 
 
 def fitted_temperature(probabilities: Array, targets: Array) -> float:
-    """Return the temperature of the least log loss; the fewer the examples, the closer to 1."""
+    """Return the temperature of the least log loss.
+
+    One example in N + 2 counts as any class (Platt 1999): some that are all right would ask for a temperature of 0.
+    """
     return _fitted(_logarithms(probabilities.astype(np.float64)), targets)
 
 
@@ -65,10 +66,12 @@ def _fitted(logarithms: Array, targets: Array, start: float = 1.0) -> float:
     """
     size = len(targets)
     centred = logarithms - logarithms[np.arange(size), targets][:, None]
+    other = float(centred.mean()) / (size + 2)
     low, high = -_FURTHEST, _FURTHEST
     at = -math.log(start)
     for _ in range(_MOST_STEPS):
-        slope, curvature = _derivatives(centred, math.exp(at), size)
+        slope, curvature = _derivatives(centred, math.exp(at))
+        slope -= other
         low, high = (at, high) if slope < 0 else (low, at)
         inverse = math.exp(at) - slope / curvature if curvature > 0 else 0.0
         further = math.log(inverse) if inverse > 0 else -math.inf
@@ -80,18 +83,17 @@ def _fitted(logarithms: Array, targets: Array, start: float = 1.0) -> float:
     return math.exp(-at)
 
 
-def _derivatives(centred: Array, inverse: float, size: int) -> tuple[float, float]:
-    """Return the first and second derivative of the loss by the inverse temperature."""
+def _derivatives(centred: Array, inverse: float) -> tuple[float, float]:
+    """Return the first and second derivative of the log loss by the inverse temperature.
+
+    Logarithms are relative to those of the targets (N, C).
+    """
     scaled = inverse * centred
     shares = np.exp(scaled - scaled.max(axis=1, keepdims=True))
     shares /= shares.sum(axis=1, keepdims=True)
     mean = np.einsum("nc,nc->n", shares, centred)
     square = np.einsum("nc,nc,nc->n", shares, centred, centred)
-    strayed = math.log(inverse) / _PRIOR**2 / size
-    return (
-        float(mean.mean() + strayed / inverse),
-        float((square - mean**2).mean() + (1 / _PRIOR**2 / size - strayed) / inverse**2),
-    )
+    return float(mean.mean()), float((square - mean**2).mean())
 
 
 def cross_tempered(probabilities: Array, targets: Array, folds: Sequence[Array]) -> Array:

@@ -11,6 +11,8 @@ from search.post.calibration import reliability
 from search.post.results import Mistake, Mistakes
 from search.train.metrics import Array
 
+_BINS = 15
+
 
 def figures_of(champion: str, predictions: Array, targets: Array, mistakes: Mistakes, inputs: Array) -> list[Figure]:
     """Return what can be drawn of a champion's predictions, (N, C) or (N,), and of `inputs`, those of all examples."""
@@ -33,7 +35,19 @@ def figures_of(champion: str, predictions: Array, targets: Array, mistakes: Mist
                 title=f"{champion}: how often it is right on test, by how sure it is",
                 x="probability of the class that it names",
                 y="share that is right",
-                lines={"champion": np.stack([confidence, right]), "as sure as right": np.array([[0, 1], [0, 1]])},
+                lines={"champion": np.stack([confidence, right]), "as sure as it is right": np.array([[0, 1], [0, 1]])},
+            )
+        )
+    if predictions.ndim == 1:
+        order = np.array_split(np.argsort(targets, kind="stable"), min(_BINS, len(targets)))
+        means = np.array([(targets[some].mean(), predictions[some].mean()) for some in order]).T
+        figures.append(
+            Curves(
+                name="values",
+                title=f"{champion}: what it predicts on test, by the true value",
+                x="true value, mean of a bin",
+                y="predicted, mean of the bin",
+                lines={"champion": means, "as it is": np.stack([means[0], means[0]])},
             )
         )
     if mistakes.worst and inputs.ndim in (3, 4):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 import torch
 
-from search.train.data.arrays import Array, require_shape
+from search.train.data.arrays import Array
+from search.train.data.more import like
 from search.train.data.table import TableEncoder
 
 PROGRAM, DESCRIPTION = "program.pt2", "description.json"
@@ -49,24 +50,30 @@ class Predictor:
         if not classes:
             return pd.DataFrame({"prediction": predictions, "spread": spread})
         columns = {f"p_{name}": predictions[:, i] for i, name in enumerate(classes)}
-        likeliest = np.array(classes, dtype=object)[predictions.argmax(axis=1)]
+        likeliest = _labels(classes)[predictions.argmax(axis=1)]
         entropy = _entropy(predictions)
         return pd.DataFrame({"prediction": likeliest, **columns, "entropy": entropy, "spread": spread})
 
     def _rows(self, given: Array | pd.DataFrame) -> Array:
         """Return what the program takes, float32 (N, *shape)."""
-        if self.encoder is not None:
-            if not isinstance(given, pd.DataFrame):
-                raise ValueError("inputs must be a table with columns")
-            return self.encoder.encode(given)
-        array = np.asarray(given)
-        require_shape(array, tuple(self.description["input_shape"]))
-        return array
+        if self.encoder is None:
+            array = np.asarray(given)
+        elif isinstance(given, pd.DataFrame):
+            array = self.encoder.encode(given)
+        else:
+            raise ValueError("inputs must be a table with columns")
+        return like(tuple(self.description["input_shape"]), np.dtype(self.description["input_type"]), array)
 
     def _run(self, rows: Array) -> tuple[Array, Array]:
         with torch.inference_mode():
             predictions, spread = self._program(torch.from_numpy(np.array(rows, dtype=np.float32)))
         return predictions.numpy(), spread.numpy()
+
+
+def _labels(classes: Sequence[str]) -> Array:
+    """Return the classes (C,) as the data has them: numbers, where they are called so."""
+    numbers = all(name.removeprefix("-").isdecimal() and str(int(name)) == name for name in classes)
+    return np.array(classes, dtype=np.int64 if numbers else object)
 
 
 def _entropy(probabilities: Array) -> Array:

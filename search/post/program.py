@@ -146,7 +146,7 @@ def _write(champion: Champion, lineage: Lineage, folder: Path) -> Exported:
     dataset, examples = champion.dataset, champion.dataset.examples
     members = [load_model(m.directory, m.config, dataset) for m in champion.members]
     weights, own = zip(*((m.weight, m.temperature) for m in champion.members), strict=True)
-    ensemble = Ensemble(members, weights, examples.task, champion.temperature, own).eval()
+    ensemble = Ensemble(members, weights, examples.task, champion.temperature, own).eval().requires_grad_(False)
     raw = examples.inputs[np.resize(dataset.split.train, _EXAMPLES)]
     with _plain_attention(), warnings.catch_warnings():
         # of recurrent layers, whose flat weights it finds no buffers
@@ -164,6 +164,7 @@ def _write(champion: Champion, lineage: Lineage, folder: Path) -> Exported:
         "classes": list(examples.classes),
         "table": examples.table,
         "input_shape": list(raw.shape[1:]),
+        "input_type": str(raw.dtype),
         "temperature": champion.temperature,
         "temperatures": list(own),
     }

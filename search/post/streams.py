@@ -57,9 +57,9 @@ def whole(path: Path, examples: Examples, *, name: str, key: str) -> Array:
     for inputs that are not as the examples'.
     """
     encoder = None if examples.table is None else TableEncoder.from_plain(examples.table)
-    pieces = inputs_in(path, encoder, name=name, key=key)
+    pieces, shape = inputs_in(path, encoder, name=name, key=key), examples.inputs.shape[1:]
     try:
-        return np.concatenate([like(examples, _encoded(piece, encoder)) for piece in pieces])
+        return np.concatenate([like(shape, examples.inputs.dtype, _encoded(piece, encoder)) for piece in pieces])
     except ValueError as error:
         raise UsageError(f"{key}={path}: {error}") from error
 

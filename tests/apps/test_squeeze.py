@@ -1,6 +1,7 @@
 """What a study amounts to, from its trials to the contenders, as a user sees it; on a study of yesterday, too."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 from search.apps.squeeze import stage
+from search.errors import UsageError
 from search.layout import SNAPSHOTS, WEIGHTS
 from search.train.data import digits
 from tests.kits.champions import dataset_of, prices
@@ -136,10 +138,11 @@ def test_the_teacher_labels_a_file_of_inputs_and_another_one_is_learned_anew(
     data = dataset_of(digits.load("digits"))
     known, train = data.split.train[:50], len(data.split.train)
     few = ("squeeze.longer.trials=0", "squeeze.distill.trials=1", f"squeeze.distill.transfer={file}")
+    told: list[str] = []
 
     def taught(inputs: np.ndarray[Any, Any]) -> dict[str, int]:
         np.save(file, inputs)
-        run(copy, *SMALL, *few, "stages=[squeeze]")
+        told.append(run(copy, *SMALL, *few, "stages=[squeeze]"))
         return {kind: (copy / "students" / kind / "0" / WEIGHTS).stat().st_mtime_ns for kind in ("taught", "alone")}
 
     first = taught(data.examples.inputs[known])
@@ -147,6 +150,8 @@ def test_the_teacher_labels_a_file_of_inputs_and_another_one_is_learned_anew(
     assert labels.shape == (2 * train + 50, 10)
     np.testing.assert_allclose(labels[-50:], labels[:50], atol=1e-5)
     assert not list(copy.rglob("transfer.npy"))
+    assert "note: the teacher labels 50 inputs of" in told[0]
+    assert "validation or test" not in told[0]
     assert "transfer" not in about_of(copy, "alone")
 
     assert taught(data.examples.inputs[known]) == first, "the same inputs"
@@ -155,6 +160,46 @@ def test_the_teacher_labels_a_file_of_inputs_and_another_one_is_learned_anew(
     assert other["alone"] == first["alone"]
     assert about_of(copy, "taught") == {**about, "transfer": about_of(copy, "taught")["transfer"]} != about
     assert np.load(copy / "students" / "teacher.npy").shape == (2 * train + 30, 10)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("_no_champion")
+@pytest.mark.parametrize(
+    ("lost", "advice"),
+    [
+        ("trials/00000/validation.npy", "put it back from a copy"),
+        ("trials/00001/validation.npy", "put it back from a copy"),
+        ("rematch/{best}/1/validation.npy", "stages=[rematch,squeeze] trains it again"),
+        ("trials/{best}/weights.safetensors", "put it back from a copy"),
+    ],
+)
+def test_a_members_file_that_is_damaged_is_named_with_what_to_do(
+    study: Path, said: str, tmp_path: Path, lost: str, advice: str
+) -> None:
+    best = Path(members_of(study, "single best")[0]).name
+    copy = shutil.copytree(study, tmp_path / "digits")
+    file = copy / lost.format(best=best)
+    if file.suffix == ".npy":
+        file.write_text("junk")
+    else:
+        file.unlink()
+        for predicted in copy.rglob("test.npy"):
+            predicted.unlink()
+    few = ("squeeze.longer.trials=0", "squeeze.distill.trials=0", "squeeze.top_k=2")
+    with pytest.raises(UsageError, match=f"{file}: missing or damaged; .*{re.escape(advice)}"):
+        run(copy, *SMALL, *few, "stages=[squeeze]")
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("_no_champion")
+def test_without_the_best_trials_predictions_no_other_is_called_the_single_best(
+    study: Path, said: str, tmp_path: Path
+) -> None:
+    copy = shutil.copytree(study, tmp_path / "digits")
+    file = copy / members_of(study, "single best")[0] / "validation.npy"
+    file.unlink()
+    with pytest.raises(UsageError, match=f"{file}: missing"):
+        run(copy, *SMALL, "stages=[squeeze]")
 
 
 @pytest.mark.slow

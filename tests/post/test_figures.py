@@ -35,7 +35,9 @@ def test_of_values_only_inputs_that_can_be_seen_are_drawn(shape: tuple[int, ...]
     targets = np.arange(5.0)
     mistakes = mistakes_of(targets + 1, targets, np.arange(5), ())
     found = figures_of("single best", targets + 1, targets, mistakes, np.zeros((5, *shape)))
-    assert [figure.name for figure in found] == (["mistakes"] if len(shape) == 2 else [])
+    assert [figure.name for figure in found] == (["values", "mistakes"] if len(shape) == 2 else ["values"])
+    assert isinstance(found[0], Curves)
+    np.testing.assert_array_equal(found[0].lines["champion"], [targets, targets + 1])
 
 
 def test_a_champion_without_mistakes_has_none_to_show() -> None:

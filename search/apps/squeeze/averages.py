@@ -26,7 +26,7 @@ def average(session: TrainingSession, members: Members, trial: str, longer: str 
     """
     sources = _sources(members, trial, longer)
     if "swa" not in sources:
-        why = f"{trial} left no snapshots, which share their first weights (squeeze.longer.restarts, schedule=sgdr)"
+        why = f"{trial} left no snapshots to average; squeeze.longer (trials and restarts) or schedule=sgdr makes some"
         session.console.print(f"note: no SWA: {why}", style="dim", markup=False)
     if not sources:
         return []

@@ -11,9 +11,9 @@ import numpy as np
 from search.apps.rematch import STAGE as REMATCH
 from search.apps.rematch import contestants
 from search.apps.repeated import specified
-from search.apps.training import TrainingSession
+from search.apps.training import TrainingSession, best_trained
 from search.errors import StrandedError, UsageError
-from search.layout import CONFIG, COST, CROSS_FITTED, SNAPSHOTS, predictions_of
+from search.layout import CONFIG, COST, CROSS_FITTED, SNAPSHOTS, WEIGHTS, predictions_of
 from search.post.costs import Cost, cost_in
 from search.records import PredictSpec, TrialState
 from search.reporting.progress import WorkDisplay
@@ -57,12 +57,15 @@ class Members:
         """Return what a member's network predicts of a split, (N, C) or (N,).
 
         Of validation what it can be judged by: what was put together by its figures there, a greedy soup, left
-        predictions that are cross-fitted.
+        predictions that are cross-fitted. Raises UsageError where they are gone or damaged.
         """
         folder = self._session.folder / member
         fitted = folder / CROSS_FITTED
         file = fitted if split == "validation" and fitted.exists() else folder / predictions_of(split)
-        array: Array = np.load(file, allow_pickle=False)
+        try:
+            array: Array = np.load(file, allow_pickle=False)
+        except (OSError, ValueError, EOFError) as error:
+            raise _gone(self._session, member, file) from error
         return array
 
     def digest_of(self, member: str) -> str:
@@ -91,7 +94,7 @@ class Members:
 def of_study(session: TrainingSession, study: Study) -> tuple[Members, list[StrandedError]]:
     """Return the trials that left predictions of this data (the best `squeeze.keep`), and their rematches.
 
-    Also, why some of an earlier composition are left out.
+    Also, why some of an earlier composition are left out. Raises UsageError where the best trial's files are gone.
     """
     members = Members(session)
     left_out: list[StrandedError] = []
@@ -100,7 +103,7 @@ def of_study(session: TrainingSession, study: Study) -> tuple[Members, list[Stra
         if outcome.state is TrialState.FAILED or number < study.comparable_from:
             continue
         if not (folder / predictions_of("validation")).exists():
-            continue
+            continue  # of all but the best `squeeze.keep` they were deleted
         if not (folder / CONFIG).exists():
             raise UsageError(f"{folder / CONFIG}: missing; put it back from a copy")
         try:
@@ -109,11 +112,22 @@ def of_study(session: TrainingSession, study: Study) -> tuple[Members, list[Stra
             left_out.append(error)
         else:
             members.add(str(folder.relative_to(session.folder)), config)
+    best = best_trained(session, study)
+    if best is not None and (trial := f"trials/{best[0]:05d}") not in members.configs:
+        raise _gone(session, trial, study.directory(best[0]) / predictions_of("validation"))
     for spec in specified(session, REMATCH, contestants(session, study), session.cfg.rematch.seeds, keep=True):
         if completed(spec) is not None:  # of this data and these trials
             folder = Path(spec.directory)
             members.add(str(folder.relative_to(session.folder)), dict(spec.config), f"trials/{folder.parent.name}")
     return members, left_out
+
+
+def _gone(session: TrainingSession, member: str, file: Path) -> UsageError:
+    """Return what says how to get a member's file back."""
+    mend = "put it back from a copy"
+    if not member.startswith("trials/"):
+        mend += f", or delete {session.folder / member}, and stages=[rematch,squeeze] trains it again"
+    return UsageError(f"{file}: missing or damaged; {mend}")
 
 
 def targets_of(session: TrainingSession, split: str) -> Array:
@@ -126,9 +140,13 @@ def predict(
 ) -> None:
     """Have the workers predict a split with the members that have not done it yet, an equal share each.
 
-    Of other `inputs` than the data's, in a file, it is the split's name that stands on what they predict.
+    Of other `inputs` than the data's, in a file, it is the split's name that stands on what they predict. Raises
+    UsageError where weights are gone, and where a network fails.
     """
     missing = [m for m in members if not (session.folder / m / predictions_of(split)).exists()]
+    for member in missing:
+        if not (weights := session.folder / member / WEIGHTS).exists():
+            raise _gone(session, member, weights)
     if not missing:
         return
     slots = session.executor.num_slots
@@ -148,4 +166,4 @@ def predict(
         outcomes = run_all(session.executor, work, display, session.failures())
     for outcome in outcomes:
         if outcome.failure is not None:
-            raise RuntimeError(f"predicting {what} failed: {outcome.failure.traceback}")
+            raise UsageError(f"predicting {what} failed: {outcome.reason}")

@@ -7,6 +7,7 @@ import json
 
 import numpy as np
 
+from search.apps.report import print_results
 from search.apps.squeeze import members as membership
 from search.apps.squeeze.averages import average
 from search.apps.squeeze.champion import ship
@@ -39,6 +40,8 @@ def squeeze(session: TrainingSession, study: Study) -> None:
             session.console.print(note, style="dim", markup=False)
         results = _make(session, study, made_from, members)
     draw(session, results, members)
+    if "report" not in session.cfg.stages:  # which prints it, too
+        print_results(session, results)
     ship(session, study, results, members)
     tell(session, study.journal)
 

@@ -18,7 +18,18 @@ def unlabelled(session: TrainingSession) -> Array | None:
     number = _number_of_blends(session)
     made = [blends(session.dataset, number, session.cfg.seed)] if number else []
     given = [] if session.transfer is None else [session.transfer]
+    for inputs in given:
+        session.console.print(_note(session, inputs), style="dim", markup=False, highlight=False)
     return np.concatenate([*made, *given]) if made or given else None
+
+
+def _note(session: TrainingSession, inputs: Array) -> str:
+    """Return how many inputs the file has, and how many of them are to judge the student by."""
+    examples, split = session.dataset.examples.inputs, session.dataset.split
+    judges = {row.tobytes() for part in (split.validation, split.test) for row in examples[part]}
+    known = sum(row.tobytes() in judges for row in inputs)
+    also = f"; {known} of them stand in the validation or test split, too" if known else ""
+    return f"note: the teacher labels {len(inputs):,} inputs of {session.cfg.squeeze.distill.transfer}{also}"
 
 
 def told_of_unlabelled(session: TrainingSession) -> Settings:

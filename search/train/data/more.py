@@ -40,13 +40,12 @@ def inputs_alone(examples: Examples, inputs: Array) -> Examples:
     return dataclasses.replace(examples, inputs=given, targets=targets, columns={}, test=None)
 
 
-def like(examples: Examples, inputs: Array) -> Array:
-    """Return inputs (T, *shape) in the type of the examples'; raise ValueError for others, and what that cannot hold.
+def like(shape: tuple[int, ...], dtype: np.dtype[Any], inputs: Array) -> Array:
+    """Return inputs (T, *shape) in the type of the data's; raise ValueError for others, and what that cannot hold.
 
     Pictures of 0 to 1, say, where the data's are of 0 to 255, would all be black.
     """
-    require_shape(inputs, examples.inputs.shape[1:])
-    dtype = examples.inputs.dtype
+    require_shape(inputs, shape)
     fits, wanted = _fits(dtype, inputs)
     if not fits.all():
         raise ValueError(f"inputs hold {inputs[~fits][0]:g}; must be {wanted}")
