@@ -112,14 +112,24 @@ def of_study(session: TrainingSession, study: Study) -> tuple[Members, list[Stra
             left_out.append(error)
         else:
             members.add(str(folder.relative_to(session.folder)), config)
-    best = best_trained(session, study)
-    if best is not None and (trial := f"trials/{best[0]:05d}") not in members.configs:
-        raise _gone(session, trial, study.directory(best[0]) / predictions_of("validation"))
+    _require_best(session, study, members)
     for spec in specified(session, REMATCH, contestants(session, study), session.cfg.rematch.seeds, keep=True):
         if completed(spec) is not None:  # of this data and these trials
             folder = Path(spec.directory)
             members.add(str(folder.relative_to(session.folder)), dict(spec.config), f"trials/{folder.parent.name}")
     return members, left_out
+
+
+def _require_best(session: TrainingSession, study: Study, members: Members) -> None:
+    """Raise UsageError where the best trial left nothing: another one would be called the single best.
+
+    What a trial leaves that was stopped while it rested may have been cleared away to make room.
+    """
+    best = best_trained(session, study)
+    if best is None or study.outcomes[best[0]].state is not TrialState.COMPLETE:
+        return
+    if (trial := f"trials/{best[0]:05d}") not in members.configs:
+        raise _gone(session, trial, study.directory(best[0]) / predictions_of("validation"))
 
 
 def _gone(session: TrainingSession, member: str, file: Path) -> UsageError:
