@@ -110,7 +110,7 @@ def test_students_are_drawn_in_pairs_and_the_teacher_labels_blends(study: Path, 
     assert dropout[0] == (0, 0.1), "the teacher regularises"
     assert taught == alone, "but for the teacher"
     assert all(a["seed"] == b["seed"] and a["teacher"] and b["teacher"] is None for a, b in abouts)
-    assert taught[0]["distill"] == {"temperature": 4.0, "mix": 0.9}
+    assert taught[0]["distill"] == {"temperature": 1.0, "mix": 1.0}
     assert taught[0]["optimizer"]["lr"] != taught[1]["optimizer"]["lr"]
     labelled = np.load(study / "students" / "teacher.npy")
     train = 1078
