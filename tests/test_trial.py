@@ -653,6 +653,11 @@ def test_inputs_without_labels_are_predicted_beside_the_data_and_teach_a_student
     assert len(driver.reports) == len(alone.reports), "an epoch has as many steps as without them"
 
 
+def accuracy_of(folder: Path) -> float:
+    predictions = np.load(folder / "validation.npy")
+    return float((predictions.argmax(axis=1) == dataset().examples.targets[dataset().split.validation]).mean())
+
+
 def test_the_mean_of_weights_is_a_member_of_its_own(tmp_path: Path) -> None:
     config = configured("schedule=sgdr", "schedule.cycle=0.5", "schedule.multiplier=1")
     work, worker = spec(tmp_path, config, snapshots=True), runner()
@@ -671,7 +676,10 @@ def test_the_mean_of_weights_is_a_member_of_its_own(tmp_path: Path) -> None:
         if value.is_floating_point():
             torch.testing.assert_close(value, (first[name] + second[name]) / 2)
     assert json.loads((tmp_path / "swa" / TAKEN).read_text()) == list(members)
-    assert members[0] == json.loads((tmp_path / "soup" / TAKEN).read_text())[0]
+    best, *others = json.loads((tmp_path / "soup" / TAKEN).read_text())
+    figures = {m: accuracy_of(Path(m)) for m in members}
+    assert figures[best] == max(figures.values())
+    assert set(others) <= set(members) - {best}
 
 
 # ---------------------------------------------------------------------------------------------------------- equipment
