@@ -10,17 +10,31 @@ import pytest
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
+from search.apps.squeeze import stage
 from search.apps.trained import trained
 from search.errors import StrandedError, UsageError
+from search.post import program
 from search.records import ParamValue
 from search.space import Space
 from tests.kits.commands import events, results
 from tests.kits.in_process import change, mark, run, unfinish
 
-SMALL = ("choose.model=[mlp,linear]", "trainer.epochs=1", "pruner=none", "budget.trials=4", "squeeze.top_k=2")
+SMALL = (
+    *("choose.model=[mlp,linear]", "trainer.epochs=1", "pruner=none", "budget.trials=4", "squeeze.top_k=2"),
+    *("squeeze.longer.trials=0", "squeeze.distill.trials=0"),
+)
 EXTENDED = "resume=extend"
 STAGES = {"squeeze": ["stages=[squeeze]"], "train": ["stages=[train]", "trial=1"], "search": ["stages=[search]"]}
 AGAIN = {"the same": [], "another space": [EXTENDED, "optimizer.space.lr.high=0.02"]}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _without_pictures_and_onnx() -> object:
+    """Both take seconds and are not what these tests are about."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(program, "to_onnx", lambda *_: "no program.onnx: not here")
+        patch.setattr(stage, "draw", lambda *_: None)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -239,7 +253,7 @@ def test_stored_results_do_not_hide_a_change(study: Path) -> None:
 
 def test_an_untouched_study_is_squeezed_and_its_trials_trained_again(study: Path) -> None:
     said = run(study, *SMALL, "stages=[squeeze]")
-    assert "note:" not in said
+    assert "the squeeze leaves" not in said
     assert results(study)["contenders"]
     value = next(e["value"] for e in events(study, "outcome") if e["number"] == 1)
     assert f"accuracy {value:.6f}" in run(study, *SMALL, *STAGES["train"])
@@ -267,7 +281,7 @@ def test_trials_of_an_earlier_space_keep_their_values(study: Path, what: str) ->
     assert state_of(study, 1)[0] == "complete"
     assert [stored(number) for number in range(4)] == before
     said = run(study, *space, "stages=[squeeze]")  # without resume=extend: it was said once
-    assert "note:" not in said
+    assert "the squeeze leaves" not in said
     assert results(study)["contenders"]
 
 

@@ -13,7 +13,10 @@ from typing import Any
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-SMALL = ("budget.trials=6", "trainer.epochs=4", "choose.model.cnn.space.channels.choices=[8]")
+SMALL = (
+    *("budget.trials=6", "trainer.epochs=4", "choose.model.cnn.space.channels.choices=[8]"),
+    *("squeeze.distill.times=1", "squeeze.distill.blends=1"),
+)
 """A search of seconds that still chooses between models and stops some trials."""
 
 
