@@ -34,6 +34,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     champion = champion_of(dataset, folder, [MLP, CNN])
     export(champion, lineage_of(champion), folder / "outputs" / "digits" / "champion")
     np.save(folder / "new.npy", dataset.examples.inputs[:5])
+    np.save(folder / "scaled.npy", dataset.examples.inputs[:5] / 16)
     np.save(folder / "flat.npy", dataset.examples.inputs[:5].reshape(5, 64))
     np.save(folder / "expected.npy", averaged(champion, dataset.examples.inputs[:5])[0])
     return folder
@@ -86,6 +87,7 @@ def test_what_does_not_fit_is_refused_in_one_line(pictures: Path, table: Path) -
             "beside others": ["stages=[predict,report]", f"{of}new.npy"],
             "no such file": [PREDICT, f"{of}gone.npy"],
             "shape": [PREDICT, f"{of}flat.npy"],
+            "scale": [PREDICT, f"{of}scaled.npy"],
             "kind": [PREDICT, f"{of}{table}/new.csv"],
             "no study": [PREDICT, f"{of}new.npy", "name=other"],
             "ending": [PREDICT, f"{of}new.npy", "predict.output=out.txt"],
@@ -101,6 +103,7 @@ def test_what_does_not_fit_is_refused_in_one_line(pictures: Path, table: Path) -
         "beside others": "stages=[predict]: runs alone",
         "no such file": "predict.input=gone.npy: no such file",
         "shape": "predict.input=flat.npy: inputs have the shape (5, 64); must be (N, 1, 8, 8)",
+        "scale": "predict.input=scaled.npy: inputs hold 0.3125; must be whole numbers from 0 to 255, as the data's",
         "kind": "inputs are arrays here; must end in .npy or .npz",
         "no study": "other has no champion yet; stages=[squeeze] makes it",
         "ending": "predict.output=out.txt: must end in .csv or .parquet, or be null",

@@ -58,6 +58,7 @@ def check_function(study: ReadStudy) -> None:
     assert study.best_value < (study.trials[0].value or 0.0)  # than the default's
 
 
+@pytest.mark.slow
 def test_its_own_function_is_searched(tmp_path: Path) -> None:
     check_function(function(tmp_path, TEMPLATE))
 

@@ -119,6 +119,7 @@ print(f"{{time.monotonic() - began:.1f}}")
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("patience", "timeout"), [(1.0, 60), (None, 2)], ids=["interrupted", "at its end"])
 def test_a_program_leaves_though_the_server_accepts_and_never_answers(
     tmp_path: Path, patience: float | None, timeout: int
