@@ -76,6 +76,7 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return dict(zip(COMPLETED, done.stdout.splitlines(), strict=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("line", COMPLETED)
 def test_tab_completes(line: str, answers: dict[str, str]) -> None:
     assert answers[line] == COMPLETED[line], json.dumps(answers, indent=2)

@@ -78,6 +78,7 @@ def test_a_preview_draws_each_schedule_there_is(tmp_path: Path) -> None:
     assert "steps an epoch" not in said
 
 
+@pytest.mark.slow
 def test_a_schedule_in_steps_says_how_it_was_drawn(tmp_path: Path) -> None:
     said = search(
         tmp_path, PREVIEW, "schedule=step", "schedule.unit=steps", "schedule.every=500", "~schedule.space.every", *ALONE

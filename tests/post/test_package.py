@@ -64,6 +64,7 @@ def log(store: str, folder: Path, champion: Champion) -> str:
     return log_champion(exported, lineage, store, run.info.run_id, "mine")
 
 
+@pytest.mark.slow
 def test_an_ensemble_of_pictures_predicts_as_its_members_do(store: str, tmp_path: Path) -> None:
     dataset = dataset_of(digits.load("digits"))
     champion = champion_of(dataset, tmp_path, [MLP, CNN], temperature=1.3)
