@@ -29,7 +29,8 @@ search=(
 cpus=${SLURM_CPUS_PER_TASK:-$SLURM_CPUS_ON_NODE}
 gpus=${SLURM_GPUS_ON_NODE:-0}
 
-# Ray's sessions and sockets: of this job alone, and under a short path (a socket's may have 107 characters).
+# Ray's sessions and sockets: of this job alone, and under a short path: a socket's may have 107
+# characters, and TMPDIR is often longer. mktemp makes it private, and it goes when the job ends.
 temp=$(mktemp -d /tmp/search.XXXXXX) || exit 1
 driver="" asked="" head="" nodes=""
 # shellcheck disable=SC2317 # called when the script ends

@@ -27,7 +27,8 @@ search=(
 cpus=${SLURM_CPUS_PER_TASK:-$SLURM_CPUS_ON_NODE}
 gpus=${SLURM_GPUS_ON_NODE:-0}
 
-# Ray's sessions and sockets: of this job alone, and under a short path (a socket's may have 107 characters).
+# Ray's sessions and sockets: of this job alone, and under a short path: a socket's may have 107
+# characters, and TMPDIR is often longer. mktemp makes it private, and it goes when the job ends.
 temp=$(mktemp -d /tmp/search.XXXXXX) || exit 1
 driver="" asked="" head="" nodes=""
 # shellcheck disable=SC2317 # called when the script ends
@@ -67,7 +68,7 @@ start=("$python" -m ray.scripts.scripts start --block "--num-cpus=$cpus" "--num-
 head=$!
 "$python" -m search.sweep.ray_nodes wait "$ip:$port" 1 || { cat "$temp/head.log" >&2; exit 1; }
 
-# shellcheck disable=SC2016 # expanded on the node, whose sockets need a short path, too
+# shellcheck disable=SC2016 # expanded on the node, whose sockets need a short path, too, as above
 srun --nodes=$((SLURM_JOB_NUM_NODES - 1)) --ntasks=$((SLURM_JOB_NUM_NODES - 1)) --relative=1 --cpus-per-task="$cpus" \
   bash -c 'temp=$(mktemp -d /tmp/search.XXXXXX) || exit 1; trap "rm -rf $temp" EXIT
     trap "told=1; kill -TERM \$ray" TERM; "$@" "--temp-dir=$temp" >"$temp/ray.log" 2>&1 & ray=$!; wait $ray; wait $ray
