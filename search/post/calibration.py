@@ -19,7 +19,6 @@ _BINS = 15
 _FURTHEST = math.log(10)
 _ENOUGH = 2000
 """Examples for one number."""
-_MOST_STEPS, _CLOSE = 60, 1e-7
 _LOG_LOSS = metrics_of("classification")["loss"]
 
 
@@ -55,45 +54,32 @@ def own_temperatures(predictions: Array, targets: Array, folds: Sequence[Array])
         logarithms = _logarithms(probabilities[some].astype(np.float64))
         whole = found[0, member] = _fitted(logarithms, targets)
         for fold, rest in enumerate(rests):
-            found[1 + fold, member] = _fitted(logarithms[rest], targets[rest], whole) if len(rest) else whole
+            found[1 + fold, member] = _fitted(logarithms[rest], targets[rest]) if len(rest) else whole
     return found
 
 
-def _fitted(logarithms: Array, targets: Array, start: float = 1.0) -> float:
-    """Return the temperature for logarithms of probabilities (N, C), from one that may be near.
+def _fitted(logarithms: Array, targets: Array) -> float:
+    """Return the temperature for logarithms of probabilities (N, C), at most ten times as large or small as 1."""
+    from scipy.optimize import brentq
 
-    Newton's method on its inverse, in which the loss is convex, with bisection where that leaves what is known.
-    """
     size = len(targets)
-    centred = logarithms - logarithms[np.arange(size), targets][:, None]
-    other = float(centred.mean()) / (size + 2)
-    low, high = -_FURTHEST, _FURTHEST
-    at = -math.log(start)
-    for _ in range(_MOST_STEPS):
-        slope, curvature = _derivatives(centred, math.exp(at))
-        slope -= other
-        low, high = (at, high) if slope < 0 else (low, at)
-        inverse = math.exp(at) - slope / curvature if curvature > 0 else 0.0
-        further = math.log(inverse) if inverse > 0 else -math.inf
-        if not low <= further <= high:
-            further = (low + high) / 2
-        done, at = abs(further - at) < _CLOSE, further
-        if done:
-            break
-    return math.exp(-at)
+    relative = logarithms - logarithms[np.arange(size), targets][:, None]
+    if not relative.any():  # no class is preferred anywhere, at any temperature
+        return 1.0
+    towards_any = float(relative.mean()) / (size + 2)
 
+    def slope(sharpness: float) -> float:
+        """Return the derivative of the loss by the inverse temperature, of which `sharpness` is the logarithm."""
+        scaled = math.exp(sharpness) * relative
+        shares = np.exp(scaled - scaled.max(axis=1, keepdims=True))
+        shares /= shares.sum(axis=1, keepdims=True)
+        return float(np.einsum("nc,nc->", shares, relative)) / size - towards_any
 
-def _derivatives(centred: Array, inverse: float) -> tuple[float, float]:
-    """Return the first and second derivative of the log loss by the inverse temperature.
-
-    Logarithms are relative to those of the targets (N, C).
-    """
-    scaled = inverse * centred
-    shares = np.exp(scaled - scaled.max(axis=1, keepdims=True))
-    shares /= shares.sum(axis=1, keepdims=True)
-    mean = np.einsum("nc,nc->n", shares, centred)
-    square = np.einsum("nc,nc,nc->n", shares, centred, centred)
-    return float(mean.mean()), float((square - mean**2).mean())
+    if slope(-_FURTHEST) >= 0:
+        return math.exp(_FURTHEST)
+    if slope(_FURTHEST) <= 0:
+        return math.exp(-_FURTHEST)
+    return math.exp(-brentq(slope, -_FURTHEST, _FURTHEST, xtol=1e-7))  # the loss is convex: there is one
 
 
 def cross_tempered(probabilities: Array, targets: Array, folds: Sequence[Array]) -> Array:

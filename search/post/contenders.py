@@ -98,12 +98,9 @@ def select(
     pool, folds = Pool(predictions, targets), folds_of(len(targets), selection.folds, selection.seed)
     methods = _methods(members, pool, selection, owners or {}, budget_of(selection.limits, members, costs))
     single = {SINGLE: methods.pop(SINGLE)}  # the trial that was best as it is, which a temperature might change
-    found = _candidates(single, members, pool, folds)
-    if selection.calibrate and predictions.ndim == 3:
-        own = own_temperatures(predictions, targets, folds)
-        found += _candidates(methods, members, pool, folds, own)
-    else:
-        found += _candidates(methods, members, pool, folds)
+    classes = predictions.ndim == 3
+    own = own_temperatures(predictions, targets, folds) if selection.calibrate and classes else None
+    found = [*_candidates(single, members, pool, folds), *_candidates(methods, members, pool, folds, own)]
     return [calibrated(candidate, targets, selection) for candidate in found]
 
 

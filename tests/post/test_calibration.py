@@ -96,3 +96,7 @@ def test_members_temperatures_are_those_of_each_alone_and_without_each_fold() ->
     for row, kept in zip(found, [np.ones(200, dtype=bool), *(~fold for fold in folds)], strict=True):
         alone = [fitted_temperature(p[kept], targets[kept]) for p in predictions]
         assert row == pytest.approx(alone, rel=1e-5)
+
+
+def test_predictions_that_prefer_no_class_stay_as_they_are() -> None:
+    assert fitted_temperature(np.full((6, 3), 1 / 3), np.array([0, 1, 2, 0, 1, 2])) == 1.0
