@@ -56,7 +56,9 @@ def test_another_store_gets_the_search_with_its_results(folder: Path) -> None:
     results = json.loads((study / "results.json").read_text())
     greedy = next(c for c in results["contenders"] if c["name"] == "greedy ensemble")
     assert parent.data.metrics["test/greedy_ensemble"] == greedy["test"]["value"]
-    assert {a.path for a in client.list_artifacts(parent.info.run_id)} == {"config.yaml", "results.json"}
+    judged = {path.name for path in (study / "judgement").glob("*.png")}
+    assert len(judged) == 3
+    assert {a.path for a in client.list_artifacts(parent.info.run_id)} == {"config.yaml", "results.json"} | judged
     assert parent.info.status == "FINISHED"
     first = next(event for event, _ in read_events(study))
     assert parent.info.start_time == int(first.time * 1000)
