@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from search.config.build import accepted, factory
 from search.errors import UsageError
 from search.train.data.arrays import Array, Dataset
+from search.train.dropout import counted
 from search.train.reduce import Reduction, reduction_of
 
 _STATISTICS_EXAMPLES = 20_000  # enough for a mean; a pass over millions would delay the start
@@ -117,6 +118,7 @@ def build(
     network = factory(config, key)(**accepted(config, offered))
     if not isinstance(network, nn.Module):
         raise UsageError(f"{key}._target_={config['_target_']}: gives {type(network).__name__}, not an nn.Module")
+    network = counted(network)
     if examples.task == "classification":
         odds = _log_odds(examples.targets[dataset.split.train], examples.num_outputs)
         return Estimator(network, mean, std, odds if prior else torch.zeros_like(odds), reduction=reduction)

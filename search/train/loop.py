@@ -24,6 +24,7 @@ from search.train.checkpoint import load_state, save_state
 from search.train.data.arrays import Array, Dataset
 from search.train.diagnostics.diary import Diary
 from search.train.diagnostics.non_finite import first_non_finite
+from search.train.dropout import Masks
 from search.train.losses import Loss, predictions_of
 from search.train.metrics import Metric, metrics_of
 from search.train.plan import Plan
@@ -85,174 +86,211 @@ class Training:
 
         Raises UsageError for a schedule that has no curve over this training.
         """
-        self._model, self._optimizer, self._loss = model, optimizer, loss
-        self._batches, self._dataset, self._objective, self._plan = batches, dataset, objective, plan
+        self.model, self.optimizer, self.loss = model, optimizer, loss
+        self.batches, self.dataset, self._objective, self.plan = batches, dataset, objective, plan
         self._seed = seed
-        self._rules = dataclasses.replace(rules, guard=self._guard)
+        self.rules = dataclasses.replace(rules, guard=self._guard)
         self._metrics = metrics_of(dataset.examples.task)
         self._base_rates = [group["lr"] for group in optimizer.param_groups]
         self._moving = [bool(group.get("momentum")) for group in optimizer.param_groups]
-        self._steps_per_epoch = plan.steps_an_epoch(len(dataset.split.train))
-        self._curve = schedule(Budget(steps=plan.epochs * self._steps_per_epoch, steps_per_epoch=self._steps_per_epoch))
-        self._average = None if plan.ema is None else Average(model, plan.ema)
-        self._cycles = {end: cycle for cycle, end in enumerate(self._curve.cycle_ends)}
+        self.steps_per_epoch = plan.steps_an_epoch(len(dataset.split.train))
+        self.curve = schedule(Budget(steps=plan.epochs * self.steps_per_epoch, steps_per_epoch=self.steps_per_epoch))
+        self.average = None if plan.ema is None else Average(model, plan.ema)
+        self._cycles = {end: cycle for cycle, end in enumerate(self.curve.cycle_ends)}
         self._snapshots: dict[int, dict[str, Tensor]] = {}
         self.diary: Diary | None = None
         """What it is like from inside; None where nobody looks."""
         if plan.diagnostics:
             self.diary = Diary(
-                model, optimizer, steps_per_epoch=self._steps_per_epoch, dataset=dataset, nothing_train=nothing_train
+                model, optimizer, steps_per_epoch=self.steps_per_epoch, dataset=dataset, nothing_train=nothing_train
             )
-        self._epoch = 0
-        self._step = 0
+        self.masks = Masks(model, seed)
+        self.epoch = 0
+        """How many were begun."""
+        self.step = 0
+        """Steps of the optimiser so far."""
+        self._last = plan.refit_epochs or plan.epochs
         self._best: _Best | None = None
+        self._stopped: str | None = None
+        self._paused = False
+        self._checkpoint: Path | None = None
+        self._keep: KeepFn | None = None
 
     def fit(self, report: ReportFn, checkpoint: Path | None = None, keep: KeepFn | None = None) -> Fitted:
         """Train to the end of the plan, or until `report` or the patience says stop, and restore what the plan keeps.
 
-        With `checkpoint`, goes on from that file where it is whole, and leaves it every so many epochs and when
-        told to pause. `keep` is given a snapshot of each cycle of the schedule (Huang et al. 2017); those of epochs
-        that are run again are given again. Raises NonFiniteError.
+        For `checkpoint` and `keep` see `begin`. Raises NonFiniteError.
         """
+        self.begin(checkpoint, keep)
+        while not self.ended:
+            figures = self.close_epoch(self._train_epoch(), self.validated())
+            self.told(*report(self.epoch, figures))
+        return self.fitted()
+
+    def begin(self, checkpoint: Path | None = None, keep: KeepFn | None = None) -> None:
+        """Get ready for the first epoch.
+
+        With `checkpoint`, go on from that file where it is whole, and leave it every so many epochs and when told to
+        pause. `keep` is given a snapshot of each cycle of the schedule (Huang et al. 2017); those of epochs that are
+        run again are given again.
+        """
+        self._checkpoint, self._keep = checkpoint, keep
         if checkpoint is not None:
             self._resume(checkpoint)
         if keep is None:
             self._cycles = {}
-        stopped: str | None = None
-        paused = False
-        last = self._plan.refit_epochs or self._plan.epochs
-        while self._epoch < last and stopped is None:
-            self._epoch += 1
-            figures = self._run_epoch()
-            self._keep_best(figures)
-            self._hand_over_snapshots(keep)
-            verdict, reason = report(self._epoch, figures)
-            stopped = reason if verdict is Verdict.STOP else self._out_of_patience()
-            if stopped is None and verdict is Verdict.PAUSE and self._epoch < last:
-                stopped, paused = reason, True
-            # A run that was told to stop leaves no checkpoint to go on from.
-            due = paused or (stopped is None and self._epoch % self._plan.checkpoint_every == 0)
-            if checkpoint is not None and due:
-                self._save(checkpoint)
+
+    @property
+    def ended(self) -> bool:
+        """Whether no epoch is left, or it was told to leave."""
+        return self._stopped is not None or self.epoch >= self._last
+
+    def open_epoch(self) -> Tensor:
+        """Begin the next epoch; return the indices of its training examples in their order, int64 (M,)."""
+        self.epoch += 1
+        self.step = (self.epoch - 1) * self.steps_per_epoch
+        steps.seed_everything(keyed_int(self._seed, "epoch", self.epoch))  # whatever user code draws
+        self.masks.begin(self.epoch, self.steps_per_epoch)
+        self.model.train()
+        return steps.order_of(self.dataset, self.plan, self._seed, self.epoch)
+
+    def close_epoch(self, loss: float, predictions: Array) -> dict[str, float]:
+        """Return the epoch's figures, keeping what is best; `predictions` are those on the validation split.
+
+        `loss` is the mean training loss. Raises NonFiniteError.
+        """
+        self._require_finite(loss, predictions)
+        targets = self.dataset.examples.targets[self.dataset.split.validation]
+        found = {f"val/{name}": metric(predictions, targets) for name, metric in self._metrics.items()}
+        layers = {} if self.diary is None else self.diary.close_epoch(loss, found["val/loss"], predictions)
+        figures = {"train/loss": loss, "train/lr": self._rate(), **found, **layers}
+        self._keep_best(figures)
+        self._hand_over_snapshots()
+        return figures
+
+    def told(self, verdict: Verdict, reason: str) -> None:
+        """Take in what to do after an epoch, and leave a checkpoint where one is due."""
+        self._stopped = reason if verdict is Verdict.STOP else self._out_of_patience()
+        if self._stopped is None and verdict is Verdict.PAUSE and self.epoch < self._last:
+            self._stopped, self._paused = reason, True
+        # A run that was told to stop leaves no checkpoint to go on from.
+        due = self._paused or (self._stopped is None and self.epoch % self.plan.checkpoint_every == 0)
+        if self._checkpoint is not None and due:
+            self._save(self._checkpoint)
+
+    def fitted(self) -> Fitted:
+        """Restore what the plan keeps; return how it ended."""
         assert self._best is not None
-        self._model.load_state_dict(self._best.weights)
+        self.model.load_state_dict(self._best.weights)
         began = time.perf_counter()
-        predictions = self.predict(self._dataset.split.validation)
+        predictions = self.predict(self.dataset.split.validation)
         return Fitted(
             best_step=self._best.step,
-            steps=self._epoch,
+            steps=self.epoch,
             figures=self._best.figures,
             predictions=predictions,
             predicting=time.perf_counter() - began,
-            stopped=stopped,
-            paused=paused,
+            stopped=self._stopped,
+            paused=self._paused,
         )
 
     def predict(self, indices: Array) -> Array:
         """Return probabilities (M, C) or values (M,) of the examples, in evaluation mode."""
-        return predict(self._model, self._batches, indices, self._dataset.examples.task, self._evaluated)
+        return predict(self.model, self.batches, indices, self.dataset.examples.task, self._evaluated)
 
     @property
     def _evaluated(self) -> int:
         """How many examples are evaluated at once."""
-        return max(1, EVALUATION_BATCH // self._plan.micro_batches)
+        return max(1, EVALUATION_BATCH // self.plan.micro_batches)
 
     @contextlib.contextmanager
     def _averaged(self) -> Iterator[None]:
         """Let the network have the weights that are judged: their moving average, where there is one."""
-        with contextlib.nullcontext() if self._average is None else self._average.applied():
+        with contextlib.nullcontext() if self.average is None else self.average.applied():
             yield
-
-    def _run_epoch(self) -> dict[str, float]:
-        """Train and evaluate; return the epoch's figures."""
-        loss = self._train_epoch()
-        predictions = self._validated()
-        targets = self._dataset.examples.targets[self._dataset.split.validation]
-        figures = {f"val/{name}": metric(predictions, targets) for name, metric in self._metrics.items()}
-        layers = {} if self.diary is None else self.diary.close_epoch(loss, figures["val/loss"], predictions)
-        return {"train/loss": loss, "train/lr": self._rate(), **figures, **layers}
 
     def _train_epoch(self) -> float:
         """Run one epoch; return the mean training loss per example."""
-        steps.seed_everything(keyed_int(self._seed, "epoch", self._epoch))  # dropout and whatever user code draws
-        order = steps.order_of(self._dataset, self._plan, self._seed, self._epoch)
-        self._model.train()
+        order = self.open_epoch()
         total: Tensor | float = 0.0
-        self._step = (self._epoch - 1) * self._steps_per_epoch
-        for batch in self._batches(order, self._plan.step_size):
-            self._follow_schedule()
-            with contextlib.nullcontext() if self.diary is None else self.diary.looking(self._step):
-                total = total + self._train_step(batch)
-            if self._average is not None:
-                self._average.update()
-            self._step += 1
-            if (cycle := self._cycles.get(self._step)) is not None:
-                self._snapshots[cycle] = copied(self._judged())
-        mean = float(total) / len(order)
-        if not math.isfinite(mean):
-            raise NonFiniteError(f"the training loss became {mean} in epoch {self._epoch}")
-        return mean
+        for batch in self.batches(order, self.plan.step_size):
+            total = total + self.train_step(batch)
+            if self.average is not None:
+                self.average.update()
+            self.count_step()
+        return float(total) / len(order)
 
-    def _train_step(self, batch: Batch) -> Tensor:
-        return steps.train_step(
-            self._model,
-            self._optimizer,
-            self._loss,
-            batch,
-            micro_batches=self._plan.parts,
-            rules=self._rules,
-        )
+    def train_step(self, batch: Batch) -> Tensor:
+        """Take the next step with a batch; return its loss summed over the examples, a scalar without gradient."""
+        self.follow_schedule()
+        self.masks.step(self.step % self.steps_per_epoch)
+        with contextlib.nullcontext() if self.diary is None else self.diary.looking(self.step):
+            return steps.train_step(
+                self.model, self.optimizer, self.loss, batch, micro_batches=self.plan.parts, rules=self.rules
+            )
+
+    def count_step(self) -> None:
+        """Take in that a step was taken, and the weights at the end of a cycle."""
+        self.step += 1
+        if (cycle := self._cycles.get(self.step)) is not None:
+            self._snapshots[cycle] = copied(self._judged())
 
     def _guard(self, model: nn.Module, inputs: Tensor, augmented: Tensor | None, loss: Tensor) -> None:
         """Raise NonFiniteError for a loss that is none, before its gradients spoil the weights."""
         # A GPU is waited for once a step: a later look would find weights that are spoiled, whatever the cause was.
         if loss.numel() == 1 and not math.isfinite(loss.detach()):
-            at = self._step % self._steps_per_epoch + 1
-            with torch.autocast(inputs.device.type, self._rules.autocast, enabled=self._rules.autocast is not None):
+            at = self.step % self.steps_per_epoch + 1
+            with torch.autocast(inputs.device.type, self.rules.autocast, enabled=self.rules.autocast is not None):
                 where = first_non_finite(model, inputs, augmented)
-            became = f"the training loss became {float(loss.detach())} in step {at} of epoch {self._epoch}"
+            became = f"the training loss became {float(loss.detach())} in step {at} of epoch {self.epoch}"
             raise NonFiniteError(f"{became}: {where}")
 
-    def _follow_schedule(self) -> None:
-        rate, momenta = self._curve.rates[self._step], self._curve.momenta
-        for group, base, moving in zip(self._optimizer.param_groups, self._base_rates, self._moving, strict=True):
+    def follow_schedule(self) -> None:
+        """Set the optimiser's rates, and momenta where they have a course, for the next step."""
+        rate, momenta = self.curve.rates[self.step], self.curve.momenta
+        for group, base, moving in zip(self.optimizer.param_groups, self._base_rates, self._moving, strict=True):
             group["lr"] = base * float(rate)
             if momenta is not None and moving:  # one that is off stays off: a step would be many times as long
-                group["momentum"] = float(momenta[self._step])
+                group["momentum"] = float(momenta[self.step])
             elif momenta is not None and "betas" in group:
-                group["betas"] = (float(momenta[self._step]), *group["betas"][1:])
+                group["betas"] = (float(momenta[self.step]), *group["betas"][1:])
 
     def _rate(self) -> float:
-        return float(self._optimizer.param_groups[0]["lr"])
+        return float(self.optimizer.param_groups[0]["lr"])
 
-    def _validated(self) -> Array:
-        """Return the predictions on the validation split; raise NonFiniteError where they are none."""
+    def validated(self) -> Array:
+        """Return the predictions on the validation split, of the weights that are judged."""
         with self._averaged():
-            predictions = self.predict(self._dataset.split.validation)
-            finite = np.isfinite(predictions).reshape(len(predictions), -1).all(axis=1)
-            if not finite.all():  # looked into with the weights that gave them
-                wrong = torch.as_tensor(self._dataset.split.validation[~finite])
-                where = first_non_finite(self._model, next(self._batches(wrong, self._evaluated))[0], loss=False)
-                raise NonFiniteError(f"predictions on validation are not finite after epoch {self._epoch}: {where}")
-        return predictions
+            return self.predict(self.dataset.split.validation)
+
+    def _require_finite(self, loss: float, predictions: Array) -> None:
+        if not math.isfinite(loss):
+            raise NonFiniteError(f"the training loss became {loss} in epoch {self.epoch}")
+        finite = np.isfinite(predictions).reshape(len(predictions), -1).all(axis=1)
+        if not finite.all():  # looked into with the weights that gave them
+            wrong = torch.as_tensor(self.dataset.split.validation[~finite])
+            with self._averaged():
+                self.model.eval()
+                where = first_non_finite(self.model, next(self.batches(wrong, self._evaluated))[0], loss=False)
+            raise NonFiniteError(f"predictions on validation are not finite after epoch {self.epoch}: {where}")
 
     def _keep_best(self, figures: dict[str, float]) -> None:
-        if self._plan.keeps_last or self._best is None or self._better(figures, self._best.figures):
-            self._best = _Best(self._epoch, dict(figures), copied(self._judged()))
+        if self.plan.keeps_last or self._best is None or self._better(figures, self._best.figures):
+            self._best = _Best(self.epoch, dict(figures), copied(self._judged()))
 
     def _judged(self) -> Mapping[str, Tensor]:
-        return self._model.state_dict() if self._average is None else self._average.weights
+        return self.model.state_dict() if self.average is None else self.average.weights
 
-    def _hand_over_snapshots(self, keep: KeepFn | None) -> None:
+    def _hand_over_snapshots(self) -> None:
         """Give away those of this epoch's cycles; one whose predictions are not finite is of no use."""
         taken, self._snapshots = self._snapshots, {}
-        if keep is None:
+        if self._keep is None:
             return
         for cycle, weights in taken.items():
-            with having(self._model, weights):
-                predictions = self.predict(self._dataset.split.validation)
+            with having(self.model, weights):
+                predictions = self.predict(self.dataset.split.validation)
             if np.isfinite(predictions).all():
-                keep(cycle, weights, predictions)
+                self._keep(cycle, weights, predictions)
 
     def _better(self, new: Mapping[str, float], old: Mapping[str, float]) -> bool:
         """Compare by the objective; where it is equal (accuracies often are) by the loss."""
@@ -263,8 +301,8 @@ class Training:
 
     def _out_of_patience(self) -> str | None:
         assert self._best is not None
-        patience = self._plan.patience
-        if patience is None or self._epoch - self._best.step < patience:
+        patience = self.plan.patience
+        if patience is None or self.epoch - self._best.step < patience:
             return None
         return f"no better figure for {patience} epochs"
 
@@ -273,28 +311,28 @@ class Training:
         save_state(
             path,
             {
-                "epoch": self._epoch,
-                "model": self._model.state_dict(),
-                "optimizer": self._optimizer.state_dict(),
+                "epoch": self.epoch,
+                "model": self.model.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
                 "best": {"step": self._best.step, "figures": self._best.figures, "weights": self._best.weights},
-                "average": None if self._average is None else self._average.state_dict(),
-                "scaler": None if self._rules.scaler is None else self._rules.scaler.state_dict(),
+                "average": None if self.average is None else self.average.state_dict(),
+                "scaler": None if self.rules.scaler is None else self.rules.scaler.state_dict(),
                 "diary": None if self.diary is None else self.diary.state_dict(),
             },
         )
 
     def _resume(self, path: Path) -> None:
         state = load_state(path)
-        if state is None or state["epoch"] > self._plan.epochs:
+        if state is None or state["epoch"] > self.plan.epochs:
             return
-        self._model.load_state_dict(state["model"])
-        self._optimizer.load_state_dict(state["optimizer"])
-        self._epoch = state["epoch"]
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.epoch = state["epoch"]
         self._best = _Best(**state["best"])
-        if self._average is not None:
-            self._average.load_state_dict(state["average"])
-        if self._rules.scaler is not None:
-            self._rules.scaler.load_state_dict(state["scaler"])
+        if self.average is not None:
+            self.average.load_state_dict(state["average"])
+        if self.rules.scaler is not None:
+            self.rules.scaler.load_state_dict(state["scaler"])
         if self.diary is not None and state.get("diary") is not None:
             self.diary.load_state_dict(state["diary"])
 

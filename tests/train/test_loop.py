@@ -533,7 +533,7 @@ class Recording:
 def recorded(**settings: Any) -> tuple[Run, Recording]:
     run = Run(**settings)
     recording = Recording(run.dataset.examples)
-    run.training._batches = recording
+    run.training.batches = recording
     return run, recording
 
 
@@ -837,7 +837,7 @@ def test_the_examples_whose_predictions_are_no_numbers_are_looked_into(
 
 def test_predictions_are_looked_into_with_the_weights_that_gave_them() -> None:
     run = Run(ema=0.5, epochs=1)
-    average = run.training._average
+    average = run.training.average
     assert average is not None
     name = next(name for name in average.weights if name.endswith("weight"))
     average.weights[name][0, 0] = math.nan
@@ -853,7 +853,7 @@ def test_an_augmentation_is_blamed_for_what_it_gives(wrong: bool, words: str) ->
         return inputs * (math.nan if wrong else 2.0), None
 
     run = Run(loss=None if wrong else failing_from(0, math.nan))
-    run.training._rules = dataclasses.replace(run.training._rules, augment=augment)
+    run.training.rules = dataclasses.replace(run.training.rules, augment=augment)
     with pytest.raises(NonFiniteError, match=rf"step 1 of epoch 1: .*{words}"):
         run.fit()
 

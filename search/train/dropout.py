@@ -1,0 +1,170 @@
+"""Dropout whose masks are functions of a key and of the place, so that a trial's do not depend on what runs beside it.
+
+torch's own draws from one stream for the whole process. Here the mask of a place is a hash of (trial seed, layer,
+epoch, step, place), as counter-based generators have it (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3",
+SC 2011): the same on every device, and the same for a network that is trained alone or in a stack of others.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.dropout import _DropoutNd
+
+from search.keyed import keyed_int
+
+_FIRST, _SECOND = 0x7FEB352D, 0x846CA68B
+_SHIFT = 15
+_GOLDEN = 0x9E3779B97F4A7C15
+_MOST = 2**31 - 1
+_MOST_KEPT = 4
+"""Sizes of batches whose places are held: that of most, that of an epoch's last, and others that were tried."""
+
+
+class Counted(_DropoutNd):
+    """What all kinds have in common. Until it is given keys, each call draws one from torch's global generator."""
+
+    key: Tensor
+    limit: Tensor | None
+    """In a stack of networks, up to which int32 a place is kept: each has a rate of its own. Else None, as `scale`."""
+    scale: Tensor | None
+    axes: int | None = None
+    """How many axes the inputs (N, C, ...) have where whole channels are dropped; None: single elements are."""
+
+    def __init__(self, p: float = 0.5, inplace: bool = False) -> None:
+        super().__init__(p, inplace)
+        self.register_buffer("key", torch.zeros((), dtype=torch.int32), persistent=False)
+        self.register_buffer("limit", None, persistent=False)
+        self.register_buffer("scale", None, persistent=False)
+        self.keyed = False
+        self.calls = 0
+        """In this step: there are several with micro-batches, or where a layer is used twice."""
+        self._places: dict[tuple[int, torch.device], Tensor] = {}
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Return inputs with a share `p` at 0 and the others scaled up, in training; else as they are."""
+        if not self.training or (self.limit is None and self.p == 0):
+            return inputs
+        if self.axes is not None and inputs.ndim != self.axes:
+            return super().forward(inputs)  # type: ignore[no-any-return] # without a batch, as torch takes it
+        shape = inputs.shape if self.axes is None else inputs.shape[:2] + (1,) * (inputs.ndim - 2)
+        hashed = self._hashed(shape.numel(), inputs.device)
+        if self.limit is None or self.scale is None:
+            mask = hashed.le(limit_of(self.p)).to(inputs.dtype).mul_(scale_of(self.p))
+        else:
+            mask = hashed.le(self.limit).to(inputs.dtype) * self.scale
+        return inputs * mask.view(shape)
+
+    def _hashed(self, number: int, device: torch.device) -> Tensor:
+        """Return an int32 for each place, every value being as likely."""
+        if self.keyed:
+            key = self.key if not self.calls else self.key + _as_int32(self.calls * _GOLDEN)
+        else:
+            key = torch.randint(-_MOST, _MOST, (), dtype=torch.int32).to(device)
+        self.calls += 1
+        found = self._placed(number, device) ^ key
+        found.mul_(_FIRST)
+        found.bitwise_xor_((found >> _SHIFT).bitwise_and_(_MOST >> (_SHIFT - 1)))
+        return found.mul_(_as_int32(_SECOND))
+
+    def _placed(self, number: int, device: torch.device) -> Tensor:
+        at = (number, device)
+        if at not in self._places:
+            if len(self._places) == _MOST_KEPT:
+                self._places.clear()
+            self._places[at] = torch.from_numpy(_mixed(np.arange(number, dtype=np.uint64))).to(device)
+        return self._places[at]
+
+
+class Dropout(Counted, nn.Dropout):
+    """Drops single elements (Srivastava et al. 2014)."""
+
+
+class Dropout1d(Counted, nn.Dropout1d):
+    """Drops whole channels of series (N, C, L) (Tompson et al. 2015)."""
+
+    axes = 3
+
+
+class Dropout2d(Counted, nn.Dropout2d):
+    """Drops whole channels of pictures (N, C, H, W)."""
+
+    axes = 4
+
+
+class Dropout3d(Counted, nn.Dropout3d):
+    """Drops whole channels of volumes (N, C, D, H, W)."""
+
+    axes = 5
+
+
+_OURS: dict[type[nn.Module], type[Counted]] = {
+    nn.Dropout: Dropout,
+    nn.Dropout1d: Dropout1d,
+    nn.Dropout2d: Dropout2d,
+    nn.Dropout3d: Dropout3d,
+}
+
+
+def counted(network: nn.Module) -> nn.Module:
+    """Return the network with ours in place of torch's own dropout layers; subclasses of those stay what they are."""
+    if type(network) in _OURS:
+        assert isinstance(network, _DropoutNd)
+        return _OURS[type(network)](network.p, network.inplace)
+    for module in list(network.modules()):
+        for name, child in module.named_children():
+            if type(child) in _OURS:
+                setattr(module, name, counted(child))
+    return network
+
+
+class Masks:
+    """The keys of a network's dropout layers over one training."""
+
+    def __init__(self, model: nn.Module, seed: int) -> None:
+        self.layers = [module for module in model.modules() if isinstance(module, Counted)]
+        self._seed = seed
+        self._keys: list[list[int]] = []
+
+    def begin(self, epoch: int, steps: int) -> None:
+        """Have the keys of an epoch ready."""
+        self._keys = [keys.tolist() for keys in self.keys(epoch, steps)]
+        for layer in self.layers:
+            layer.keyed = True
+
+    def step(self, number: int) -> None:
+        """Give each layer its key of a step of the epoch, counted from 0."""
+        for layer, keys in zip(self.layers, self._keys, strict=True):
+            layer.calls = 0
+            layer.key.fill_(keys[number])
+
+    def keys(self, epoch: int, steps: int) -> list[np.ndarray[tuple[int], np.dtype[np.int32]]]:
+        """Return the keys of all steps of an epoch, int32 (steps,), for each layer."""
+        firsts = (keyed_int(self._seed, "dropout", layer, epoch) for layer in range(len(self.layers)))
+        return [_mixed(np.arange(steps, dtype=np.uint64) + np.uint64(first)) for first in firsts]
+
+
+def limit_of(rate: float) -> int:
+    """Return up to which int32 a place is kept, all of them being as likely."""
+    return min(round((1 - rate) * 2**32) - 2**31, _MOST)
+
+
+def scale_of(rate: float) -> float:
+    """Return what those kept are multiplied by, so that the mean stays what it is."""
+    return 1 / (1 - rate) if rate < 1 else 0.0
+
+
+def _mixed(values: np.ndarray[tuple[int], np.dtype[np.uint64]]) -> np.ndarray[tuple[int], np.dtype[np.int32]]:
+    """Return a hash of each number: the finaliser of SplitMix64 (Steele et al. 2014), its upper half."""
+    with np.errstate(over="ignore"):
+        found = values * np.uint64(_GOLDEN)
+        found = (found ^ (found >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        found = (found ^ (found >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    upper: np.ndarray[tuple[int], np.dtype[np.int32]] = (found >> np.uint64(32)).astype(np.uint32).view(np.int32)
+    return upper
+
+
+def _as_int32(number: int) -> int:
+    """Return the lower half of a number as an int32 has it."""
+    return (number + 2**31) % 2**32 - 2**31
