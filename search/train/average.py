@@ -33,13 +33,17 @@ class Average:
 
     def update(self) -> None:
         """Take the weights in."""
-        self._step += 1
-        share = 1 - min(self._decay, (1 + self._step) / (10 + self._step))
+        share = self.count()
         now = self._model.state_dict()
         averaged = [name for name, value in now.items() if value.is_floating_point()]
         torch._foreach_lerp_([self.weights[name] for name in averaged], [now[name] for name in averaged], share)
         for name in now.keys() - set(averaged):
             self.weights[name].copy_(now[name])
+
+    def count(self) -> float:
+        """Count a step; return the share that its weights have in the average."""
+        self._step += 1
+        return 1 - min(self._decay, (1 + self._step) / (10 + self._step))
 
     @contextlib.contextmanager
     def applied(self) -> Iterator[None]:

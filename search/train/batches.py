@@ -34,8 +34,8 @@ class ResidentBatches:
     """Everything on the device once, each batch gathered there."""
 
     def __init__(self, examples: Examples, device: torch.device) -> None:
-        self._inputs = _tensor(examples.inputs).to(device)
-        self._targets = _tensor(examples.targets).to(device)
+        self.inputs = _tensor(examples.inputs).to(device)
+        self.targets = _tensor(examples.targets).to(device)
         self._device = device
 
     def __call__(self, order: Tensor, batch_size: int) -> Iterator[Batch]:
@@ -43,7 +43,7 @@ class ResidentBatches:
         on_device = order.to(self._device)
         for start in range(0, len(order), batch_size):
             chosen = on_device[start : start + batch_size]
-            yield self._inputs[chosen], self._targets[chosen], order[start : start + batch_size]
+            yield self.inputs[chosen], self.targets[chosen], order[start : start + batch_size]
 
 
 class LoaderBatches:

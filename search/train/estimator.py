@@ -79,11 +79,14 @@ class Estimator(nn.Module):
 
     def judged(self, standardised: Tensor) -> Tensor:
         """Map inputs as the network is given them to logits (N, C) or values (N, 1); raise UsageError as above."""
-        outputs: Tensor = self.network(standardised)
+        return self.placed(self.network(standardised), len(standardised))
+
+    def placed(self, outputs: Tensor, num: int) -> Tensor:
+        """Put a network's outputs for `num` inputs where the targets are; raise UsageError as above."""
         if not isinstance(outputs, Tensor):
             raise UsageError(f"model: gives {type(outputs).__name__}; it must give a tensor (N, num_outputs)")
         if not torch.compiler.is_exporting():  # an exported program would take batches of one size alone
-            self._require_shape(outputs, len(standardised))
+            self._require_shape(outputs, num)
         # A target's own unit may be beyond what a lower precision holds.
         exact = outputs.float() if outputs.dtype in (torch.float16, torch.bfloat16) else outputs
         return exact * self.target_std + self.target_mean

@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -89,7 +89,7 @@ class Training:
         self.model, self.optimizer, self.loss = model, optimizer, loss
         self.batches, self.dataset, self._objective, self.plan = batches, dataset, objective, plan
         self._seed = seed
-        self.rules = dataclasses.replace(rules, guard=self._guard)
+        self.rules = dataclasses.replace(rules, guard=self.require_finite)
         self._metrics = metrics_of(dataset.examples.task)
         self._base_rates = [group["lr"] for group in optimizer.param_groups]
         self._moving = [bool(group.get("momentum")) for group in optimizer.param_groups]
@@ -235,7 +235,7 @@ class Training:
         if (cycle := self._cycles.get(self.step)) is not None:
             self._snapshots[cycle] = copied(self._judged())
 
-    def _guard(self, model: nn.Module, inputs: Tensor, augmented: Tensor | None, loss: Tensor) -> None:
+    def require_finite(self, model: nn.Module, inputs: Tensor, augmented: Tensor | None, loss: Tensor) -> None:
         """Raise NonFiniteError for a loss that is none, before its gradients spoil the weights."""
         # A GPU is waited for once a step: a later look would find weights that are spoiled, whatever the cause was.
         if loss.numel() == 1 and not math.isfinite(loss.detach()):
@@ -254,6 +254,20 @@ class Training:
                 group["momentum"] = float(momenta[self.step])
             elif momenta is not None and "betas" in group:
                 group["betas"] = (float(momenta[self.step]), *group["betas"][1:])
+
+    @property
+    def cycle_ends(self) -> Iterable[int]:
+        """The numbers of steps after which a snapshot is taken."""
+        return self._cycles
+
+    def courses(self) -> tuple[Array, Array]:
+        """Return learning rates and momenta (first betas; 0 without any) of the next epoch's steps, (steps,) both."""
+        chosen = slice(self.step, self.step + self.steps_per_epoch)
+        rates, momenta = self.curve.rates[chosen], self.curve.momenta
+        group = self.optimizer.param_groups[0]
+        own = group["betas"][0] if "betas" in group else group.get("momentum", 0.0)
+        follows = momenta is not None and ("betas" in group or self._moving[0])
+        return self._base_rates[0] * rates, momenta[chosen] if follows else np.full(len(rates), own)  # type: ignore[index]
 
     def _rate(self) -> float:
         return float(self.optimizer.param_groups[0]["lr"])

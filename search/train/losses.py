@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import json
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,7 +19,25 @@ Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
 """(outputs (N, C) or (N, 1), targets (N,), indices of the examples (N,)) -> mean loss."""
 
 
-def own_loss(node: Mapping[str, Any], task: str, target_std: float, device: torch.device) -> Loss:
+@dataclass(frozen=True, kw_only=True, eq=False)
+class OwnLoss:
+    """A loss of the user's own, of logits (N, C) and classes (N,), or of values and targets (N,) over `unit`.
+
+    `form` says by what it was made.
+    """
+
+    criterion: Callable[[Tensor, Tensor], Tensor]
+    unit: float | None
+    form: Hashable
+
+    def __call__(self, outputs: Tensor, targets: Tensor, indices: Tensor) -> Tensor:
+        """Return the mean loss of a batch."""
+        if self.unit is None:
+            return self.criterion(outputs, targets)
+        return self.criterion(outputs.squeeze(1) / self.unit, targets / self.unit)
+
+
+def own_loss(node: Mapping[str, Any], task: str, target_std: float, device: torch.device) -> OwnLoss:
     """Return the loss that a configuration's `loss` node names.
 
     Its target is a function of (outputs, targets), or a class that makes one, e.g. torch.nn.CrossEntropyLoss: of
@@ -29,31 +49,34 @@ def own_loss(node: Mapping[str, Any], task: str, target_std: float, device: torc
     criterion = made() if isinstance(called, type) else made
     if isinstance(criterion, nn.Module):
         criterion = criterion.to(device)
-    if task == "classification":
-        return lambda outputs, targets, _: criterion(outputs, targets)
-    return lambda outputs, targets, _: criterion(outputs.squeeze(1) / target_std, targets / target_std)
+    unit = None if task == "classification" else target_std
+    return OwnLoss(criterion=criterion, unit=unit, form=json.dumps(node, sort_keys=True, default=str))
 
 
-def hard_loss(
-    task: str, target_std: float, *, label_smoothing: float = 0.0, class_weights: Tensor | None = None
-) -> Loss:
-    """Return cross-entropy of logits, or squared error in units of the target's variance.
+@dataclass(frozen=True, kw_only=True, eq=False)
+class HardLoss:
+    """Cross-entropy of logits, or squared error in units of the target's variance.
 
     Classes alone know smoothing (Szegedy et al. 2016) and weights (C,) of each example's loss; these average 1 over the
     training examples, and a batch's loss is its sum over its size: whatever parts it is worked through in.
     """
-    if task == "classification":
-        if class_weights is None:
-            return lambda outputs, targets, _: functional.cross_entropy(
-                outputs, targets, label_smoothing=label_smoothing
-            )
-        return lambda outputs, targets, _: (
-            functional.cross_entropy(
-                outputs, targets, weight=class_weights, label_smoothing=label_smoothing, reduction="sum"
-            )
-            / len(targets)
+
+    task: str
+    target_std: float
+    label_smoothing: float = 0.0
+    class_weights: Tensor | None = None
+    form: Hashable = "hard"
+
+    def __call__(self, outputs: Tensor, targets: Tensor, indices: Tensor) -> Tensor:
+        """Return the mean loss of a batch."""
+        if self.task != "classification":
+            return functional.mse_loss(outputs.squeeze(1), targets) / self.target_std**2
+        if self.class_weights is None:
+            return functional.cross_entropy(outputs, targets, label_smoothing=self.label_smoothing)
+        total = functional.cross_entropy(
+            outputs, targets, weight=self.class_weights, label_smoothing=self.label_smoothing, reduction="sum"
         )
-    return lambda outputs, targets, _: functional.mse_loss(outputs.squeeze(1), targets) / target_std**2
+        return total / len(targets)
 
 
 class DistillationLoss:

@@ -15,7 +15,6 @@ from torch.nn.parameter import is_lazy
 from search.config.build import factory
 from search.errors import UsageError
 from search.keyed import keyed_int
-from search.train import losses
 from search.train.augment import Columns, augment_of
 from search.train.batches import Batches, ResidentBatches
 from search.train.data.arrays import Dataset
@@ -24,7 +23,7 @@ from search.train.data.table import encoded
 from search.train.diagnostics.course import nothing_of
 from search.train.estimator import Estimator, build
 from search.train.loop import Training
-from search.train.losses import Loss, own_loss
+from search.train.losses import HardLoss, Loss, own_loss
 from search.train.metrics import Metric, objective
 from search.train.plan import Plan
 from search.train.pretrained import Started, in_groups, node_of, start_from, with_factors
@@ -175,7 +174,7 @@ def _loss(config: Mapping[str, Any], dataset: Dataset, model: Estimator, device:
         balanced = counts.sum() / (len(counts) * np.maximum(counts, 1))
         weights = torch.tensor(balanced, dtype=torch.float32, device=device)
     smoothing = trainer.get("label_smoothing", 0.0)
-    return losses.hard_loss(examples.task, target_std, label_smoothing=smoothing, class_weights=weights)
+    return HardLoss(task=examples.task, target_std=target_std, label_smoothing=smoothing, class_weights=weights)
 
 
 def _columns(dataset: Dataset, model: Estimator, device: torch.device) -> Columns:

@@ -149,7 +149,12 @@ def _follow(model: nn.Module, optimizer: torch.optim.Optimizer, rules: Rules) ->
         rules.scaler.update()
 
 
+def number_of_parts(micro_batches: int, num: int) -> int:
+    """Return in how many parts so many examples are worked through, none of a single one: batch norm cannot take it."""
+    return min(micro_batches, max(1, num // 2))
+
+
 def _parts(micro_batches: int, *batch: Tensor) -> list[tuple[Tensor, ...]]:
-    """Return the batch in micro-batches, none of a single example: batch norm cannot take that."""
-    number = min(micro_batches, max(1, len(batch[0]) // 2))
+    """Return the batch in micro-batches."""
+    number = number_of_parts(micro_batches, len(batch[0]))
     return [batch] if number == 1 else list(zip(*(t.tensor_split(number) for t in batch), strict=True))

@@ -24,7 +24,7 @@ from search.train.data.arrays import Array, Dataset, Examples, Split
 from search.train.data.split import divide
 from search.train.estimator import build
 from search.train.loop import Fitted, KeepFn, ReportFn, Training, predict
-from search.train.losses import Loss, hard_loss
+from search.train.losses import HardLoss, Loss
 from search.train.metrics import metrics_of, objective
 from search.train.plan import Plan
 from search.train.schedules import Budget, Curve
@@ -97,7 +97,7 @@ class Run:
             model=self.network,
             optimizer=self.torch_optimizer,
             schedule=self.schedule,
-            loss=self.loss or hard_loss(task, float(self.network.target_std)),
+            loss=self.loss or HardLoss(task=task, target_std=float(self.network.target_std)),
             batches=self.batches(self.dataset.examples),
             dataset=self.dataset,
             objective=objective(self.metric, None, task),
@@ -698,7 +698,7 @@ def scripted(
         model=model,
         optimizer=torch.optim.SGD([model.weight], lr=0.0),
         schedule=schedules.constant,
-        loss=hard_loss("classification", 1.0),
+        loss=HardLoss(task="classification", target_std=1.0),
         batches=ResidentBatches(examples, CPU),
         dataset=Dataset(examples=examples, split=Split(train=everything, validation=everything, test=everything)),
         objective=objective(metric, None, "classification"),

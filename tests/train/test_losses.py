@@ -3,7 +3,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from search.train.losses import DistillationLoss, hard_loss, predictions_of
+from search.train.losses import DistillationLoss, HardLoss, predictions_of
 
 LOGITS = torch.tensor([[2.0, 0.0, -1.0], [0.5, 0.5, 0.0]])
 LABELS = torch.tensor([0, 2])
@@ -24,24 +24,29 @@ def distillation(
 ) -> DistillationLoss:
     task = "classification" if teacher.ndim == 2 else "regression"
     return DistillationLoss(
-        hard_loss(task, target_std), teacher, TRAIN, temperature=temperature, mix=mix, target_std=target_std
+        HardLoss(task=task, target_std=target_std),
+        teacher,
+        TRAIN,
+        temperature=temperature,
+        mix=mix,
+        target_std=target_std,
     )
 
 
 def test_the_loss_of_classes_is_cross_entropy() -> None:
     expected = cross_entropy(LOGITS, torch.eye(3)[LABELS])
-    torch.testing.assert_close(hard_loss("classification", 1.0)(LOGITS, LABELS, INDICES), expected)
+    torch.testing.assert_close(HardLoss(task="classification", target_std=1.0)(LOGITS, LABELS, INDICES), expected)
 
 
 @pytest.mark.parametrize("target_std", [1.0, 3.0])
 def test_the_loss_of_numbers_is_in_units_of_the_targets_variance(target_std: float) -> None:
-    loss = hard_loss("regression", target_std)(VALUES, TARGETS, INDICES)
+    loss = HardLoss(task="regression", target_std=target_std)(VALUES, TARGETS, INDICES)
     assert float(loss) == pytest.approx((1 + 4) / 2 / target_std**2)
 
 
 def test_without_the_teachers_share_distillation_is_the_hard_loss() -> None:
     loss = distillation(TEACHER, mix=0.0)(LOGITS, LABELS, INDICES)
-    torch.testing.assert_close(loss, hard_loss("classification", 1.0)(LOGITS, LABELS, INDICES))
+    torch.testing.assert_close(loss, HardLoss(task="classification", target_std=1.0)(LOGITS, LABELS, INDICES))
 
 
 @pytest.mark.parametrize("temperature", [1.0, 4.0])
@@ -114,7 +119,7 @@ def test_predictions_are_probabilities_or_values_in_single_precision(
 
 def test_what_has_no_label_has_no_hard_part() -> None:
     """The second example is of the transfer set."""
-    hard = hard_loss("classification", 1.0)
+    hard = HardLoss(task="classification", target_std=1.0)
     loss = DistillationLoss(hard, TEACHER, TRAIN, temperature=2.0, mix=0.6, target_std=1.0, labelled=1)
     soft = distillation(TEACHER, temperature=2.0)(LOGITS, LABELS, INDICES)
     expected = 0.6 * soft + 0.4 * hard(LOGITS[:1], LABELS[:1], INDICES[:1]) / 2

@@ -20,7 +20,7 @@ from search.keyed import keyed_int
 from search.records import CheckVerdict, worst
 from search.train import steps
 from search.train.batches import Batch
-from search.train.losses import Loss, hard_loss
+from search.train.losses import HardLoss, Loss
 from search.train.setup import Setup
 
 LARGER = 16
@@ -192,8 +192,8 @@ def _attempted(bench: Bench, batch: Batch, rate: float, *, training: bool) -> _A
 def _task_loss(bench: Bench, targets: Tensor) -> tuple[Loss, float]:
     """Return the task's own loss, whatever the trial's, and where it counts as nothing."""
     if bench.classifies:
-        return hard_loss("classification", 1.0), LOSS * math.log(bench.examples.num_outputs)
-    return hard_loss("regression", float(targets.double().std(correction=0))), 0.01
+        return HardLoss(task="classification", target_std=1.0), LOSS * math.log(bench.examples.num_outputs)
+    return HardLoss(task="regression", target_std=float(targets.double().std(correction=0))), 0.01
 
 
 def _polish(bench: Bench, optimizer: torch.optim.LBFGS) -> Iterator[torch.optim.Optimizer]:

@@ -5,8 +5,8 @@ of torch's global generators, which the loop seeds for every epoch. A strength o
 all are 0 nothing is drawn.
 """
 
-from search.train.augment.build import Augment, augment_of
+from search.train.augment.build import Augment, augment_of, ours
 from search.train.augment.mixing import Mixed
 from search.train.augment.table import Columns
 
-__all__ = ["Augment", "Columns", "Mixed", "augment_of"]
+__all__ = ["Augment", "Columns", "Mixed", "augment_of", "ours"]

@@ -51,6 +51,11 @@ def augment_of(node: Mapping[str, Any] | None, kind: str, columns: Columns | Non
     return found
 
 
+def ours(augment: Augment) -> bool:
+    """Tell whether an augmentation is one of ours: all that it draws is of torch's generators."""
+    return not isinstance(augment, _Own)
+
+
 class _Own:
     """A user's augmentation, which mixes nothing."""
 

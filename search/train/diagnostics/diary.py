@@ -8,16 +8,22 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from search.train.data.arrays import Array, Dataset
 from search.train.diagnostics.course import Course, nothing_of
 from search.train.diagnostics.diagnosis import Diagnosis, diagnose
+from search.train.diagnostics.outputs import Outputs
 from search.train.diagnostics.probe import Probe
 from search.train.diagnostics.table import LayerTable
 
 EVERY = 100
 """Steps between two that are looked at; the first of an epoch always is."""
+
+
+def due(step: int, steps_per_epoch: int) -> bool:
+    """Tell whether a step, counted from 0, is looked at."""
+    return step % steps_per_epoch % EVERY == 0
 
 
 class Diary:
@@ -40,8 +46,11 @@ class Diary:
 
     def looking(self, step: int) -> contextlib.AbstractContextManager[None]:
         """Return what a step of the optimiser, counted from 0, is to be taken in."""
-        due = step % self._steps_per_epoch % EVERY == 0
-        return self._probe.watching(step) if due else contextlib.nullcontext()
+        return self._probe.watching(step) if due(step, self._steps_per_epoch) else contextlib.nullcontext()
+
+    def given(self, step: int, outputs: Outputs, compared: Tensor) -> None:
+        """Take in what was seen of a step elsewhere (see `Probe.given`)."""
+        self._probe.given(step, outputs, compared)
 
     def close_epoch(self, train: float, validation: float, predictions: Array) -> dict[str, float]:
         """Keep the epoch's losses and its predictions on the validation split; return its figures."""

@@ -82,6 +82,17 @@ class Outputs:
         self._living = [torch.cat(self._living)] if self._living else []
         self._last = None
 
+    def taken(self) -> tuple[Tensor, Tensor]:
+        """Return the figures (F,) and units (U,) so far, and let go of them: for `each` of several networks at once."""
+        self.pack()
+        numbers = self._numbers.pop() if self._numbers else torch.zeros(0)
+        return numbers, self._living.pop() if self._living else torch.zeros(0, dtype=torch.bool)
+
+    def each(self, numbers: Tensor, living: Tensor) -> Iterator[Outputs]:
+        """Yield what was seen of each of M networks of one form, from (M, F) and (M, U)."""
+        for figures, units in zip(numbers, living, strict=True):
+            yield Outputs(self.served, self._calls, [figures] if len(figures) else [], [units] if len(units) else [])
+
     def fetched(self) -> dict[str, Seen]:
         """Return what each row's layer gave, in the order of their first calls."""
         numbers = iter(self._numbers[0].tolist() if self._numbers else [])

@@ -96,6 +96,13 @@ class Probe:
                 rate = float(self._optimizer.param_groups[0].get("lr", np.nan))
                 self._rows.append(_Row(step, rate, outputs, self._weights, before.compared()))
 
+    def given(self, step: int, outputs: Outputs, compared: Tensor) -> None:
+        """Record one row of figures that were found elsewhere, `compared` being those of `Before`."""
+        with self._surviving():
+            self._weights = self._weights or Weights(layers_of(self._model))
+            rate = float(self._optimizer.param_groups[0].get("lr", np.nan))
+            self._rows.append(_Row(step, rate, outputs, self._weights, compared))
+
     @contextlib.contextmanager
     def _surviving(self) -> Iterator[None]:
         """Look no more after what is raised within: that is no reason for a training to end."""

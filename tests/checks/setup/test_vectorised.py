@@ -89,14 +89,12 @@ def test_a_loss_of_ones_own_may_be_another_mean():
 
 
 def test_a_standard_loss_that_is_summed_fails(monkeypatch):
-    hard = losses.hard_loss
+    hard = losses.HardLoss.__call__
 
-    def summed(task, target_std, **settings):
-        return lambda outputs, targets, indices: (
-            hard(task, target_std, **settings)(outputs, targets, indices) * len(targets)
-        )
+    def summed(self, outputs, targets, indices):
+        return hard(self, outputs, targets, indices) * len(targets)
 
-    monkeypatch.setattr(losses, "hard_loss", summed)
+    monkeypatch.setattr(losses.HardLoss, "__call__", summed)
     finding = look(MLP)
     assert finding.verdict is CheckVerdict.FAIL
     assert "loss of a batch: not the mean of single examples'" in finding.sentence

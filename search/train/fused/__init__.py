@@ -1,0 +1,11 @@
+"""Many small networks of one shape trained as one program: a trial in a stack is the same trial as alone.
+
+Weights lie side by side in one tensor, forward passes go through `torch.func.vmap`, and gradients, clipping and the
+optimisers' updates are a few operations on all of them, where a small network alone leaves the processor waiting
+between hundreds of tiny ones (compare HFTA, Wang et al. 2021). What differs between trials is a vector.
+"""
+
+from search.train.fused.alike import form_of, why_alone
+from search.train.fused.stack import Stack
+
+__all__ = ["Stack", "form_of", "why_alone"]

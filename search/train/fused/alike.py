@@ -1,0 +1,88 @@
+"""Which trainings can be stacked: what they must have in common, and what none of them may have."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Hashable, Iterator
+from typing import Any
+
+import torch
+from torch import nn
+
+from search.train.augment import ours
+from search.train.batches import ResidentBatches
+from search.train.dropout import Counted
+from search.train.estimator import Estimator
+from search.train.fused.optimizers import unsupported
+from search.train.loop import Training
+from search.train.losses import HardLoss, OwnLoss
+
+_FREE = {"training", "p", "inplace", "keyed", "calls"}
+"""Attributes of modules in which the members of a stack may differ: the rate of dropout and what belongs to it."""
+_PLAIN = (bool, int, float, complex, str, bytes, type(None), torch.dtype, torch.device, type, types.FunctionType)
+
+
+def why_alone(training: Training) -> str | None:
+    """Return why a training cannot be one of a stack; None where nothing is known against it."""
+    model = training.model
+    if not isinstance(model, Estimator):
+        return "its model is of another kind"
+    if training.plan.compile:
+        return "trainer.compile=true"
+    if training.rules.scaler is not None:
+        return "trainer.precision=fp16 scales each loss by itself"
+    if not isinstance(training.batches, ResidentBatches):
+        return "its data does not lie on the device"
+    if not isinstance(training.loss, HardLoss | OwnLoss):
+        return "it has a teacher"
+    if training.rules.augment is not None and not ours(training.rules.augment):
+        return "its augmentation is one of your own"
+    if any(not p.requires_grad for p in model.network.parameters()):
+        return "some of its weights are frozen"
+    if len(list(model.named_parameters(remove_duplicate=False))) != len(list(model.parameters())):
+        return "some of its layers share weights"
+    if len({(p.dtype, p.device) for p in model.network.parameters()}) != 1:
+        return "its weights are of several types"
+    return unsupported(training.optimizer)
+
+
+def form_of(training: Training) -> Hashable:
+    """Return what must be the same for all of a stack: the network but for its weights, inputs, batches and loss."""
+    model, plan = training.model, training.plan
+    assert isinstance(model, Estimator)
+    statistics = [(name, _bytes(value)) for name, value in model.named_buffers() if not name.startswith("network.")]
+    modules = [(name, *_traits(module)) for name, module in model.network.named_modules()]
+    shapes = [(name, tuple(p.shape), p.dtype) for name, p in model.network.named_parameters()]
+    return (
+        *(("statistics", *each) for each in statistics),
+        *(("module", *each) for each in modules),
+        *(("parameter", *each) for each in shapes),
+        ("batches", id(training.batches), training.steps_per_epoch, plan.batch_size, plan.accumulate, plan.parts),
+        ("examples", len(training.dataset.split.train), _bytes(torch.as_tensor(training.dataset.split.validation))),
+        ("precision", training.rules.autocast),
+        ("loss", training.loss.form if isinstance(training.loss, HardLoss | OwnLoss) else id(training.loss)),
+    )
+
+
+def _traits(module: nn.Module) -> Iterator[Hashable]:
+    """Yield class and settings of a module; one that cannot be compared is like no other."""
+    yield f"{type(module).__module__}.{type(module).__qualname__}"
+    free = _FREE if isinstance(module, Counted) else {"training"}
+    for name, value in sorted(vars(module).items()):
+        if name in free or name.startswith("_"):
+            continue
+        yield name, _comparable(value)
+
+
+def _comparable(value: Any) -> Hashable:
+    if isinstance(value, _PLAIN):
+        return value
+    if isinstance(value, tuple | list):
+        return tuple(map(_comparable, value))
+    if isinstance(value, dict):
+        return tuple((_comparable(k), _comparable(v)) for k, v in value.items())
+    return id(value)
+
+
+def _bytes(tensor: torch.Tensor) -> bytes:
+    return tensor.detach().cpu().numpy().tobytes()

@@ -1,0 +1,238 @@
+"""Trainings that go through their epochs together."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from search.train.batches import ResidentBatches
+from search.train.data.arrays import Array
+from search.train.diagnostics.diary import due
+from search.train.estimator import Estimator
+from search.train.fused.inputs import Inputs
+from search.train.fused.losses import stacked_loss
+from search.train.fused.program import Program, networks_alone
+from search.train.fused.storage import Storage, kind_of
+from search.train.fused.streams import Streams, partners_of
+from search.train.fused.watching import Watch
+from search.train.loop import Training
+from search.train.losses import predictions_of
+from search.train.steps import NonFiniteError, number_of_parts
+
+_EVALUATED = 16384
+"""Examples that are evaluated at once, over all networks."""
+_PROVED = 8
+_TOLERANCE = {torch.float64: 1e-9}
+Epoch = tuple[float, Array]
+"""The mean training loss, and the predictions on the validation split after it."""
+
+
+class CannotStackError(Exception):
+    """Trainings of one form that are not the same in a stack as alone."""
+
+
+class Stack:
+    """Trainings of one form (see `form_of`), each at an epoch of its own; they share nothing but the program."""
+
+    def __init__(self, trainings: Sequence[Training], inputs: Inputs | None = None) -> None:
+        """Take them over, until `release`; `inputs` are those of another stack of the same form."""
+        self.members = sorted(trainings, key=kind_of)
+        first = self.members[0]
+        assert isinstance(first.model, Estimator)
+        assert isinstance(first.batches, ResidentBatches)
+        self._estimator, self._batches = first.model, first.batches
+        self._plan, self._steps, self._autocast = first.plan, first.steps_per_epoch, first.rules.autocast
+        self._storage = Storage(self.members)
+        self._program = Program(self.members, self._storage)
+        like = self._storage.weights
+        self._loss = stacked_loss([member.loss for member in self.members], like)
+        self._streams = Streams(self.members)
+        self.inputs = inputs or Inputs(self._estimator, self._batches)
+        self._validation = torch.as_tensor(first.dataset.split.validation, device=like.device)
+        self._task = first.dataset.examples.task
+        self._clip_norm = _limits([member.rules.clip_norm for member in self.members], like)
+        self._clip_value = _limits([member.rules.clip_value for member in self.members], like)
+        self._served: dict[str, str] = {}
+
+    def prove(self) -> None:
+        """Raise CannotStackError where the networks do not run in a stack, or do not give what they give alone."""
+        given = self.inputs.at(self._validation[:_PROVED])
+        try:
+            together = self._program.judged(given)
+            self._rehearse()
+        except Exception as error:
+            raise CannotStackError(f"{type(error).__name__}: {' '.join(str(error).split())}") from error
+        alone = networks_alone(self.members, given)
+        tolerance = _TOLERANCE.get(together.dtype, 1e-3)
+        if together.shape != alone.shape or not torch.allclose(
+            together, alone, rtol=tolerance, atol=tolerance, equal_nan=True
+        ):
+            raise CannotStackError("its networks give something else in a stack than alone")
+
+    def run_epoch(self) -> list[Epoch | NonFiniteError]:
+        """Train each member for an epoch; return what came of it, in the place of one that failed why it did."""
+        orders = self._open()
+        firsts = [member.step for member in self.members]
+        marks = self._marks()
+        failures: dict[int, NonFiniteError] = {}
+        totals = self._storage.weights.new_zeros(len(self.members))
+        size = self._plan.step_size
+        for step in range(self._steps):
+            totals += self._step(step, firsts, orders[:, step * size : (step + 1) * size], failures)
+            for row in marks[step]:
+                self.members[row].step = firsts[row] + step
+                self.members[row].count_step()
+        for member, first in zip(self.members, firsts, strict=True):
+            member.step = first + self._steps - 1
+            member.follow_schedule()
+            member.step += 1
+        losses = (totals / orders.shape[1]).tolist()
+        found = zip(losses, self._predictions(), strict=True)
+        return [failures.get(row, epoch) for row, epoch in enumerate(found)]
+
+    def release(self, training: Training) -> None:
+        """Let a member go on alone, or in another stack, or write a checkpoint."""
+        self._storage.settle(self.members.index(training))
+
+    def _open(self) -> Tensor:
+        """Begin the members' next epochs; return the orders of their examples, int64 (M, N)."""
+        orders = []
+        for row, member in enumerate(self.members):
+            orders.append(member.open_epoch())
+            self._streams.begin(row)
+        self._program.begin([member.epoch for member in self.members], self._steps)
+        for part in self._storage.parts:
+            part.begin(self._storage.weights)
+        return torch.stack(orders).to(self._storage.weights.device)
+
+    def _marks(self) -> dict[int, list[int]]:
+        """Return the rows of the members for which a cycle ends with a step of this epoch."""
+        marks: dict[int, list[int]] = defaultdict(list)
+        for row, member in enumerate(self.members):
+            for end in member.cycle_ends:
+                if member.step < end <= member.step + self._steps:
+                    marks[end - member.step - 1].append(row)
+        return marks
+
+    def _step(self, step: int, firsts: Sequence[int], chosen: Tensor, failures: dict[int, NonFiniteError]) -> Tensor:
+        """Take a step of the epoch with the examples `chosen` (M, N); return the losses summed over them (M,)."""
+        watch = self._watch(step, firsts)
+        totals = self._storage.weights.new_zeros(len(self.members))
+        gradients: Tensor | None = None
+        for number, part in enumerate(chosen.tensor_split(number_of_parts(self._plan.parts, chosen.shape[1]), dim=1)):
+            losses = self._losses(step, number, part, watch, failures, firsts)
+            share = losses.sum() if part is chosen else (losses * (part.shape[1] / chosen.shape[1])).sum()
+            found = torch.autograd.grad(share, list(self._storage.parameters.values()))
+            row = torch.cat([gradient.flatten(1) for gradient in found], dim=1)
+            gradients = row if gradients is None else gradients + row
+            totals += losses.detach() * part.shape[1]
+        assert gradients is not None
+        with torch.no_grad():
+            gradients = self._clipped(gradients)
+            for part_of in self._storage.parts:
+                part_of.update(step, self._storage.weights, gradients)
+            if self._storage.averages is not None:
+                self._storage.averages.update()
+            if watch is not None:
+                watch.close(gradients)
+        return totals
+
+    def _losses(
+        self,
+        step: int,
+        number: int,
+        chosen: Tensor,
+        watch: Watch | None,
+        failures: dict[int, NonFiniteError],
+        firsts: Sequence[int],
+    ) -> Tensor:
+        """Return the mean losses (M,) of a part of a step's examples."""
+        like = self._storage.weights
+        targets = self._batches.targets[chosen]
+        with torch.autocast(like.device.type, self._autocast, enabled=self._autocast is not None):
+            given, mixed = self.inputs.at(chosen), None
+            if self._streams.active:
+                given, mixes = self._streams.changed(given)
+                mixed = partners_of(mixes, targets, like)
+            outputs = self._placed(self._program.outputs(given, step, number, watch))
+            losses = self._loss(outputs, targets)
+            if mixed is not None:
+                partners, shares = mixed
+                losses = shares * losses + (1 - shares) * self._loss(outputs, targets.gather(1, partners))
+        if not bool(torch.isfinite(losses).all()):
+            self._find(losses, chosen, given if self._streams.active else None, step, firsts, failures)
+        return losses
+
+    def _find(
+        self,
+        losses: Tensor,
+        chosen: Tensor,
+        changed: Tensor | None,
+        step: int,
+        firsts: Sequence[int],
+        failures: dict[int, NonFiniteError],
+    ) -> None:
+        """Find out why losses are not finite: such members have failed, the others know nothing of it."""
+        for row, member in enumerate(self.members):
+            if row in failures or bool(torch.isfinite(losses[row])):
+                continue
+            member.step = firsts[row] + step
+            raw = self._batches.inputs[chosen[row]]
+            try:
+                member.require_finite(member.model, raw, None if changed is None else changed[row], losses[row])
+            except NonFiniteError as error:
+                failures[row] = error
+
+    def _watch(self, step: int, firsts: Sequence[int]) -> Watch | None:
+        if not due(step, self._steps) or all(member.diary is None for member in self.members):
+            return None
+        for member, first in zip(self.members, firsts, strict=True):
+            member.step = first + step
+            member.follow_schedule()
+        return Watch(self.members, self._storage, self._served)
+
+    def _clipped(self, gradients: Tensor) -> Tensor:
+        if self._clip_value is not None:
+            gradients = gradients.clamp(-self._clip_value, self._clip_value)
+        if self._clip_norm is not None:
+            norms = gradients.norm(dim=1, keepdim=True)
+            gradients = gradients * (self._clip_norm / (norms + 1e-6)).clamp(max=1.0)
+        return gradients
+
+    def _placed(self, outputs: Tensor) -> Tensor:
+        """Return outputs (M, N, ...) where the targets are."""
+        networks, number = outputs.shape[:2]
+        placed = self._estimator.placed(outputs.flatten(0, 1), networks * number)
+        return placed.view(networks, number, *placed.shape[1:])
+
+    def _predictions(self) -> list[Array]:
+        """Return each member's predictions on the validation split."""
+        parts = []
+        for some in torch.split(self._validation, max(1, _EVALUATED // len(self.members))):
+            outputs = self._placed(self._program.judged(self.inputs.at(some)))
+            parts.append(predictions_of(outputs.flatten(0, 1), self._task).reshape(len(self.members), len(some), -1))
+        whole = np.concatenate(parts, axis=1)
+        return list(whole if self._task == "classification" else whole[:, :, 0])
+
+    def _rehearse(self) -> None:
+        """Take a step that leaves no trace, for what forward passes in evaluation do not show."""
+        buffers = {name: value.clone() for name, value in self._storage.buffers.items()}
+        chosen = self._validation[:_PROVED].expand(len(self.members), -1)
+        self._program.begin([1] * len(self.members), 1)
+        losses = self._loss(
+            self._placed(self._program.outputs(self.inputs.at(chosen), 0, 0)), self._batches.targets[chosen]
+        )
+        torch.autograd.grad(losses.sum(), list(self._storage.parameters.values()))
+        for name, value in buffers.items():
+            self._storage.buffers[name].copy_(value)
+
+
+def _limits(given: Sequence[float | None], like: Tensor) -> Tensor | None:
+    """Return limits (M, 1), none being infinite; None where nobody has one."""
+    if all(limit is None for limit in given):
+        return None
+    return like.new_tensor([float("inf") if limit is None else limit for limit in given]).unsqueeze(1)
