@@ -123,7 +123,7 @@ class Training:
         """
         self.begin(checkpoint, keep)
         while not self.ended:
-            figures = self.close_epoch(self._train_epoch(), self.validated())
+            figures = self.run_epoch()
             self.told(*report(self.epoch, figures))
         return self.fitted()
 
@@ -144,6 +144,10 @@ class Training:
     def ended(self) -> bool:
         """Whether no epoch is left, or it was told to leave."""
         return self._stopped is not None or self.epoch >= self._last
+
+    def run_epoch(self) -> dict[str, float]:
+        """Train an epoch and validate; return its figures. Raises NonFiniteError."""
+        return self.close_epoch(self._train_epoch(), self.validated())
 
     def open_epoch(self) -> Tensor:
         """Begin the next epoch; return the indices of its training examples in their order, int64 (M,)."""
