@@ -16,8 +16,10 @@ OBJECTIVE = "objective"
 
 
 class TrialState(StrEnum):
-    """Where a trial stands; every one but RUNNING is final."""
+    """Where a trial stands; every one but WAITING and RUNNING is final."""
 
+    WAITING = "waiting"
+    """It has its parameters and its number, and has not begun."""
     RUNNING = "running"
     COMPLETE = "complete"
     PRUNED = "pruned"
@@ -142,7 +144,43 @@ class LookSpec:
     micro_batches: int = 1
 
 
-Work = TrialSpec | PredictSpec | AverageSpec | CheckSpec | LookSpec
+@dataclass(frozen=True, kw_only=True)
+class CohortSpec:
+    """Trials whose networks have one shape, to be trained as one program; others may join them at their reports."""
+
+    trials: tuple[TrialSpec, ...]
+
+    @property
+    def number(self) -> int:
+        """That of its first trial."""
+        return self.trials[0].number
+
+    @property
+    def directory(self) -> str:
+        """That of its first trial, whose log has what all of them print."""
+        return self.trials[0].directory
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeasureSpec:
+    """A few steps of trials of one shape, alone and as cohorts: how many of them at once are worth it?
+
+    The trials are begun by nobody here; `number` is that of the first.
+    """
+
+    number: int
+    shape: str
+    trials: tuple[TrialSpec, ...]
+
+    @property
+    def directory(self) -> str:
+        """That of its first trial, whose log has what is printed."""
+        return self.trials[0].directory
+
+
+Piece = TrialSpec | PredictSpec | AverageSpec | CheckSpec | LookSpec
+"""Work that is about one thing, and can do with less memory."""
+Work = Piece | CohortSpec | MeasureSpec
 
 
 class CheckVerdict(StrEnum):
@@ -256,10 +294,31 @@ class Paused:
 
 @dataclass(frozen=True, kw_only=True)
 class Retried:
-    """An attempt at a trial failed, and there will be another one."""
+    """An attempt at a trial failed, and there will be another one.
+
+    Where a cohort failed as a whole, `cohort` says of how many trials it was: then it was none of the trial's own, and
+    the next one is alone.
+    """
 
     number: int
     failure: Failure
+    time: float
+    cohort: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """How many trials of a shape are to be trained at once: `size`; `reason` says why in words.
+
+    `rates` are model-steps a second by the size of the cohort, as text ("1", "8").
+    """
+
+    number: int
+    shape: str
+    rates: Mapping[str, float]
+    size: int
+    reason: str
+    seconds: float
     time: float
 
 
@@ -280,25 +339,34 @@ def failed(
     )
 
 
-Event = Started | Report | Decision | Paused | Retried | Outcome
+Event = Started | Report | Decision | Paused | Retried | Measured | Outcome
 _EVENTS: dict[str, type[Event]] = {
-    kind.__name__.lower(): kind for kind in (Started, Report, Decision, Paused, Retried, Outcome)
+    kind.__name__.lower(): kind for kind in (Started, Report, Decision, Paused, Retried, Measured, Outcome)
 }
 
 
 def event_to_json(event: Event) -> str:
     """Return the event as one line of JSON (NaN and infinities as Python writes them)."""
-    return json.dumps({"event": type(event).__name__.lower(), **_plain(event)})
+    return json.dumps(event_to_fields(event))
 
 
 def event_from_json(line: str) -> Event:
     """Return the event that `event_to_json` wrote; raise ValueError for anything else."""
+    return event_from_fields(json.loads(line))
+
+
+def event_to_fields(event: Event) -> dict[str, Any]:
+    """Return what JSON takes of the event."""
+    return {"event": type(event).__name__.lower(), **_plain(event)}
+
+
+def event_from_fields(fields: Any) -> Event:
+    """Return the event of which `event_to_fields` took these; raise ValueError for anything else."""
     try:
-        fields = json.loads(line)
         kind = _EVENTS[fields.pop("event")]
         return kind(**_typed(fields))
     except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"not an event: {line[:80]!r}") from error
+        raise ValueError(f"not an event: {str(fields)[:80]!r}") from error
 
 
 def _plain(record: Event | Failure) -> dict[str, Any]:
@@ -308,6 +376,8 @@ def _plain(record: Event | Failure) -> dict[str, Any]:
         del fields["values"]
     if fields.get("diagnosis") == "":
         del fields["diagnosis"]
+    if fields.get("cohort") == 1:
+        del fields["cohort"]
     return fields
 
 

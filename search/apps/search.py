@@ -17,6 +17,7 @@ from search.apps.rates import narrow_as_recorded
 from search.apps.report import report
 from search.apps.session import Place, Session
 from search.apps.training import TrainingSession
+from search.config.shapes import shape_of
 from search.errors import GaveUpError, UsageError
 from search.layout import LOG
 from search.memory import GIB
@@ -156,6 +157,8 @@ def _driver(session: Session, study: Study) -> Driver:
         shown=session.shown,
         clock=time.time,
         stopwatch=time.monotonic,
+        shape_of=lambda spec: shape_of(spec.config),
+        fused=session.fused,
     )
 
 

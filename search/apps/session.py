@@ -112,6 +112,11 @@ class Session(ABC):
         """Return how many reports a trial plans at most."""
 
     @property
+    def fused(self) -> int | None:
+        """How many trials of one shape are trained as one program at most; None: as many as are measured to pay."""
+        return 1
+
+    @property
     def about(self) -> Mapping[str, object]:
         """What MLflow is told of the search beside the settings of every search."""
         return {}

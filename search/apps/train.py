@@ -10,6 +10,7 @@ from search.apps.session import Session
 from search.apps.training import TrainingSession
 from search.errors import UsageError
 from search.records import Decision, Outcome, Report, TrialState, Verdict
+from search.sweep.executor import Answer, Talk, Words
 from search.sweep.identity import require_same
 from search.sweep.journal import read_attributes, read_trials
 from search.sweep.study import COMPOSED, IDENTITY
@@ -35,13 +36,16 @@ def train_again(session: Session) -> int:
     for key, value in session.space.shown(spec.params).items():
         session.console.print(f"{key}: {value}", highlight=False)
 
-    def report(said: Report) -> Decision:
+    def answered(words: Words) -> Answer:
+        (said,) = words
+        assert isinstance(said, Report)
         figures = "  ".join(f"{key} {value:.4f}" for key, value in said.metrics.items())
         session.console.print(f"epoch {said.step}: {figures}", highlight=False)
-        return Decision(number=number, step=said.step, verdict=Verdict.GO_ON, reason="", time=said.time)
+        go_on = Decision(number=number, step=said.step, verdict=Verdict.GO_ON, reason="", time=said.time)
+        return Answer((go_on,))
 
     try:
-        outcome = session.run_here()(spec, report)
+        outcome = session.run_here()(spec, Talk(spec, answered))
     except SystemExit as error:  # of the user's code: this program goes its own way
         session.console.print(user_traceback(error) or told(error), markup=False, highlight=False)
         return FAILED

@@ -149,6 +149,11 @@ class TrainingSession(Session):
 
         return runner(self.equipment(self.cfg.device, None))
 
+    @property
+    def fused(self) -> int | None:
+        """As `fused` says."""
+        return {"auto": None, "off": 1, False: 1}.get(self.cfg.fused, self.cfg.fused)
+
     def planned_steps(self, params: Params) -> int:
         """Return the trial's epochs."""
         epochs = params.get("trainer.epochs", self.cfg.trainer.epochs)

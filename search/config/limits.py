@@ -102,13 +102,15 @@ WITHIN: dict[str, tuple[Callable[[float], bool], str]] = {
     "trainer.label_smoothing": (lambda v: 0 <= v < 1, "must lie in 0 to below 1"),
     "trainer.ema": (lambda v: 0 < v < 1, "must lie between 0 and 1"),
 }
+OR_MORE: dict[str, int] = {"fused": 2}
+"""Keys of `CHOICES` that may be a whole number instead, from this one on."""
 KEYS = (*CHOICES, *AT_LEAST, *ABOVE_ZERO, *WITHIN)
 
 
 def why_not(key: str, value: Any) -> str | None:
     """Return what a key must be, where it cannot be that value."""
     if key in CHOICES:
-        return None if value in CHOICES[key] else f"must be one of {listed(CHOICES[key])}"
+        return _why_no_choice(key, value)
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None if value is None else "must be a number"
     if key in AT_LEAST and not value >= AT_LEAST[key]:
@@ -118,6 +120,14 @@ def why_not(key: str, value: Any) -> str | None:
     if key in WITHIN and not WITHIN[key][0](value):
         return WITHIN[key][1]
     return None
+
+
+def _why_no_choice(key: str, value: Any) -> str | None:
+    least = OR_MORE.get(key)
+    if value in CHOICES[key] or (least is not None and type(value) is int and value >= least):
+        return None
+    number = "" if least is None else f", or a whole number from {least} on"
+    return f"must be one of {listed(CHOICES[key])}{number}"
 
 
 def listed(allowed: tuple[Any, ...]) -> str:

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from search.records import Event, Outcome, Paused, Report, Retried, Started, TrialState
+from search.records import Event, Measured, Outcome, Paused, Report, Retried, Started, TrialState
 from search.sweep.study import Progress
 
 _LINE_SECONDS = 5.0
@@ -74,9 +74,12 @@ class ProgressDisplay(_Display):
             self._running.discard(event.number)
         elif isinstance(event, Retried):
             self._running.discard(event.number)
+            again = "again, alone" if event.cohort > 1 else "again"
             self._console.print(
-                f"trial {event.number} is tried again: {event.failure.message}", style="yellow", markup=False
+                f"trial {event.number} is tried {again}: {event.failure.message}", style="yellow", markup=False
             )
+        elif isinstance(event, Measured):
+            self._console.print(f"fused: {event.reason}", style="dim", markup=False, highlight=False)
         elif isinstance(event, Outcome):
             self._running.discard(event.number)
             self._ended_here += 1

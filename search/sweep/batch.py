@@ -12,14 +12,13 @@ from search.records import (
     Decision,
     FailureKind,
     Outcome,
-    Paused,
+    Piece,
     PredictSpec,
     Report,
     Verdict,
-    Work,
     failed,
 )
-from search.sweep.executor import Executor
+from search.sweep.executor import Answer, Executor
 from search.sweep.failures import Failures
 from search.sweep.vigil import Vigil
 
@@ -28,7 +27,7 @@ _POLL_SECONDS = 0.5
 
 def run_all(
     executor: Executor,
-    work: Sequence[Work],
+    work: Sequence[Piece],
     watch: Callable[[Report | Outcome], None],
     failures: Failures,
     stopwatch: Callable[[], float] = time.monotonic,
@@ -46,12 +45,13 @@ def run_all(
             index = waiting.popleft()
             slot = executor.start(failures.eased(work[index]))
             running.began(slot, index, reports=not isinstance(work[index], PredictSpec | AverageSpec))
-        for slot, said in executor.wait(_POLL_SECONDS):
-            assert not isinstance(said, Paused)  # it was never told to
+        for slot, words in executor.wait(_POLL_SECONDS):
+            (said,) = words
+            assert isinstance(said, Report | Outcome)  # it was never told to pause
             watch(said)
             if isinstance(said, Report):
                 running.heard(slot)
-                executor.resume(slot, _go_on(said))
+                executor.resume(slot, Answer((_go_on(said),)))
             elif (outcome := _last(said, failures)) is not None:
                 outcomes[running.ended(slot)] = outcome
             else:

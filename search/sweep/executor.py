@@ -1,8 +1,8 @@
 """Where work runs: a fixed number of slots, each with one piece of work that talks to the driver.
 
 Work stops at each report until it is told how to go on, so one round trip is all that a report costs and every
-report is followed by its decision. The events of a piece of work are reports in order, then one last word: an Outcome,
-or Paused where it was told to leave its worker.
+report is followed by its decision. The events of a trial are reports in order, then one last word: an Outcome,
+or Paused where it was told to leave its worker. A cohort says in one go what all of its trials have to say.
 """
 
 from __future__ import annotations
@@ -11,29 +11,108 @@ import itertools
 import queue
 import threading
 import time
-import traceback
+import traceback as tracebacks
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
 from search.files import no_room
-from search.records import Decision, FailureKind, Outcome, Paused, Report, Work, failed
+from search.records import (
+    CohortSpec,
+    Decision,
+    FailureKind,
+    Measured,
+    MeasureSpec,
+    Outcome,
+    Paused,
+    Report,
+    TrialSpec,
+    Work,
+    failed,
+)
 from search.traces import told, user_traceback
 
-Said = Report | Paused | Outcome
-"""What work says: reports in order, then once Paused or an Outcome."""
+LastWord = Paused | Outcome | Measured
+Said = Report | LastWord
+"""What work says of one trial: reports in order, then once Paused or an Outcome. A measurement is told at once."""
 
-Run = Callable[[Work, Callable[[Report], Decision]], Paused | Outcome]
-"""Does a piece of work, calling back at each report."""
+Words = tuple[Said, ...]
+"""What work says at once; with no report among it, the work is over."""
 
-Happening = tuple[int, Said]
+Happening = tuple[int, Words]
 """(slot, what its work said)."""
 
 
+@dataclass(frozen=True)
+class Answer:
+    """What work is told: a decision on each report, in their order, and the trials that join it."""
+
+    decisions: tuple[Decision, ...]
+    joining: tuple[TrialSpec, ...] = ()
+
+
+class Open:
+    """The trials of a piece of work that have not said their last word; any other work is one."""
+
+    def __init__(self, work: Work) -> None:
+        self._work = work
+        trials = work.trials if isinstance(work, CohortSpec) else (work,)
+        self.numbers = {trial.number: None for trial in trials}
+        """Their numbers, in the order in which they came."""
+
+    def heard(self, words: Words) -> None:
+        """Take in who said its last word."""
+        for said in words:
+            if not isinstance(said, Report):
+                self.numbers.pop(said.number, None)
+
+    def joined(self, trials: tuple[TrialSpec, ...]) -> None:
+        """Take in who joined."""
+        self.numbers.update((trial.number, None) for trial in trials)
+
+    def failed(
+        self, kind: FailureKind, message: str, *, time: float, traceback: str = "", seconds: float = 0.0
+    ) -> tuple[Outcome | Measured, ...]:
+        """Return the last words of all, where the work failed as a whole; who cannot be measured is trained alone."""
+        if isinstance(work := self._work, MeasureSpec):
+            alone = Measured(
+                number=work.number, shape=work.shape, rates={}, size=1, reason=message, seconds=seconds, time=time
+            )
+            return (alone,)
+        return tuple(
+            failed(number, kind, message, time=time, traceback=traceback, seconds=seconds) for number in self.numbers
+        )
+
+
+class Talk:
+    """A piece of work's end of its conversation with the driver: called with a report, it returns the decision."""
+
+    def __init__(self, work: Work, ask: Callable[[Words], Answer]) -> None:
+        """`ask` carries words to the driver and returns its answer."""
+        self._ask = ask
+        self.open = Open(work)
+
+    def __call__(self, report: Report) -> Decision:
+        """Send a single trial's report."""
+        return self._ask((report,)).decisions[0]
+
+    def exchange(self, words: Words) -> Answer:
+        """Send what the trials of a cohort say at once, with at least one report among it."""
+        answer = self._ask(words)
+        self.open.heard(words)
+        self.open.joined(answer.joining)
+        return answer
+
+
+Run = Callable[[Work, Talk], LastWord | tuple[LastWord, ...]]
+"""Does a piece of work, talking at each report; returns the last words of all that are still open."""
+
+
 class Executor(ABC):
-    """Slots for work. One becomes free with its work's last word; where a worker is lost, once it is replaced."""
+    """Slots for work. One becomes free with its work's last words; where a worker is lost, once it is replaced."""
 
     @property
     @abstractmethod
@@ -50,8 +129,8 @@ class Executor(ABC):
         """Begin work in a free slot; return the slot. There must be one."""
 
     @abstractmethod
-    def resume(self, slot: int, decision: Decision) -> None:
-        """Answer the report that the slot's work waits at."""
+    def resume(self, slot: int, answer: Answer) -> None:
+        """Answer all reports that the slot's work waits at."""
 
     @abstractmethod
     def cancel(self, slot: int) -> None:
@@ -78,45 +157,54 @@ class Abandoned(BaseException):
     """Unwinds work whose conversation was ended."""
 
 
-def carried_out(run: Run, work: Work, report: Callable[[Report], Decision]) -> Paused | Outcome:
-    """Return the last word of the work, whatever it does to end without one."""
+def is_over(words: Words) -> bool:
+    """Tell whether these are the last words of a piece of work."""
+    return not any(isinstance(said, Report) for said in words)
+
+
+def carried_out(run: Run, work: Work, talk: Talk) -> tuple[LastWord, ...]:
+    """Return the last words of the work, whatever it does to end without some of them."""
     try:
-        return run(work, report)
+        last = run(work, talk)
     except Abandoned:
         raise
     except BaseException as error:  # noqa: BLE001 - sys.exit in user code, a full disk: the driver must hear of it
-        trace = user_traceback(error) or "".join(traceback.format_exception(error))
+        trace = user_traceback(error) or "".join(tracebacks.format_exception(error))
         kind = FailureKind.DISK_FULL if no_room(error) else FailureKind.EXCEPTION
-        return failed(work.number, kind, told(error), time=time.time(), traceback=trace)
+        return talk.open.failed(kind, told(error), time=time.time(), traceback=trace)
+    words = last if isinstance(last, tuple) else (last,)
+    talk.open.heard(words)
+    silent = talk.open.failed(FailureKind.EXCEPTION, "left without an outcome", time=time.time())
+    return (*words, *silent) if talk.open.numbers else words
 
 
 class Conversation:
     """Work in a thread of its own that stops at each report; what it says goes into `heard`."""
 
-    def __init__(self, run: Run, work: Work, heard: Callable[[Said], None]) -> None:
+    def __init__(self, run: Run, work: Work, heard: Callable[[Words], None]) -> None:
         self._run, self._work, self._heard = run, work, heard
-        self._answers: queue.SimpleQueue[Decision | None] = queue.SimpleQueue()
+        self._answers: queue.SimpleQueue[Answer | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._talk, name=f"work-{work.number}", daemon=True)
         self._thread.start()
 
-    def answer(self, decision: Decision) -> None:
+    def answer(self, answer: Answer) -> None:
         """Let the work go on."""
-        self._answers.put(decision)
+        self._answers.put(answer)
 
     def abandon(self) -> None:
         """Make the work unwind at its next report."""
         self._answers.put(None)
 
-    def _report(self, report: Report) -> Decision:
-        self._heard(report)
-        decision = self._answers.get()
-        if decision is None:
+    def _ask(self, words: Words) -> Answer:
+        self._heard(words)
+        answer = self._answers.get()
+        if answer is None:
             raise Abandoned
-        return decision
+        return answer
 
     def _talk(self) -> None:
         try:
-            self._heard(carried_out(self._run, self._work, self._report))
+            self._heard(carried_out(self._run, self._work, Talk(self._work, self._ask)))
         except Abandoned:
             return
 
@@ -127,7 +215,7 @@ class InProcessExecutor(Executor):
     def __init__(self, run: Run, num_slots: int = 1) -> None:
         self._run, self._num_slots = run, num_slots
         self._free = deque(range(num_slots))
-        self._happened: queue.SimpleQueue[tuple[int, int, Said]] = queue.SimpleQueue()
+        self._happened: queue.SimpleQueue[tuple[int, int, Words]] = queue.SimpleQueue()
         self._conversations: dict[int, tuple[int, Conversation]] = {}
         self._begun = itertools.count()
 
@@ -144,13 +232,13 @@ class InProcessExecutor(Executor):
     def start(self, work: Work) -> int:
         """Begin work in a new thread."""
         slot, key = self._free.popleft(), next(self._begun)
-        conversation = Conversation(self._run, work, lambda said: self._happened.put((slot, key, said)))
+        conversation = Conversation(self._run, work, lambda words: self._happened.put((slot, key, words)))
         self._conversations[slot] = (key, conversation)
         return slot
 
-    def resume(self, slot: int, decision: Decision) -> None:
+    def resume(self, slot: int, answer: Answer) -> None:
         """Answer the thread."""
-        self._conversations[slot][1].answer(decision)
+        self._conversations[slot][1].answer(answer)
 
     def cancel(self, slot: int) -> None:
         """Leave the thread to itself: it unwinds at its next report, if it ever gets there."""
@@ -165,13 +253,13 @@ class InProcessExecutor(Executor):
             return []
         while not self._happened.empty():
             happened.append(self._happened.get())
-        return [(slot, said) for slot, key, said in happened if self._heard(slot, key, said)]
+        return [(slot, words) for slot, key, words in happened if self._heard(slot, key, words)]
 
-    def _heard(self, slot: int, key: int, said: Said) -> bool:
-        """Tell whether it was said by work that is not cancelled; free the slot after a last word."""
+    def _heard(self, slot: int, key: int, words: Words) -> bool:
+        """Tell whether it was said by work that is not cancelled; free the slot after the last words."""
         if slot not in self._conversations or self._conversations[slot][0] != key:
             return False
-        if not isinstance(said, Report):
+        if is_over(words):
             del self._conversations[slot]
             self._free.append(slot)
         return True

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
-from search.records import Failure, FailureKind, Outcome, Work
+from search.records import Failure, FailureKind, Outcome, Piece
 
-AnyWork = TypeVar("AnyWork", bound=Work)
+AnyPiece = TypeVar("AnyPiece", bound=Piece)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +50,7 @@ class Failures:
         budget = self.policy.retries.get(failure.kind, 0)
         return budget is None or self._attempts[number, failure.kind] < budget
 
-    def eased(self, spec: AnyWork) -> AnyWork:
+    def eased(self, spec: AnyPiece) -> AnyPiece:
         """Return the work with batches in twice as many parts for every time that its memory was short."""
         times = self._attempts[spec.number, FailureKind.OUT_OF_MEMORY]
         return dataclasses.replace(spec, micro_batches=2**times) if times else spec

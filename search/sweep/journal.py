@@ -44,6 +44,7 @@ _SEAL = b', "crc": "%08x"}'
 _SEAL_LENGTH = len(_SEAL % 0)
 
 _TO_OPTUNA = {
+    TrialState.WAITING: OptunaState.WAITING,
     TrialState.RUNNING: OptunaState.RUNNING,
     TrialState.COMPLETE: OptunaState.COMPLETE,
     TrialState.PRUNED: OptunaState.PRUNED,
@@ -181,13 +182,19 @@ class Journal:
         self._study.set_user_attr(key, value)
         self._sync()
 
-    def create(self, params: Params, distributions: Mapping[str, BaseDistribution]) -> int:
-        """Store a running trial and return its number."""
+    def create(self, params: Params, distributions: Mapping[str, BaseDistribution], *, begun: bool = True) -> int:
+        """Store a trial, running or still waiting, and return its number."""
         template = create_trial(
-            state=OptunaState.RUNNING, params=dict(params), distributions={k: distributions[k] for k in params}
+            state=OptunaState.RUNNING if begun else OptunaState.WAITING,
+            params=dict(params),
+            distributions={k: distributions[k] for k in params},
         )
         self._ids.append(self._storage.create_new_trial(self._study_id, template_trial=template))
         return len(self._ids) - 1
+
+    def begin(self, number: int) -> None:
+        """Store that a trial runs that waited."""
+        self._storage.set_trial_state_values(self._ids[number], OptunaState.RUNNING)
 
     def append(self, event: Event) -> int:
         """Store an event; return the log's length in bytes, by which a reader finds what follows."""
@@ -237,8 +244,8 @@ class Journal:
             self._sync()
 
     def _sync(self) -> None:
+        self._optuna.sync()  # first: an event of a trial that it lacks would be worth nothing
         self._events.sync()
-        self._optuna.sync()
         self._synced = time.monotonic()
         self._unsynced = False
 

@@ -11,8 +11,8 @@ import shutil
 import socket
 import tempfile
 
-from search.records import Decision, Report, event_from_json, event_to_json
-from search.sweep.executor import Abandoned
+from search.sweep.executor import Abandoned, Answer, Words
+from search.sweep.wire import answer_from_bytes, answer_to_bytes, words_from_bytes, words_to_bytes
 
 _READ = 65536
 _GREETING_SECONDS = 5.0
@@ -25,18 +25,16 @@ class Line:
         self._connection = connection
         self._answers = connection.makefile("rb")
 
-    def ask(self, report: Report) -> Decision:
-        """Send a report and wait for its answer; raise Abandoned where nobody is there to give one."""
+    def ask(self, words: Words) -> Answer:
+        """Send words and wait for their answer; raise Abandoned where nobody is there to give one."""
         try:
-            self._connection.sendall(event_to_json(report).encode() + b"\n")
+            self._connection.sendall(words_to_bytes(words) + b"\n")
             answer = self._answers.readline()
         except OSError:
             answer = b""
         if not answer.endswith(b"\n"):
             raise Abandoned
-        decision = event_from_json(answer.decode())
-        assert isinstance(decision, Decision)
-        return decision
+        return answer_from_bytes(answer)
 
     def close(self) -> None:
         """Hang up."""
@@ -86,9 +84,9 @@ class Exchange:
         except OSError:  # it is awake already, or closed
             return
 
-    def wait(self, timeout: float) -> list[tuple[str, Report]]:
-        """Return (caller, report) of what came in, waiting up to `timeout` seconds for something or `wake`."""
-        heard: list[tuple[str, Report]] = []
+    def wait(self, timeout: float) -> list[tuple[str, Words]]:
+        """Return (caller, words) of what came in, waiting up to `timeout` seconds for something or `wake`."""
+        heard: list[tuple[str, Words]] = []
         for key, _ in self._selector.select(timeout):
             if key.fileobj is self._listener:
                 self._accept()
@@ -103,13 +101,13 @@ class Exchange:
         self._accept()
         return caller in self._lines
 
-    def answer(self, caller: str, decision: Decision) -> None:
-        """Send the answer to a caller's report; one that hung up is heard of through Ray."""
+    def answer(self, caller: str, answer: Answer) -> None:
+        """Send the answer to a caller's words; one that hung up is heard of through Ray."""
         line = self._lines.get(caller)
         if line is None:
             return
         try:
-            line.sendall(event_to_json(decision).encode() + b"\n")
+            line.sendall(answer_to_bytes(answer) + b"\n")
         except OSError:
             self.hang_up(caller)
 
@@ -146,7 +144,7 @@ class Exchange:
             self._lines[name], self._unread[name] = line, unread
             self._selector.register(line, selectors.EVENT_READ, data=name)
 
-    def _read(self, caller: str) -> list[tuple[str, Report]]:
+    def _read(self, caller: str) -> list[tuple[str, Words]]:
         try:
             data = self._lines[caller].recv(_READ)
         except OSError:
@@ -155,5 +153,4 @@ class Exchange:
             self.hang_up(caller)
             return []
         *whole, self._unread[caller] = (self._unread[caller] + data).split(b"\n")
-        events = (event_from_json(text.decode()) for text in whole)
-        return [(caller, event) for event in events if isinstance(event, Report)]
+        return [(caller, words_from_bytes(text)) for text in whole]

@@ -14,18 +14,11 @@ from typing import Any
 
 from search.errors import UsageError
 from search.memory import GIB
-from search.records import (
-    Decision,
-    FailureKind,
-    Outcome,
-    Report,
-    Work,
-    event_to_json,
-    failed,
-)
-from search.sweep.executor import Executor, Happening
+from search.records import FailureKind, Work
+from search.sweep.executor import Answer, Executor, Happening, Open, Words, is_over
 from search.sweep.line import Exchange
 from search.sweep.ray_cluster import RayCluster
+from search.sweep.wire import answer_to_bytes
 from search.sweep.worker import Worker, unpacked
 
 _START_SECONDS = 120.0
@@ -68,8 +61,10 @@ class RayExecutor(Executor):
         self._make_run, self._resources = make_run, resources
         self._actors: dict[int, Any] = {}
         self._free: deque[int] = deque()
-        self._pending: dict[Future[Any], tuple[int, int | None]] = {}
-        """(slot, number of its work; None: the worker is being equipped) by the answer that is awaited."""
+        self._pending: dict[Future[Any], int] = {}
+        """Slot by what is awaited of its worker."""
+        self._work: dict[int, Open] = {}
+        """What each slot works at; one without is idle, or its worker is being equipped."""
         self._answered: deque[Future[Any]] = deque()
         self._callers: dict[int, str] = {}
         self._slots: dict[str, int] = {}
@@ -124,19 +119,21 @@ class RayExecutor(Executor):
     def start(self, work: Work) -> int:
         """Send the work to an idle worker."""
         slot = self._free.popleft()
-        self._await(self._actors[slot].start.remote(work), slot, work.number)
+        self._work[slot] = Open(work)
+        self._await(self._actors[slot].start.remote(work), slot)
         return slot
 
-    def resume(self, slot: int, decision: Decision) -> None:
-        """Send the decision to the slot's worker."""
+    def resume(self, slot: int, answer: Answer) -> None:
+        """Send the answer to the slot's worker."""
+        self._work[slot].joined(answer.joining)
         if self._callers[slot] in self._on_lines:
-            self._exchange.answer(self._callers[slot], decision)
+            self._exchange.answer(self._callers[slot], answer)
         else:
-            self._await(self._actors[slot].resume.remote(event_to_json(decision).encode()), slot, decision.number)
+            self._await(self._actors[slot].resume.remote(answer_to_bytes(answer)), slot)
 
     def cancel(self, slot: int) -> None:
         """Kill the worker and hire another."""
-        self._pending = {answer: about for answer, about in self._pending.items() if about[0] != slot}
+        self._pending = {answer: where for answer, where in self._pending.items() if where != slot}
         self._replace(slot)
 
     def wait(self, timeout: float) -> list[Happening]:
@@ -148,15 +145,18 @@ class RayExecutor(Executor):
         if not self._pending:
             time.sleep(min(timeout, 0.05))
             return []
-        reports = self._exchange.wait(timeout)
-        last_words: list[Happening] = []
+        called = self._exchange.wait(timeout)
+        through_ray: list[Happening] = []
         while self._answered:
             answer = self._answered.popleft()
-            about = self._pending.pop(answer, None)  # None: it was cancelled
-            if about is not None and (happening := self._hear(answer, *about)) is not None:
-                last_words.append(happening)
+            slot = self._pending.pop(answer, None)  # None: it was cancelled
+            if slot is not None and (words := self._hear(answer, slot)) is not None:
+                through_ray.append((slot, words))
         # Who was replaced just now has nobody left to take the answer to a report.
-        return [(self._slots[caller], said) for caller, said in reports if caller in self._slots] + last_words
+        reports = [(self._slots[caller], words) for caller, words in called if caller in self._slots]
+        for slot, words in reports:
+            self._work[slot].heard(words)
+        return reports + through_ray
 
     def close(self) -> None:
         """End the workers, and Ray with them where it is the executor's own."""
@@ -166,7 +166,7 @@ class RayExecutor(Executor):
         if self._own is not None:
             self._own.close()
 
-    def _await(self, answer: Any, slot: int, number: int | None) -> None:
+    def _await(self, answer: Any, slot: int) -> None:
         """Hear of an answer through the exchange, which wakes the driver."""
 
         def answered(future: Future[Any]) -> None:
@@ -174,40 +174,45 @@ class RayExecutor(Executor):
             self._exchange.wake()
 
         future: Future[Any] = answer.future()
-        self._pending[future] = (slot, number)
+        self._pending[future] = slot
         future.add_done_callback(answered)
 
-    def _hear(self, answer: Future[Any], slot: int, number: int | None) -> Happening | None:
+    def _hear(self, answer: Future[Any], slot: int) -> Words | None:
+        work = self._work.get(slot)
         try:
             heard = answer.result()
         except self._ray.exceptions.RayError as error:
-            if number is None:
+            if work is None:
                 self._start_failed(slot, error)
                 return None
             self._replace(slot)
-            return slot, self._lost(number, error)
-        if number is None:
+            return self._lost(work, error)
+        if work is None:
             self._failed_starts[slot] = 0
             self._came = True
             if self._exchange.has(self._callers[slot]):
                 self._on_lines.add(self._callers[slot])
             self._free.append(slot)
             return None
-        said, worn = unpacked(heard)
+        words, worn = unpacked(heard)
         if worn:
             self._replace(slot)
-        elif not isinstance(said, Report):
+        elif is_over(words):
+            del self._work[slot]
             self._free.append(slot)
-        return slot, said
+        else:
+            work.heard(words)
+        return words
 
     def _hire(self, slot: int) -> None:
         limits = (self._resources.recycle_trials, self._resources.recycle_growth)
         actor = self._actor_class.remote(self._make_run, self._equipment, list(sys.path), *limits)
         caller = f"{slot}-{next(self._hired)}"
         self._actors[slot], self._callers[slot], self._slots[caller] = actor, caller, slot
-        self._await(actor.ready.remote(self._exchange.address if self._lines else None, caller), slot, None)
+        self._await(actor.ready.remote(self._exchange.address if self._lines else None, caller), slot)
 
     def _replace(self, slot: int) -> None:
+        self._work.pop(slot, None)
         self._ray.kill(self._actors[slot])  # it may live and go on writing
         caller = self._callers[slot]
         self._exchange.hang_up(caller)
@@ -229,7 +234,7 @@ class RayExecutor(Executor):
 
     def _require_workers(self) -> None:
         """Raise UsageError where no worker ever came; later on they may be long in coming back, as nodes are."""
-        if self._came or self._free or any(number is not None for _, number in self._pending.values()):
+        if self._came or self._free or self._work:
             self._alone_since = None
             return
         self._alone_since = self._alone_since or time.monotonic()
@@ -238,13 +243,13 @@ class RayExecutor(Executor):
                 f"cluster: no worker was ready within {_START_SECONDS:.0f} s; is the cluster full, or the data slow?"
             )
 
-    def _lost(self, number: int, error: Exception) -> Outcome:
+    def _lost(self, work: Open, error: Exception) -> Words:
         kind, message = FailureKind.LOST_WORKER, "the worker process died"
         if isinstance(error, self._ray.exceptions.OutOfMemoryError):
             kind, message = FailureKind.OUT_OF_MEMORY, "the worker was ended because the machine ran out of memory"
         elif getattr(error, "preempted", False):
             kind, message = FailureKind.PREEMPTED, "the worker's node was taken away"
-        return failed(number, kind, message, time=time.time(), traceback=str(error))
+        return work.failed(kind, message, time=time.time(), traceback=str(error))
 
 
 def _num_workers(total: Mapping[str, float], resources: Resources, gpus_per_trial: float) -> int:

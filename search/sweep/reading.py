@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING
 
 from search.errors import UsageError
 from search.records import FailureKind, Outcome, Params, Report, TrialState
-from search.sweep.journal import holds_study, load_optuna, read_attributes, read_events, read_trials, trial_folder
+from search.sweep.journal import (
+    StoredTrial,
+    holds_study,
+    load_optuna,
+    read_attributes,
+    read_events,
+    read_trials,
+    trial_folder,
+)
 from search.sweep.study import COMPARABLE, IDENTITY
 
 if TYPE_CHECKING:
@@ -121,7 +129,7 @@ def read_study(folder: str | Path) -> ReadStudy:
         metric=str(attributes.get(IDENTITY, {}).get("metric", "objective")),
         maximize=load_optuna(folder).directions[0].name == "MAXIMIZE",
         trials=tuple(
-            _trial(folder, trial.number, trial.params, outcomes.get(trial.number), curves.get(trial.number, {}))
+            _trial(folder, trial, outcomes.get(trial.number), curves.get(trial.number, {}))
             for trial in read_trials(folder)
         ),
         comparable_from=int(attributes.get(COMPARABLE, 0)),
@@ -129,11 +137,13 @@ def read_study(folder: str | Path) -> ReadStudy:
 
 
 def _trial(
-    folder: Path, number: int, params: Params, outcome: Outcome | None, curve: Mapping[int, Mapping[str, float]]
+    folder: Path, stored: StoredTrial, outcome: Outcome | None, curve: Mapping[int, Mapping[str, float]]
 ) -> ReadTrial:
+    number, params = stored.number, stored.params
     directory = trial_folder(folder, number)
     if outcome is None:
-        return ReadTrial(number=number, state=TrialState.RUNNING, params=params, curve=curve, directory=directory)
+        state = TrialState.WAITING if stored.state is TrialState.WAITING else TrialState.RUNNING
+        return ReadTrial(number=number, state=state, params=params, curve=curve, directory=directory)
     return ReadTrial(
         number=number,
         state=outcome.state,

@@ -25,6 +25,8 @@ class Sampler(ABC):
 
     size: int | None = None
     """How many trials there can be, those that are not sampled counted in; None: no end."""
+    ahead = True
+    """Whether trials may be drawn long before they begin: what it draws does not depend on results."""
 
     @abstractmethod
     def sample(self, number: int, history: History | None) -> Params:
@@ -84,6 +86,8 @@ class GridSampler(Sampler):
 
 class TpeSampler(Sampler):
     """Optuna's multivariate TPE with a constant liar for running trials, seeded anew by each trial's number."""
+
+    ahead = False
 
     def __init__(self, space: Space, seed: int) -> None:
         self._space, self._seed = space, seed

@@ -9,14 +9,16 @@ import heapq
 import itertools
 import math
 from collections.abc import Callable, Generator
+from dataclasses import dataclass
 
-from search.records import Decision, FailureKind, Outcome, Paused, Report, Work, failed
-from search.sweep.executor import Executor, Happening, Said
+from search.records import CohortSpec, Decision, FailureKind, Report, Work
+from search.sweep.executor import Answer, Executor, Happening, LastWord, Open, Said, Words, is_over
 
-Script = Callable[[Work], Generator[tuple[float, Report], Decision, tuple[float, Paused | Outcome]]]
+Playing = Generator[tuple[float, Report], Decision, tuple[float, LastWord]]
+Script = Callable[[Work], Playing]
 """Plays a piece of work: yields (seconds until then, report), is sent the decision, returns (seconds, last word).
 
-Infinite seconds: it hangs. Raising `WorkerLostError`: its worker dies.
+Infinite seconds: it hangs. Raising `WorkerLostError`: its worker dies. A cohort is played by its trials' scripts.
 """
 
 
@@ -35,14 +37,31 @@ class VirtualClock:
         return self.now
 
 
+@dataclass
+class _Played:
+    """Work in a slot, with the scripts of those of its trials that still play, by number."""
+
+    key: int
+    open: Open
+    scripts: dict[int, Playing]
+
+
 class SimulatedExecutor(Executor):
     """Moves the clock from event to event."""
 
-    def __init__(self, script: Script, num_slots: int, clock: VirtualClock) -> None:
-        self._script, self._num_slots, self._clock = script, num_slots, clock
+    def __init__(
+        self,
+        script: Script,
+        num_slots: int,
+        clock: VirtualClock,
+        *,
+        cohort_factor: Callable[[int], float] = lambda _: 1.0,
+    ) -> None:
+        """A cohort takes as long as its slowest trial, times `cohort_factor` of its size."""
+        self._script, self._num_slots, self._clock, self._factor = script, num_slots, clock, cohort_factor
         self._free = list(range(num_slots))
-        self._work: dict[int, tuple[int, int, Generator[tuple[float, Report], Decision, tuple[float, Said]]]] = {}
-        self._agenda: list[tuple[float, int, int, Said]] = []
+        self._played: dict[int, _Played] = {}
+        self._agenda: list[tuple[float, int, int, Words]] = []
         self._order = itertools.count()
 
     @property
@@ -56,19 +75,25 @@ class SimulatedExecutor(Executor):
         return len(self._free)
 
     def start(self, work: Work) -> int:
-        """Begin the work's script."""
+        """Begin the work's scripts."""
         slot = self._free.pop()
-        self._work[slot] = (next(self._order), work.number, self._script(work))
-        self._advance(slot, None)
+        trials = work.trials if isinstance(work, CohortSpec) else (work,)
+        scripts = {trial.number: self._script(trial) for trial in trials}
+        self._played[slot] = _Played(next(self._order), Open(work), scripts)
+        self._advance(slot, {})
         return slot
 
-    def resume(self, slot: int, decision: Decision) -> None:
-        """Send the decision into the script."""
-        self._advance(slot, decision)
+    def resume(self, slot: int, answer: Answer) -> None:
+        """Send the decisions into the scripts, and begin those of the trials that join."""
+        played = self._played[slot]
+        played.open.joined(answer.joining)
+        played.scripts.update((trial.number, self._script(trial)) for trial in answer.joining)
+        self._advance(slot, {decision.number: decision for decision in answer.decisions})
 
     def cancel(self, slot: int) -> None:
-        """Drop the script."""
-        self._work.pop(slot)[2].close()
+        """Drop the scripts."""
+        for script in self._played.pop(slot).scripts.values():
+            script.close()
         self._free.append(slot)
 
     def wait(self, timeout: float) -> list[Happening]:
@@ -78,14 +103,15 @@ class SimulatedExecutor(Executor):
         """
         until = self._clock.now + timeout
         while self._agenda and self._agenda[0][0] <= until:
-            time, key, slot, said = heapq.heappop(self._agenda)
-            if slot not in self._work or self._work[slot][0] != key:
+            time, key, slot, words = heapq.heappop(self._agenda)
+            if slot not in self._played or self._played[slot].key != key:
                 continue  # cancelled
             self._clock.now = time
-            if not isinstance(said, Report):
-                del self._work[slot]
+            self._played[slot].open.heard(words)
+            if is_over(words):
+                del self._played[slot]
                 self._free.append(slot)
-            return [(slot, said)]
+            return [(slot, words)]
         if math.isinf(timeout):
             raise RuntimeError("every simulated worker hangs, and nobody looks for that")
         self._clock.now = until
@@ -93,20 +119,27 @@ class SimulatedExecutor(Executor):
 
     def close(self) -> None:
         """Drop all scripts."""
-        for _, _, script in self._work.values():
-            script.close()
-        self._work.clear()
+        for slot in list(self._played):
+            self.cancel(slot)
 
-    def _advance(self, slot: int, decision: Decision | None) -> None:
-        key, number, script = self._work[slot]
-        said: Said
+    def _advance(self, slot: int, decisions: dict[int, Decision]) -> None:
+        """Play all scripts to the next thing that they say; it is heard once the slowest has said it."""
+        played = self._played[slot]
+        size = len(played.scripts)
+        said: list[tuple[float, Said]] = []
         try:
-            # A generator that has not begun takes None alone.
-            seconds, said = next(script) if decision is None else script.send(decision)
-        except StopIteration as end:
-            seconds, said = end.value
+            for number, script in list(played.scripts.items()):
+                try:
+                    decision = decisions.get(number)
+                    # A generator that has not begun takes None alone.
+                    said.append(next(script) if decision is None else script.send(decision))
+                except StopIteration as end:
+                    said.append(end.value)
+                    del played.scripts[number]
         except WorkerLostError:
-            seconds = 0.0
-            said = failed(number, FailureKind.LOST_WORKER, "the worker process died", time=self._clock.now)
+            lost = played.open.failed(FailureKind.LOST_WORKER, "the worker process died", time=self._clock.now)
+            said = [(0.0, each) for each in lost]
+        seconds = max(seconds for seconds, _ in said) * (self._factor(size) if size > 1 else 1.0)
         if seconds < math.inf:
-            heapq.heappush(self._agenda, (self._clock.now + seconds, key, slot, said))
+            words = tuple(each for _, each in said)
+            heapq.heappush(self._agenda, (self._clock.now + seconds, played.key, slot, words))

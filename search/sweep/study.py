@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from search.errors import UsageError
-from search.records import Decision, Event, Outcome, Params, Paused, Report, Started, TrialState
+from search.records import Decision, Event, Measured, Outcome, Params, Paused, Report, Started, TrialState
 from search.space import Space
 from search.sweep.history import History
 from search.sweep.identity import Identity, differences, require_same
@@ -69,6 +70,9 @@ class Study:
         self.maximize = maximize
         self.progress = Progress()
         self.params: list[Params] = []
+        """Those of every trial that has a number."""
+        self.waiting: dict[int, None] = {}
+        """Trials that have a number and were never begun, in order: later ones were packed with others that ran."""
         self.outcomes: dict[int, Outcome] = {}
         self.last_step: dict[int, int] = {}
         self.decided: dict[int, Decision] = {}
@@ -96,11 +100,21 @@ class Study:
                 journal.set_attribute(COMPOSED, journal.num_trials)
             journal.set_attribute(IDENTITY, dict(identity))
 
-    def create(self, params: Params) -> int:
-        """Add a running trial, on disk and in memory; return its number."""
-        number = self.journal.create(params, self._distributions)
-        self._remember(params)
+    @property
+    def num_begun(self) -> int:
+        """How many trials have begun."""
+        return len(self.params) - len(self.waiting)
+
+    def create(self, params: Params, *, begun: bool = True) -> int:
+        """Add a trial, on disk and in memory, that runs or waits; return its number."""
+        number = self.journal.create(params, self._distributions, begun=begun)
+        self._remember(params, begun=begun)
         return number
+
+    def begin(self, number: int) -> None:
+        """Let a trial run that waits."""
+        self.journal.begin(number)
+        del self.waiting[number]
 
     def record(self, event: Event) -> int:
         """Store an event, on disk and in memory; return the log's length."""
@@ -121,6 +135,7 @@ class Study:
         elif isinstance(event, Paused):
             self.paused[event.number] = event
         elif isinstance(event, Outcome) and event.number not in self.outcomes:
+            self.waiting.pop(event.number, None)
             self.outcomes[event.number] = event
             self.progress.add(event, maximize=self.maximize, comparable=event.number >= self.comparable_from)
             for forgotten in (self.last_step, self.decided, self.paused):
@@ -128,16 +143,19 @@ class Study:
             if self.history is not None:
                 self.history.tell(event)
 
-    def restore(self) -> None:
+    def restore(self, draw_again: Callable[[int, Sequence[Params]], Params | None] = lambda *_: None) -> None:
         """Take the trials that the disk has, in order; tell Optuna's journal of what it missed.
 
-        Raises UsageError where that is more than a power failure can take from it.
+        `draw_again` returns the parameters of a trial that never began, of which nothing is left, from its number and
+        those of all others; None where it cannot. Raises UsageError where more is missing than a power failure can
+        take.
         """
         for trial in self.journal.trials():
-            self._remember(trial.params)
+            self._remember(trial.params, begun=trial.state is not TrialState.WAITING)
+        self._create_again(draw_again)
         for event, _ in self.journal.events():
-            if event.number >= len(self.params):
-                self._create_again(event)
+            if isinstance(event, Started) and event.number in self.waiting:
+                self.begin(event.number)
             if isinstance(event, Outcome):
                 self.journal.set_state(event)
 
@@ -146,16 +164,33 @@ class Study:
         return trial_folder(self.journal.folder, number)
 
     def unfinished(self) -> list[int]:
-        """Return the numbers of the trials without an outcome."""
-        return [n for n in range(len(self.params)) if n not in self.outcomes]
+        """Return the numbers of the trials that began and have no outcome."""
+        return [n for n in range(len(self.params)) if n not in self.outcomes and n not in self.waiting]
 
-    def _create_again(self, event: Event) -> None:
-        if not isinstance(event, Started) or event.number > len(self.params):
-            where = self.journal.folder / OPTUNA
-            raise UsageError(f"{where}: lacks trial {event.number}, which {EVENTS} has; put both back from a copy")
-        self.create(self._space.complete({k: v for k, v in event.params.items() if k in self._shown}))
+    def _create_again(self, draw_again: Callable[[int, Sequence[Params]], Params | None]) -> None:
+        """Create the trials of which Optuna's journal lost the end of its file."""
+        there, lost = len(self.params), dict[int, Params]()
+        for event, _ in self.journal.events():
+            if event.number < there or event.number in lost or isinstance(event, Measured):
+                continue
+            if not isinstance(event, Started):
+                raise self._lacking(event.number)
+            lost[event.number] = self._space.complete({k: v for k, v in event.params.items() if k in self._shown})
+        for number in range(there, max(lost, default=-1) + 1):
+            begun = number in lost
+            params = lost[number] if begun else draw_again(number, [*self.params, *lost.values()])
+            if params is None:
+                raise self._lacking(number)
+            lost.pop(number, None)  # it is among `params` from now on
+            self.create(params, begun=begun)
 
-    def _remember(self, params: Params) -> None:
+    def _lacking(self, number: int) -> UsageError:
+        where = self.journal.folder / OPTUNA
+        return UsageError(f"{where}: lacks trial {number}, which {EVENTS} has; put both back from a copy")
+
+    def _remember(self, params: Params, *, begun: bool) -> None:
+        if not begun:
+            self.waiting[len(self.params)] = None
         if self.history is not None and len(self.params) >= self.comparable_from:
             self.history.create(len(self.params), params, self._distributions)
         self.params.append(params)

@@ -18,10 +18,11 @@ class _Running:
     number: int
     began: float
     heard: float
+    trials: int
 
 
 class Vigil:
-    """Slots with the numbers of their work."""
+    """Slots with the numbers of their work. What takes too long is a trial's share of the time of its cohort."""
 
     def __init__(self, policy: FailurePolicy, stopwatch: Callable[[], float]) -> None:
         """`stopwatch` must not run while the machine sleeps (`time.monotonic`): nothing reports then."""
@@ -33,14 +34,15 @@ class Vigil:
         """Return how much runs."""
         return len(self._running)
 
-    def began(self, slot: int, number: int, *, reports: bool = True) -> None:
-        """Take in that work was handed to a slot; what makes no reports may take as long as it likes."""
+    def began(self, slot: int, number: int, *, reports: bool = True, trials: int = 1) -> None:
+        """Take in that work on so many trials was handed to a slot; without reports it may take as long as it likes."""
         now = self._stopwatch() if reports else math.inf
-        self._running[slot] = _Running(number, now, now)
+        self._running[slot] = _Running(number, now, now, trials)
 
-    def heard(self, slot: int) -> None:
-        """Take in a sign of life."""
+    def heard(self, slot: int, joining: int = 0) -> None:
+        """Take in a sign of life, and how many trials join."""
         self._running[slot].heard = self._stopwatch()
+        self._running[slot].trials += joining
 
     def ended(self, slot: int) -> int:
         """Take in that a slot's work is over; return its number."""
@@ -61,5 +63,5 @@ class Vigil:
             seconds = now - running.began
             if hang is not None and now - running.heard > hang:
                 yield slot, FailureKind.HANG, f"no report for {hang:g} s (failures.hang_seconds)", seconds
-            elif timeout is not None and seconds > timeout:
+            elif timeout is not None and seconds > timeout * running.trials:
                 yield slot, FailureKind.TIMEOUT, f"not done after {timeout:g} s (failures.timeout_seconds)", seconds

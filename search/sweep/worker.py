@@ -7,34 +7,33 @@ import importlib
 import os
 import queue
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from search.layout import LOG
 from search.memory import GIB, resident_memory
-from search.records import (
-    CheckSpec,
-    Decision,
-    Outcome,
-    Paused,
-    Report,
-    TrialSpec,
-    Work,
-    event_from_json,
-    event_to_json,
+from search.records import CheckSpec, CohortSpec, MeasureSpec, Outcome, TrialSpec, Work
+from search.sweep.executor import (
+    Abandoned,
+    Answer,
+    Conversation,
+    LastWord,
+    Run,
+    Talk,
+    Words,
+    carried_out,
+    is_over,
 )
-from search.sweep.executor import Abandoned, Conversation, Run, Said, carried_out
 from search.sweep.line import Line, call
+from search.sweep.wire import answer_from_bytes, words_from_bytes, words_to_bytes
 
 _WELL, _WORN = b"+", b"-"
 
 
-def unpacked(answer: bytes) -> tuple[Said, bool]:
+def unpacked(heard: bytes) -> tuple[Words, bool]:
     """Return what a worker said, and whether it should be replaced."""
-    said = event_from_json(answer[len(_WELL) :].decode())
-    assert isinstance(said, Report | Paused | Outcome)
-    return said, answer.startswith(_WORN)
+    return words_from_bytes(heard[len(_WELL) :]), heard.startswith(_WORN)
 
 
 class Worker:
@@ -52,7 +51,7 @@ class Worker:
         module, _, name = make_run.partition(":")
         self._run: Run = getattr(importlib.import_module(module), name)(equipment)
         self._recycle_trials, self._recycle_growth = recycle_trials, recycle_growth
-        self._said: queue.SimpleQueue[Said] = queue.SimpleQueue()
+        self._said: queue.SimpleQueue[Words] = queue.SimpleQueue()
         self._conversation: Conversation | None = None
         self._line: Line | None = None
         self._done = 0
@@ -65,28 +64,25 @@ class Worker:
     def start(self, work: Work) -> bytes:
         """Begin the work; return what comes through Ray next, behind whether the worker should be replaced then.
 
-        That is the work's last word where there is a line, else the first thing that it says. As bytes, because Ray
-        takes a tenth of a millisecond to pickle a record.
+        Those are the work's last words where there is a line, else the first. As bytes, because Ray takes a tenth of
+        a millisecond to pickle a record.
         """
         if self._line is not None:
             try:
-                return self._packed(carried_out(self._with_log, work, self._line.ask))
+                return self._packed(carried_out(self._with_log, work, Talk(work, self._line.ask)))
             except Abandoned:
                 os._exit(0)  # no worker survives its driver
         self._conversation = Conversation(self._with_log, work, self._said.put)
         return self._packed(self._said.get())
 
-    def resume(self, decision: bytes) -> bytes:
-        """Answer a report; return as `start` does."""
-        answer = event_from_json(decision.decode())
+    def resume(self, answer: bytes) -> bytes:
+        """Answer the work's reports; return as `start` does."""
         assert self._conversation is not None
-        assert isinstance(answer, Decision)
-        self._conversation.answer(answer)
+        self._conversation.answer(answer_from_bytes(answer))
         return self._packed(self._said.get())
 
-    def _packed(self, said: Said) -> bytes:
-        worn = not isinstance(said, Report) and self._worn()
-        return (_WORN if worn else _WELL) + event_to_json(said).encode()
+    def _packed(self, words: Words) -> bytes:
+        return (_WORN if is_over(words) and self._worn() else _WELL) + words_to_bytes(words)
 
     def _worn(self) -> bool:
         """Count a finished piece of work; tell whether the process did enough of them or holds on to memory."""
@@ -99,14 +95,55 @@ class Worker:
         self._first_memory = self._first_memory or memory
         return memory - self._first_memory > self._recycle_growth * GIB
 
-    def _with_log(self, work: Work, report: Callable[[Report], Decision]) -> Paused | Outcome:
-        if not isinstance(work, TrialSpec | CheckSpec):
-            return self._run(work, report)
-        with _output_to(Path(work.directory) / LOG):
-            last = carried_out(self._run, work, report)  # sys.exit in user code leaves its traceback there, too
-            if isinstance(last, Outcome) and last.failure is not None:
-                print(last.failure.traceback, file=sys.stderr)
+    def _with_log(self, work: Work, talk: Talk) -> LastWord | tuple[LastWord, ...]:
+        if not isinstance(work, TrialSpec | CheckSpec | CohortSpec | MeasureSpec):
+            return self._run(work, talk)
+        logs = _Logs(work)
+        with _output_to(logs.path):
+            last = carried_out(self._run, work, logs.following(talk) if isinstance(work, CohortSpec) else talk)
+        logs.say_failures(last)  # sys.exit in user code leaves its traceback there, too
         return last
+
+
+class _Logs:
+    """The logs of the trials of a piece of work; what is printed goes to that of the first."""
+
+    def __init__(self, work: TrialSpec | CheckSpec | CohortSpec | MeasureSpec) -> None:
+        self._work = work
+        self.path = Path(work.directory) / LOG
+        self._paths = {work.number: self.path}
+        if isinstance(work, CohortSpec):
+            self._take_in(work.trials[1:])
+
+    def following(self, talk: Talk) -> Talk:
+        """Return a way to talk by which the logs come to know of who joins and who fails."""
+
+        def ask(words: Words) -> Answer:
+            self.say_failures(words)
+            answer = talk.exchange(words)
+            self._take_in(answer.joining)
+            return answer
+
+        return Talk(self._work, ask)
+
+    def say_failures(self, words: Words) -> None:
+        """Write the traceback of each trial that failed to its own log."""
+        for said in words:
+            if isinstance(said, Outcome) and said.failure is not None:
+                _append(self._paths.get(said.number, self.path), said.failure.traceback)
+
+    def _take_in(self, trials: tuple[TrialSpec, ...]) -> None:
+        for trial in trials:
+            self._paths[trial.number] = Path(trial.directory) / LOG
+            about = f"trained beside trial {self._work.number}: what they print is in {self.path}"
+            _append(self._paths[trial.number], about)
+
+
+def _append(path: Path, text: str) -> None:
+    with contextlib.suppress(OSError):  # a full disk
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a") as file:
+            print(text, file=file)
 
 
 @contextlib.contextmanager

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from search.records import Event, Failure, Outcome, Paused, Report, Retried, Started, TrialState
+from search.records import Event, Failure, Measured, Outcome, Paused, Report, Retried, Started, TrialState
 
 UID = "search.uid"
 DIAGNOSIS = "diagnosis"
@@ -72,6 +72,8 @@ def pages_of(events: Iterable[Event], *, maximize: bool, before: Standing | None
     curve: list[Point] = []
     best, ended, retried = before.best, before.ended, dict(before.retried)
     for event in events:
+        if isinstance(event, Measured):  # it is about a shape
+            continue
         number = event.number
         page = trials.get(number)
         if page is None:

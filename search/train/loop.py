@@ -224,6 +224,14 @@ class Training:
             self.count_step()
         return float(total) / len(order)
 
+    def some_steps(self) -> Iterator[None]:
+        """Take the steps of an epoch one by one, for somebody who measures them and throws the training away."""
+        order = self.open_epoch()
+        for batch in self.batches(order, self.plan.step_size):
+            self.train_step(batch)
+            self.count_step()
+            yield
+
     def train_step(self, batch: Batch) -> Tensor:
         """Take the next step with a batch; return its loss summed over the examples, a scalar without gradient."""
         self.follow_schedule()

@@ -8,7 +8,7 @@ import gc
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, overload, runtime_checkable
 
 import torch
 
@@ -19,11 +19,15 @@ from search.memory import peak_memory, reset_peak_memory
 from search.records import (
     AverageSpec,
     CheckSpec,
+    CohortSpec,
     Decision,
     FailureKind,
     LookSpec,
+    Measured,
+    MeasureSpec,
     Outcome,
     Paused,
+    Piece,
     PredictSpec,
     Report,
     TrialSpec,
@@ -36,8 +40,10 @@ from search.train.data.arrays import Dataset
 from search.train.equipment import Equipment
 from search.train.estimator import Estimator
 from search.train.steps import NonFiniteError
+from search.trial.cohort import Answer, Cohort, Last
 from search.trial.failing import failed_with
 from search.trial.folder import load_model
+from search.trial.measure import measured
 from search.trial.members import average, predictions
 from search.trial.place import Place
 from search.trial.training import TrialRun
@@ -52,6 +58,19 @@ class Checks(Protocol):
 
     def look(self, directory: Path, model: Estimator | None, micro_batches: int = 1) -> None:
         """Draw what can be seen of the trial in `directory`; `model` has its best weights, None where they are gone."""
+        ...
+
+
+@runtime_checkable
+class Talk(Protocol):
+    """The way to the driver."""
+
+    def __call__(self, report: Report) -> Decision:
+        """Tell a trial's report."""
+        ...
+
+    def exchange(self, words: tuple[Report | Last, ...]) -> Answer:
+        """Tell at once what the trials of a cohort have to say."""
         ...
 
 
@@ -72,15 +91,26 @@ class Runner:
         if self._on_gpu and equipment.gpu_share < 1:
             torch.cuda.set_per_process_memory_fraction(equipment.gpu_share, self._place.device)
 
-    def __call__(self, work: Work, report: Callable[[Report], Decision]) -> Paused | Outcome:
+    @overload
+    def __call__(self, work: Piece, talk: Callable[[Report], Decision]) -> Last: ...
+
+    @overload
+    def __call__(self, work: Work, talk: Callable[[Report], Decision]) -> Last | Measured | tuple[Last, ...]: ...
+
+    def __call__(self, work: Work, talk: Callable[[Report], Decision]) -> Last | Measured | tuple[Last, ...]:
         """Do the work; failures become the Outcome's, with their kind."""
         started = time.time()
         if not isinstance(work, CheckSpec):
             self._check = None  # it holds on to networks
         self._begin_memory()
+        if isinstance(work, CohortSpec):
+            assert isinstance(talk, Talk)
+            return Cohort(self._place, self._closed)(work, talk.exchange)
+        if isinstance(work, MeasureSpec):
+            return measured(self._place, work)
         try:
             if isinstance(work, TrialSpec):
-                return self._closed(work, self._train(work, report))
+                return self._closed(work, self._train(work, talk))
             return self._with_memory(self._without_training(work))
         except Exception as error:  # noqa: BLE001 - user code may raise anything; the search goes on
             outcome = failed_with(work.number, error, time.time() - started)
@@ -103,7 +133,7 @@ class Runner:
             peak["device"] = torch.cuda.max_memory_allocated(self._place.device)
         return dataclasses.replace(outcome, peak_memory=peak)
 
-    def _closed(self, spec: TrialSpec, last: Paused | Outcome) -> Paused | Outcome:
+    def _closed(self, spec: TrialSpec, last: Last) -> Last:
         """Write a trial's Outcome down, before anybody hears of it."""
         if isinstance(last, Paused):
             return dataclasses.replace(last, so_far=self._with_memory(last.so_far))
@@ -116,7 +146,7 @@ class Runner:
                 (directory / CHECKPOINT).unlink(missing_ok=True)
         return last
 
-    def _train(self, spec: TrialSpec, report: Callable[[Report], Decision]) -> Paused | Outcome:
+    def _train(self, spec: TrialSpec, report: Callable[[Report], Decision]) -> Last:
         started = time.perf_counter()
         run = TrialRun(self._place, spec)
         try:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -9,15 +10,25 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from search.records import Decision, Event, FailureKind, Outcome, Params, Paused, Report, TrialSpec, Work
+from search.records import (
+    CohortSpec,
+    Event,
+    FailureKind,
+    Measured,
+    MeasureSpec,
+    Outcome,
+    Params,
+    TrialSpec,
+    Work,
+)
 from search.space import Space
 from search.sweep import pruners, samplers
 from search.sweep.driver import Budget, Driver, Watcher
-from search.sweep.executor import Executor, InProcessExecutor
+from search.sweep.executor import Answer, Executor, InProcessExecutor, LastWord, Talk
 from search.sweep.failures import FailurePolicy, Failures
 from search.sweep.history import History
 from search.sweep.journal import Journal
-from search.sweep.simulated import SimulatedExecutor, VirtualClock
+from search.sweep.simulated import Playing, SimulatedExecutor, VirtualClock, WorkerLostError
 from search.sweep.study import Progress, Study
 from tests.kits import doubles
 
@@ -32,6 +43,25 @@ PROMOTION = {**ASHA, "kind": "promotion"}
 def rate_of(params: Params) -> float:
     """Return what `SPACE` draws."""
     return float(params["optimizer.lr"] or 0.0)
+
+
+class _Watched(SimulatedExecutor):
+    """Tells the bench what is handed out."""
+
+    def __init__(self, bench: "Bench", slots: int, clock: VirtualClock) -> None:
+        super().__init__(lambda work: bench.script(work), slots, clock)
+        self._bench = bench
+        self._at: dict[int, Work] = {}
+
+    def start(self, work: Work) -> int:
+        self._bench.handed.append(work)
+        slot = super().start(work)
+        self._at[slot] = work
+        return slot
+
+    def resume(self, slot: int, answer: Answer) -> None:
+        self._bench.joined += [(trial.number, self._at[slot].number) for trial in answer.joining]
+        super().resume(slot, answer)
 
 
 class KilledError(Exception):
@@ -55,6 +85,16 @@ class Bench:
         """What is different in the attempt, from 1, at the trial of that number."""
         self.on_event: Callable[[Event], None] = lambda event: None
         """Is called after an event was stored."""
+        self.shape_of: Callable[[TrialSpec], str | None] = lambda _: "one"
+        self.sizes: dict[str, int] = {}
+        """What is measured by shape; otherwise 8."""
+        self.measure_ends = ""
+        """How measurements end, as `config["end"]` says of trials."""
+        self.handed: list[Work] = []
+        """What simulated workers were given, in order."""
+        self.joined: list[tuple[int, int]] = []
+        """(trial, first trial of the cohort that it joined)."""
+        self.measured: list[MeasureSpec] = []
 
     def search(self, trials: int, *, slots: int = 1, executor: Executor | None = None, **settings: Any) -> Progress:
         journal = Journal(self.folder, maximize=True)
@@ -69,7 +109,7 @@ class Bench:
         """Search in virtual time, which goes on from search to search."""
         clock = self.clock if isinstance(self.clock, VirtualClock) else VirtualClock()
         self.clock = clock
-        return self.search(trials, executor=SimulatedExecutor(self.script, slots, clock), **settings)
+        return self.search(trials, executor=_Watched(self, slots, clock), **settings)
 
     def driver(
         self,
@@ -87,6 +127,7 @@ class Bench:
         policy: FailurePolicy = POLICY,
         watchers: Sequence[Watcher] = (),
         poll_seconds: float = 0.5,
+        fused: int | None = 1,
         **limits: Any,
     ) -> Driver:
         kind = (pruner or {"kind": "none"})["kind"]
@@ -108,6 +149,8 @@ class Bench:
             stopwatch=self.clock,
             watchers=[self.watch, *watchers],
             poll_seconds=poll_seconds,
+            shape_of=lambda spec: self.shape_of(spec),
+            fused=fused,
         )
 
     def watch(self, event: Event, position: int, progress: Progress) -> None:
@@ -126,14 +169,28 @@ class Bench:
             directory=str(self.directory(number)),
         )
 
-    def run(self, work: Work, report: Callable[[Report], Decision]) -> Paused | Outcome:
-        return doubles.run(self._begun(work), report)
+    def run(self, work: Work, talk: Talk) -> LastWord | tuple[LastWord, ...]:
+        if isinstance(work, MeasureSpec):
+            return self._measured(work)
+        return doubles.run(work, talk, self._begun)
 
-    def script(self, work: Work) -> doubles.Playing:
+    def script(self, work: Work) -> Playing:
+        if isinstance(work, MeasureSpec):
+            return self._measuring(work)
+        assert isinstance(work, TrialSpec)
         return doubles.script(self.clock)(self._begun(work))
 
-    def _begun(self, work: Work) -> TrialSpec:
-        assert isinstance(work, TrialSpec)
+    def _measuring(self, work: MeasureSpec) -> Playing:
+        self.measured.append(work)
+        if self.measure_ends == "die":
+            raise WorkerLostError
+        return (math.inf if self.measure_ends == "freeze" else 5.0), self._measured(work)
+        yield
+
+    def _measured(self, work: MeasureSpec) -> Measured:
+        return doubles.measured(work, self.sizes.get(work.shape, 8), seconds=5.0, time=self.clock() + 5.0)
+
+    def _begun(self, work: TrialSpec) -> TrialSpec:
         self.trained.append(work.number)
         self.specs.append(work)
         return dataclasses.replace(
@@ -154,6 +211,14 @@ class Bench:
                 raise KilledError
 
         self.on_event = count
+
+    def cohorts(self) -> list[list[int]]:
+        """Return the trials of each cohort that simulated workers were given, and alone the others."""
+        return [
+            [trial.number for trial in work.trials] if isinstance(work, CohortSpec) else [work.number]
+            for work in self.handed
+            if not isinstance(work, MeasureSpec)
+        ]
 
     def outcomes(self) -> dict[int, Outcome]:
         return {e.number: e for e in self.events if isinstance(e, Outcome)}

@@ -4,15 +4,18 @@ import math
 import os
 import threading
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from search.layout import CHECKPOINT
 from search.records import (
+    CohortSpec,
     Decision,
     Failure,
     FailureKind,
+    Measured,
+    MeasureSpec,
     Outcome,
     Paused,
     Report,
@@ -21,10 +24,10 @@ from search.records import (
     Verdict,
     Work,
 )
-from search.sweep.executor import Run
-from search.sweep.simulated import Script, WorkerLostError
+from search.sweep.executor import LastWord, Run, Said, Talk
+from search.sweep.simulated import Playing, Script, WorkerLostError
 
-Playing = Generator[tuple[float, Report], Decision, tuple[float, Paused | Outcome]]
+Begun = Callable[[TrialSpec], TrialSpec]
 _HANGING_SECONDS = 60.0
 
 
@@ -39,31 +42,72 @@ def script(clock: Callable[[], float] = time.time) -> Script:
     return lambda work: _play(work, clock)
 
 
-def run(work: Work, report: Callable[[Report], Decision]) -> Paused | Outcome:
-    """Play the script for real."""
-    playing = _play(work, time.time)
+def run(work: Work, talk: Talk, begun: Begun = lambda spec: spec) -> LastWord | tuple[LastWord, ...]:
+    """Play the script for real; `begun` is what each trial is before it begins."""
+    if isinstance(work, CohortSpec):
+        return _run_cohort(work, talk, begun)
+    if isinstance(work, MeasureSpec):
+        return measured(work, time=time.time())
+    assert isinstance(work, TrialSpec)
+    playing = _play(begun(work), time.time)
     try:
         seconds, said = next(playing)
         while True:
             time.sleep(min(seconds, _HANGING_SECONDS))
             print(f"step {said.step} of trial {work.number}")
-            if isinstance(work, TrialSpec) and work.config.get("end") == "die behind a report":
+            if work.config.get("end") == "die behind a report":
                 threading.Timer(0.2, os._exit, [1]).start()
-            seconds, said = playing.send(report(said))
+            seconds, said = playing.send(talk(said))
     except StopIteration as end:
-        last: Paused | Outcome = end.value[1]
+        last: LastWord = end.value[1]
         return last
     except WorkerLostError:
         os._exit(1)
 
 
+def _run_cohort(work: CohortSpec, talk: Talk, begun: Begun) -> tuple[LastWord, ...]:
+    """Play the scripts of all trials step by step."""
+    playing = {trial.number: _play(begun(trial), time.time) for trial in work.trials}
+    told: dict[int, Decision] = {}
+    while True:
+        words: list[tuple[float, Said]] = []
+        for number, script in list(playing.items()):
+            try:
+                words.append(script.send(told[number]) if number in told else next(script))
+                print(f"a step of trial {number}")
+            except StopIteration as end:
+                words.append(end.value)
+                del playing[number]
+            except WorkerLostError:
+                os._exit(1)
+        time.sleep(min(max(seconds for seconds, _ in words), _HANGING_SECONDS))
+        said = tuple(each for _, each in words)
+        if not playing:
+            return tuple(each for each in said if not isinstance(each, Report))
+        answer = talk.exchange(said)
+        told = {decision.number: decision for decision in answer.decisions}
+        playing |= {trial.number: _play(begun(trial), time.time) for trial in answer.joining}
+
+
+def measured(work: MeasureSpec, size: int = 8, seconds: float = 1.0, time: float = 0.0) -> Measured:
+    """Return a measurement of one's choice."""
+    rates = {"1": 100.0, str(size): 100.0 * size}
+    return Measured(
+        number=work.number, shape=work.shape, rates=rates, size=size, reason="as told", seconds=seconds, time=time
+    )
+
+
 def _play(work: Work, clock: Callable[[], float]) -> Playing:
     """Report the scripted values, from behind a checkpoint on, until told to leave; then complete, fail or die."""
+    if isinstance(work, MeasureSpec):
+        return 1.0, measured(work, time=clock() + 1.0)
     assert isinstance(work, TrialSpec)
     config = work.config
     values, end, sleep = config["values"], config.get("end", "complete"), config.get("sleep", 0.0)
     if end == "die":
         raise WorkerLostError
+    if end == "raise":
+        raise ValueError("the work of all of them")
     step = _stored_step(work)
     while step < len(values):
         step += 1

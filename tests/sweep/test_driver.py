@@ -290,7 +290,7 @@ class _LosesWorkers(InProcessExecutor):
 
     def wait(self, timeout: float) -> list[Happening]:
         happened = super().wait(timeout)
-        return [(slot, self._lost(said)) for slot, said in happened]
+        return [(slot, tuple(map(self._lost, words))) for slot, words in happened]
 
     def _lost(self, said: Said) -> Said:
         if isinstance(said, Outcome) and said.number == 1 and self.losses:

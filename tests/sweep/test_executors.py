@@ -5,12 +5,31 @@ from pathlib import Path
 
 import pytest
 
-from search.records import FailureKind, Outcome, Report, Work
-from search.sweep.executor import Executor, InProcessExecutor, Said
+from search.records import (
+    CohortSpec,
+    FailureKind,
+    Measured,
+    MeasureSpec,
+    Outcome,
+    Report,
+    TrialState,
+    Work,
+)
+from search.sweep.executor import Answer, Executor, InProcessExecutor, Said, Talk
 from search.sweep.ray_executor import RayExecutor, Resources
-from search.sweep.simulated import SimulatedExecutor, VirtualClock, WorkerLostError
-from tests.kits.doubles import Playing, run, script, spec
-from tests.kits.executors import ExecutorConformance, answer, drain, next_of, wait_for_room
+from search.sweep.simulated import Playing, SimulatedExecutor, VirtualClock, WorkerLostError
+from tests.kits.doubles import outcome, run, script, spec
+from tests.kits.executors import (
+    ExecutorConformance,
+    answer,
+    cohort,
+    drain,
+    failures_of,
+    next_of,
+    reports_of,
+    wait_for_room,
+    words_of,
+)
 
 
 def test_the_conformance_suite_is_what_every_kind_of_executor_passes() -> None:
@@ -34,7 +53,7 @@ class TestSimulatedExecutor(ExecutorConformance):
     ) -> None:
         slots = [executor.start(spec(number, [0.1], sleep=3600.0 * (2 - number))) for number in (0, 1)]
         heard = [executor.wait(1e6)[0] for _ in slots]
-        assert [(slot, said.number, said.time) for slot, said in heard] == [
+        assert [(slot, said.number, said.time) for slot, (said,) in heard] == [
             (slots[1], 1, 3600.0),
             (slots[0], 0, 7200.0),
         ]
@@ -75,12 +94,71 @@ class TestSimulatedExecutor(ExecutorConformance):
         assert executor.num_free == 2
         assert executor.wait(20.0) == []
 
+    def test_a_cohort_is_as_slow_as_its_slowest_times_what_its_size_costs(self, clock: VirtualClock) -> None:
+        def reports(work: Work) -> Playing:
+            yield 10.0 * (1 + work.number), Report(number=work.number, step=1, metrics={}, time=0.0)
+            return 1.0, outcome(work.number, TrialState.COMPLETE, 0.5, 1)
+
+        with SimulatedExecutor(reports, 1, clock, cohort_factor=lambda size: 1 + size / 10) as executor:
+            slot = executor.start(CohortSpec(trials=(spec(0, []), spec(1, []))))
+            first = reports_of(words_of(executor, slot))
+            assert clock() == 20.0 * 1.2
+            executor.resume(slot, Answer(answer(*first).decisions, (spec(2, []),)))
+            assert [type(said) for said in words_of(executor, slot)] == [Outcome, Outcome, Report]
+            assert clock() == 20.0 * 1.2 + 30.0 * 1.3
+
+    def test_a_worker_that_dies_takes_all_of_its_cohort(self, executor: Executor, tmp_path: Path) -> None:
+        slot = executor.start(cohort(tmp_path, {1: [0.1], 2: [0.1], 3: [0.1]}, end="die"))
+        assert failures_of(words_of(executor, slot)) == dict.fromkeys((1, 2, 3), FailureKind.LOST_WORKER)
+        assert executor.num_free == 2
+
+    def test_a_measurement_whose_worker_dies_says_alone(self, clock: VirtualClock) -> None:
+        def dies(work: Work) -> Playing:
+            raise WorkerLostError
+            yield
+
+        with SimulatedExecutor(dies, 1, clock) as executor:
+            slot = executor.start(MeasureSpec(number=4, shape="a", trials=(spec(4, []), spec(6, []))))
+            said = next_of(executor, slot)
+            assert isinstance(said, Measured)
+            assert (said.number, said.shape, said.size, said.reason) == (4, "a", 1, "the worker process died")
+
 
 class TestInProcessExecutor(ExecutorConformance):
     @pytest.fixture
     def executor(self) -> Iterator[Executor]:
         with InProcessExecutor(run, num_slots=2) as executor:
             yield executor
+
+    def test_what_a_cohort_raises_is_a_failure_of_all_that_are_open(self, executor: Executor, tmp_path: Path) -> None:
+        slot = executor.start(cohort(tmp_path, {1: [0.1], 2: [0.1, 0.2]}))
+        first = answer(*reports_of(words_of(executor, slot)))
+        executor.resume(slot, Answer(first.decisions, (spec(5, [0.1, 0.2, 0.3]),)))
+        second = words_of(executor, slot)
+        assert failures_of(second) == {1: None}
+        joining = (spec(6, [0.1], end="raise"),)
+        executor.resume(slot, Answer(answer(*reports_of(second)).decisions, joining))
+        assert failures_of(words_of(executor, slot)) == dict.fromkeys((2, 5, 6), FailureKind.EXCEPTION)
+        assert executor.num_free == 2
+
+    def test_trials_that_are_left_without_an_outcome_failed(self, tmp_path: Path) -> None:
+        def forgets(work: Work, talk: Talk) -> Outcome:
+            return outcome(work.number, TrialState.COMPLETE, 0.5, 1)
+
+        with InProcessExecutor(forgets) as executor:
+            words = words_of(executor, executor.start(cohort(tmp_path, {1: [0.1], 2: [0.1]})))
+        assert failures_of(words) == {1: None, 2: FailureKind.EXCEPTION}
+
+    def test_a_measurement_that_raises_says_alone(self, tmp_path: Path) -> None:
+        def raises(work: Work, talk: Talk) -> Outcome:
+            raise ValueError("no such shape")
+
+        with InProcessExecutor(raises) as executor:
+            trials = cohort(tmp_path, {1: [0.1], 2: [0.1]}).trials
+            said = next_of(executor, executor.start(MeasureSpec(number=1, shape="a", trials=trials)))
+        assert isinstance(said, Measured)
+        assert (said.size, said.rates) == (1, {})
+        assert said.reason.startswith("ValueError: no such shape")
 
 
 @pytest.fixture(scope="module", params=[True, False], ids=["on lines", "through Ray"])
@@ -118,7 +196,7 @@ class TestRayExecutor(ExecutorConformance):
         time.sleep(1.0)  # both are there when they are asked for
         said: list[Said] = []
         while not said or isinstance(said[-1], Report):
-            for where, each in executor.wait(1.0):
+            for where, (each,) in executor.wait(1.0):
                 assert where == slot
                 said.append(each)
                 if isinstance(each, Report):
@@ -129,3 +207,27 @@ class TestRayExecutor(ExecutorConformance):
         wait_for_room(executor)
         assert isinstance(drain(executor, executor.start(spec(4, [0.1], str(tmp_path))))[-1], Outcome)
         assert executor.wait(0.3) == []
+
+    def test_a_cohorts_output_is_in_the_log_of_its_first_trial_and_the_others_say_so(
+        self, executor: Executor, tmp_path: Path
+    ) -> None:
+        slot = executor.start(cohort(tmp_path, {3: [0.1, 0.2], 4: [0.1]}, end="exception"))
+        first = answer(*reports_of(words_of(executor, slot)))
+        drain(executor, slot, Answer(first.decisions, cohort(tmp_path, {9: [0.5]}).trials))
+        logs = {number: (tmp_path / str(number) / "log.txt").read_text() for number in (3, 4, 9)}
+        assert logs[3].splitlines() == [f"a step of trial {n}" for n in (3, 4, 3, 9)]
+        said = f"trained beside trial 3: what they print is in {tmp_path / '3' / 'log.txt'}"
+        assert logs[4].splitlines() == [said, "Traceback ..."], "a failure is told where it belongs"
+        assert logs[9].splitlines() == [said]
+
+    def test_a_dead_worker_takes_all_of_its_cohort_that_are_open(self, executor: Executor, tmp_path: Path) -> None:
+        slot = executor.start(cohort(tmp_path, {1: [0.1], 2: [0.1, 0.2]}))
+        first = answer(*reports_of(words_of(executor, slot)))
+        executor.resume(slot, Answer(first.decisions, (spec(5, [0.1, 0.2, 0.3], str(tmp_path / "5")),)))
+        second = words_of(executor, slot)
+        assert failures_of(second) == {1: None}
+        dying = (spec(6, [0.1], str(tmp_path / "6"), end="die"),)
+        executor.resume(slot, Answer(answer(*reports_of(second)).decisions, dying))
+        assert failures_of(words_of(executor, slot)) == dict.fromkeys((2, 5, 6), FailureKind.LOST_WORKER)
+        wait_for_room(executor)
+        assert isinstance(drain(executor, executor.start(spec(7, [0.1], str(tmp_path))))[-1], Outcome)

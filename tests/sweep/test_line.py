@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from search.records import Decision, Report, Verdict
-from search.sweep.executor import Abandoned
+from search.sweep.executor import Abandoned, Answer, Words
 from search.sweep.line import Exchange, Line, call
+from tests.kits.doubles import spec
 
 Open = Callable[[str], Line]
 
@@ -20,12 +21,17 @@ def exchange() -> Iterator[Exchange]:
     exchange.close()
 
 
-def report(step: int) -> Report:
+def report(step: int) -> Words:
+    return (_report(step),)
+
+
+def _report(step: int) -> Report:
     return Report(number=3, step=step, metrics={"objective": float("nan"), "text": 0.5}, time=1.0)
 
 
-def decision(step: int) -> Decision:
-    return Decision(number=3, step=step, verdict=Verdict.GO_ON, reason="läuft\nweiter", time=1.0)
+def decision(step: int) -> Answer:
+    told = Decision(number=3, step=step, verdict=Verdict.GO_ON, reason="läuft\nweiter", time=1.0)
+    return Answer((told, told), (spec(7, [0.5, float("inf")], "a folder", deep={"a": [1, None, "läuft\n"]}),))
 
 
 @pytest.fixture
@@ -48,13 +54,13 @@ def opened(exchange: Exchange) -> Iterator[Callable[[str], Line]]:
 def heard(exchange: Exchange) -> list[tuple[str, Report]]:
     for _ in range(100):
         if found := exchange.wait(1.0):
-            return found
+            return [(caller, said) for caller, words in found for said in words if isinstance(said, Report)]
     raise AssertionError("nothing came")
 
 
 def test_a_report_goes_one_way_and_its_answer_the_other(exchange: Exchange, opened: Open) -> None:
     line = opened("0-1")
-    answers: list[Decision] = []
+    answers: list[Answer] = []
     asking = threading.Thread(target=lambda: answers.extend(line.ask(report(step)) for step in (1, 2)))
     asking.start()
     for step in (1, 2):
@@ -86,7 +92,7 @@ def test_a_report_in_pieces_is_put_together(exchange: Exchange) -> None:
         worker.connect(exchange.address)
         worker.sendall(b"0-1\n")
         assert exchange.has("0-1")
-        text = b'{"event": "report", "number": 1, "step": 2, "metrics": {}, "time": 0.0}\n'
+        text = b'[{"event": "report", "number": 1, "step": 2, "metrics": {}, "time": 0.0}]\n'
         for i in range(0, len(text), 20):
             assert exchange.wait(0.05) == []
             worker.sendall(text[i : i + 20])

@@ -6,6 +6,7 @@ between hundreds of tiny ones (compare HFTA, Wang et al. 2021). What differs bet
 """
 
 from search.train.fused.alike import form_of, why_alone
-from search.train.fused.stack import Stack
+from search.train.fused.inputs import Inputs
+from search.train.fused.stack import CannotStackError, Stack, in_a_line
 
-__all__ = ["Stack", "form_of", "why_alone"]
+__all__ = ["CannotStackError", "Inputs", "Stack", "form_of", "in_a_line", "why_alone"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -65,7 +65,7 @@ class Stack:
             together = self._program.judged(given)
             self._rehearse()
         except Exception as error:
-            raise CannotStackError(f"{type(error).__name__}: {' '.join(str(error).split())}") from error
+            raise CannotStackError(in_a_line(error)) from error
         alone = networks_alone(self.members, given)
         tolerance = _TOLERANCE.get(together.dtype, 1e-3)
         if together.shape != alone.shape or not torch.allclose(
@@ -93,6 +93,15 @@ class Stack:
         losses = (totals / orders.shape[1]).tolist()
         found = zip(losses, self._predictions(), strict=True)
         return [failures.get(row, epoch) for row, epoch in enumerate(found)]
+
+    def some_steps(self) -> Iterator[None]:
+        """Take the steps of an epoch one by one, for somebody who measures them and throws the members away."""
+        orders = self._open()
+        firsts = [member.step for member in self.members]
+        size = self._plan.step_size
+        for step in range(self._steps):
+            self._step(step, firsts, orders[:, step * size : (step + 1) * size], {})
+            yield
 
     def release(self, training: Training) -> None:
         """Let a member go on alone, or in another stack, or write a checkpoint."""
@@ -229,6 +238,11 @@ class Stack:
         torch.autograd.grad(losses.sum(), list(self._storage.parameters.values()))
         for name, value in buffers.items():
             self._storage.buffers[name].copy_(value)
+
+
+def in_a_line(error: Exception) -> str:
+    """Return an error's type and message in one line."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
 def _limits(given: Sequence[float | None], like: Tensor) -> Tensor | None:

@@ -1,0 +1,175 @@
+"""Which trials share a worker: those of one shape, as many as are worth it, and no more than leave work for the others.
+
+The first that waits is served first, with others of its shape. Trials that are taken up again stand before new ones.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections import deque
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass, field
+
+from search.records import CohortSpec, Measured, MeasureSpec, TrialSpec
+
+WORTH = 4
+"""So many trials of a shape must wait for a measurement to be worth its time."""
+MEASURED = 32
+"""So many trials of a shape are measured at most."""
+TURN = 4
+"""A cohort takes in so many times what it has room for, then it ends where trials of other shapes wait before."""
+
+OFF = 1
+ShapeOf = Callable[[TrialSpec], str | None]
+Handed = TrialSpec | CohortSpec | MeasureSpec
+
+
+@dataclass
+class Cohort:
+    """A cohort in a slot: its shape, who is open, and how many it took in so far."""
+
+    shape: str
+    open: int
+    taken: int
+
+
+@dataclass
+class _Queue:
+    """The trials of one shape that wait. Those taken up again have their places, which come before all new ones."""
+
+    again: deque[tuple[int, TrialSpec]] = field(default_factory=deque)
+    new: deque[TrialSpec] = field(default_factory=deque)
+
+    def num_waiting(self, *, new: bool) -> int:
+        return len(self.again) + (len(self.new) if new else 0)
+
+    def place(self, *, new: bool) -> tuple[int, int] | None:
+        """Return the place of the first; None where there is none."""
+        if self.again:
+            return 0, self.again[0][0]
+        return (1, self.new[0].number) if new and self.new else None
+
+    def trials(self) -> Iterator[TrialSpec]:
+        return itertools.chain((trial for _, trial in self.again), self.new)
+
+    def pop(self) -> TrialSpec:
+        return self.again.popleft()[1] if self.again else self.new.popleft()
+
+
+class Packer:
+    """The trials that wait for a worker."""
+
+    def __init__(self, shape_of: ShapeOf, fused: int | None) -> None:
+        """`shape_of` is None for what must be alone; `fused` is how many may be together, None: as was measured."""
+        self._shape_of, self._fused = shape_of, fused
+        self._queues: dict[str | None, _Queue] = {}
+        self._again = itertools.count()
+        self._measured: dict[str, int] = {}
+        self._measuring: set[str | None] = set()
+        self.num_again = 0
+        """How many wait that are taken up again."""
+        self.num_new = 0
+        """How many wait that are new."""
+
+    @property
+    def fuses(self) -> bool:
+        """Whether trials may be together."""
+        return self._fused != OFF
+
+    def again(self, trial: TrialSpec, *, alone: bool) -> None:
+        """Let a trial wait that was begun before."""
+        shape = None if alone else self._shape(trial)
+        self._queue(shape).again.append((next(self._again), trial))
+        self.num_again += 1
+
+    def new(self, trial: TrialSpec) -> None:
+        """Let a new trial wait; they must come in the order of their numbers."""
+        self._queue(self._shape(trial)).new.append(trial)
+        self.num_new += 1
+
+    def hand_out(self, num_slots: int, *, new: bool = True, undrawn: int = 0) -> Handed | None:
+        """Return what a free one of so many workers is to do; None where nothing waits.
+
+        Without `new` those that are taken up again alone. `undrawn` is how many trials will wait behind all others.
+        """
+        first = self._first(new=new, passing=self._measuring) or self._first(new=new)
+        if first is None:
+            return None
+        shape, queue = first
+        if shape is not None and self._wants_measuring(shape, queue, new=new):
+            trials = tuple(itertools.islice(queue.trials(), min(MEASURED, queue.num_waiting(new=new))))
+            self._measuring.add(shape)
+            return MeasureSpec(number=trials[0].number, shape=shape, trials=trials)
+        trials = self._take(shape, queue, min(self._limit(shape), self._share(num_slots, undrawn, new=new)), new=new)
+        return trials[0] if len(trials) == 1 else CohortSpec(trials=trials)
+
+    def cohort(self, work: Handed) -> Cohort | None:
+        """Return what a cohort is that was handed out; None for what nobody joins."""
+        if not isinstance(work, CohortSpec):
+            return None
+        shape = self._shape(work.trials[0])
+        assert shape is not None
+        return Cohort(shape, open=len(work.trials), taken=len(work.trials))
+
+    def join(self, cohort: Cohort, num_slots: int, *, new: bool = True, undrawn: int = 0) -> tuple[TrialSpec, ...]:
+        """Return the trials that a cohort takes in while no worker is free."""
+        queue = self._queues.get(cohort.shape)
+        limit = self._limit(cohort.shape)
+        room = limit - cohort.open
+        if queue is None or room < 1:
+            return ()
+        first = self._first(new=new)
+        if first is not None and first[0] != cohort.shape:
+            room = min(room, TURN * limit - cohort.taken)
+        trials = self._take(cohort.shape, queue, min(room, self._share(num_slots, undrawn, new=new)), new=new)
+        cohort.open += len(trials)
+        cohort.taken += len(trials)
+        return trials
+
+    def measured(self, measured: Measured) -> None:
+        """Take in how many trials of a shape are to be together."""
+        self._measuring.discard(measured.shape)
+        self._measured[measured.shape] = measured.size
+
+    def _shape(self, trial: TrialSpec) -> str | None:
+        # One that needs less memory than others of its shape is not helped by company.
+        return self._shape_of(trial) if self.fuses and trial.micro_batches == 1 else None
+
+    def _queue(self, shape: str | None) -> _Queue:
+        return self._queues.setdefault(shape, _Queue())
+
+    def _first(self, *, new: bool, passing: Collection[str | None] = ()) -> tuple[str | None, _Queue] | None:
+        """Return the shape, with its queue, of the first trial that waits, passing over some shapes."""
+        places = (
+            (place, shape)
+            for shape, queue in self._queues.items()
+            if shape not in passing and (place := queue.place(new=new)) is not None
+        )
+        first = min(places, default=None, key=lambda found: found[0])
+        return None if first is None else (first[1], self._queues[first[1]])
+
+    def _wants_measuring(self, shape: str, queue: _Queue, *, new: bool) -> bool:
+        known = self._fused is not None or shape in self._measured or shape in self._measuring
+        return not known and queue.num_waiting(new=new) >= WORTH
+
+    def _limit(self, shape: str | None) -> int:
+        """Return how many trials of a shape may be together."""
+        if shape is None:
+            return 1
+        return self._measured.get(shape, 1) if self._fused is None else self._fused
+
+    def _share(self, num_slots: int, undrawn: int, *, new: bool) -> int:
+        """Return how many of those that wait are one worker's, so that none hogs what others could do."""
+        waiting = self.num_again + (self.num_new + undrawn if new else 0)
+        return max(1, math.ceil(waiting / num_slots))
+
+    def _take(self, shape: str | None, queue: _Queue, most: int, *, new: bool) -> tuple[TrialSpec, ...]:
+        count = max(0, min(most, queue.num_waiting(new=new)))
+        again = min(count, len(queue.again))
+        self.num_again -= again
+        self.num_new -= count - again
+        trials = tuple(queue.pop() for _ in range(count))
+        if not queue.again and not queue.new:
+            del self._queues[shape]
+        return trials
