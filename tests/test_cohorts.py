@@ -241,7 +241,8 @@ def test_measuring_says_how_many_are_worth_it_and_leaves_nothing(tmp_path: Path)
     assert (found.number, found.shape) == (0, "s")
     assert set(found.rates) >= {"1", "8"}
     assert found.size in (1, 8, 9)
-    assert "alone" in found.reason
+    assert found.reason.startswith("MLP(width=128, depth=2): ")
+    assert "steps a second alone" in found.reason
     assert not list(tmp_path.iterdir())
 
 
@@ -259,7 +260,7 @@ def test_what_cannot_be_stacked_is_measured_as_alone_with_the_reason(
     found = runner()(MeasureSpec(number=0, shape="s", trials=trials), _unused)
     assert not isinstance(found, tuple | Paused | Outcome)
     assert (found.size, found.rates) == (1, {})
-    assert found.reason.startswith(reason)
+    assert found.reason.partition(": ")[2].startswith(reason)
 
 
 def _unused(report: Report) -> Decision:

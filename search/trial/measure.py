@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import torch
 
@@ -35,7 +36,7 @@ def measured(place: Place, spec: MeasureSpec) -> Measured:
         shape=spec.shape,
         rates={str(size): rate for size, rate in rates.items()},
         size=size,
-        reason=reason or _in_words(rates),
+        reason=f"{_name(spec.trials[0].config['model'])}: {reason or _in_words(rates, size)}",
         seconds=time.perf_counter() - began,
         time=time.time(),
     )
@@ -96,5 +97,13 @@ def _seconds(steps: Iterator[None], device: torch.device) -> float:
     return min(times[1:] or times)  # the first chooses kernels, takes memory and looks at the layers
 
 
-def _in_words(rates: Mapping[int, float]) -> str:
-    return ", ".join(f"{'alone' if size == 1 else f'{size} at once'} {rate:,.0f}" for size, rate in rates.items())
+def _in_words(rates: Mapping[int, float], chosen: int) -> str:
+    several = [f"{rate:,.0f} with {size} at once" for size, rate in rates.items() if size > 1]
+    steps = ", ".join([f"{rates[1]:,.0f} steps a second alone", *several])
+    return f"{steps}; taken: {'alone' if chosen == 1 else f'{chosen} at once'}"
+
+
+def _name(model: Mapping[str, Any]) -> str:
+    """Return a network's class with the numbers that say how large it is."""
+    numbers = [f"{key}={value}" for key, value in model.items() if type(value) is int]
+    return f"{str(model['_target_']).rpartition('.')[2]}({', '.join(numbers)})"

@@ -81,7 +81,7 @@ class Program:
             return _tensor(vmap(self._run, in_dims=(0, None))(state, inputs))
 
     def _run(self, state: dict[str, Tensor], inputs: Tensor) -> object:
-        return functional_call(self._network, state, (inputs,))
+        return functional_call(self._network, state, (inputs,), tie_weights=False)
 
 
 def _tensor(outputs: object) -> Tensor:

@@ -50,7 +50,7 @@ def partners_of(mixed: Sequence[Mixed | None], targets: Tensor, like: Tensor) ->
 
 def _states() -> list[Tensor]:
     states = [torch.get_rng_state()]
-    return [*states, torch.cuda.get_rng_state()] if torch.cuda.is_available() else states
+    return [*states, torch.cuda.get_rng_state()] if torch.cuda.is_initialized() else states  # type: ignore[no-untyped-call]
 
 
 def _restore(states: Sequence[Tensor]) -> None:
