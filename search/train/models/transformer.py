@@ -45,7 +45,7 @@ class Transformer(nn.Module):
         num_patches = math.prod(math.ceil(size / patch) for size in in_shape[1:])
         self.positions = nn.Parameter(torch.empty(1, num_patches, width))
         self.drop = nn.Dropout(dropout)
-        self.body = nn.Sequential(*(_block(width, heads, dropout) for _ in range(depth)))
+        self.body = nn.Sequential(*(Block(width, heads, dropout) for _ in range(depth)))
         self.norm = nn.LayerNorm(width)
         self.head = small_head(width, num_outputs)
         nn.init.xavier_uniform_(self.embed.weight.detach().flatten(1))
@@ -58,11 +58,38 @@ class Transformer(nn.Module):
         return outputs
 
 
-def _block(width: int, heads: int, dropout: float) -> nn.TransformerEncoderLayer:
-    block = nn.TransformerEncoderLayer(
-        width, heads, _EXPANSION * width, dropout, functional.gelu, batch_first=True, norm_first=True
-    )
-    for layer in (block.linear1, block.linear2):  # attention's own start as Glorot and Bengio 2010 have it already
-        nn.init.xavier_uniform_(layer.weight)
-        nn.init.zeros_(layer.bias)
-    return block
+class Block(nn.Module):
+    """Attention, then two linear layers, each beside a shortcut: torch's own encoder layer with its norms in front."""
+
+    def __init__(self, width: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        self.self_attn = Attention(width, heads, dropout)  # starts as Glorot and Bengio 2010 have it already
+        self.linear1, self.linear2 = nn.Linear(width, _EXPANSION * width), nn.Linear(_EXPANSION * width, width)
+        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.dropout, self.dropout1, self.dropout2 = (nn.Dropout(dropout) for _ in range(3))
+        for layer in (self.linear1, self.linear2):
+            nn.init.xavier_uniform_(layer.weight)
+            nn.init.zeros_(layer.bias)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Return the block's outputs (N, patches, width)."""
+        attended: Tensor = inputs + self.dropout1(self.self_attn(self.norm1(inputs)))
+        hidden = self.dropout(functional.gelu(self.linear1(self.norm2(attended))))
+        outputs: Tensor = attended + self.dropout2(self.linear2(hidden))
+        return outputs
+
+
+class Attention(nn.MultiheadAttention):
+    """Self-attention whose dropout is a layer, as everywhere else, and not part of a function."""
+
+    def __init__(self, width: int, heads: int, dropout: float) -> None:
+        super().__init__(width, heads, batch_first=True)
+        self.drop = nn.Dropout(dropout)
+
+    def forward(self, inputs: Tensor) -> Tensor:  # type: ignore[override]
+        """Return what each patch takes from all of them, (N, patches, width)."""
+        projected = functional.linear(inputs, self.in_proj_weight, self.in_proj_bias)
+        queries, keys, values = projected.unflatten(-1, (3, self.num_heads, -1)).transpose(-4, -2).unbind(-3)
+        shares = (queries @ keys.mT / math.sqrt(self.head_dim)).softmax(dim=-1)
+        outputs: Tensor = self.out_proj((self.drop(shares) @ values).transpose(-3, -2).flatten(-2))
+        return outputs
