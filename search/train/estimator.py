@@ -83,13 +83,17 @@ class Estimator(nn.Module):
 
     def placed(self, outputs: Tensor, num: int) -> Tensor:
         """Put a network's outputs for `num` inputs where the targets are; raise UsageError as above."""
+        return self.in_unit(outputs, num) + self.target_mean
+
+    def in_unit(self, outputs: Tensor, num: int) -> Tensor:
+        """Return a network's outputs in the targets' unit, around 0; raise UsageError as above."""
         if not isinstance(outputs, Tensor):
             raise UsageError(f"model: gives {type(outputs).__name__}; it must give a tensor (N, num_outputs)")
         if not torch.compiler.is_exporting():  # an exported program would take batches of one size alone
             self._require_shape(outputs, num)
         # A target's own unit may be beyond what a lower precision holds.
         exact = outputs.float() if outputs.dtype in (torch.float16, torch.bfloat16) else outputs
-        return exact * self.target_std + self.target_mean
+        return exact * self.target_std
 
     def _require_shape(self, outputs: Tensor, num: int) -> None:
         """Raise UsageError for outputs of another shape: a loss may take them, and something else is learned."""

@@ -17,8 +17,10 @@ from search.train.fused.optimizers import unsupported
 from search.train.loop import Training
 from search.train.losses import HardLoss, OwnLoss
 
-_FREE = {"training", "p", "inplace", "keyed", "calls"}
-"""Attributes of modules in which the members of a stack may differ: the rate of dropout and what belongs to it."""
+_FREE = {*vars(nn.Module()), "_flat_weights", "_flat_weight_refs"}
+"""Attributes that PyTorch's own machinery has: the mode, weights by name, hooks, windows into a recurrent's weights."""
+_OF_DROPOUT = {"p", "inplace", "keyed", "calls", "_places"}
+"""Attributes in which the members of a stack may differ: the rate of dropout and what belongs to it."""
 _PLAIN = (bool, int, float, complex, str, bytes, type(None), torch.dtype, torch.device, type, types.FunctionType)
 
 
@@ -51,27 +53,33 @@ def form_of(training: Training) -> Hashable:
     model, plan = training.model, training.plan
     assert isinstance(model, Estimator)
     statistics = [(name, _bytes(value)) for name, value in model.named_buffers() if not name.startswith("network.")]
-    modules = [(name, *_traits(module)) for name, module in model.network.named_modules()]
-    shapes = [(name, tuple(p.shape), p.dtype) for name, p in model.network.named_parameters()]
+    weights = [(name, tuple(p.shape), p.dtype) for name, p in model.network.named_parameters()]
+    buffers = [(name, tuple(b.shape), b.dtype) for name, b in model.network.named_buffers()]
     return (
-        *(("statistics", *each) for each in statistics),
-        *(("module", *each) for each in modules),
-        *(("parameter", *each) for each in shapes),
+        *(("statistics", *each) for each in statistics if each[0] != "target_mean"),
+        ("modules", traits_of(model)),
+        *(("parameter", *each) for each in weights),
+        *(("buffer", *each) for each in buffers),
         ("batches", id(training.batches), training.steps_per_epoch, plan.batch_size, plan.accumulate, plan.parts),
+        ("drawn", plan.drawn),
         ("examples", len(training.dataset.split.train), _bytes(torch.as_tensor(training.dataset.split.validation))),
         ("precision", training.rules.autocast),
         ("loss", training.loss.form if isinstance(training.loss, HardLoss | OwnLoss) else id(training.loss)),
     )
 
 
+def traits_of(network: nn.Module) -> Hashable:
+    """Return classes and settings of a network's modules, whatever their weights and buffers are."""
+    return tuple((name, *_traits(module)) for name, module in network.named_modules())
+
+
 def _traits(module: nn.Module) -> Iterator[Hashable]:
     """Yield class and settings of a module; one that cannot be compared is like no other."""
     yield f"{type(module).__module__}.{type(module).__qualname__}"
-    free = _FREE if isinstance(module, Counted) else {"training"}
+    free = _FREE | _OF_DROPOUT if isinstance(module, Counted) else _FREE
     for name, value in sorted(vars(module).items()):
-        if name in free or name.startswith("_"):
-            continue
-        yield name, _comparable(value)
+        if name not in free:
+            yield name, _comparable(value)
 
 
 def _comparable(value: Any) -> Hashable:

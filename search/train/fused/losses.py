@@ -52,6 +52,6 @@ def _classes(losses: Sequence[HardLoss], like: Tensor) -> StackedLoss:
         if not smooth:
             return hard
         uniform = -(logs if weights is None else logs * weights.unsqueeze(1)).mean(dim=2).mean(dim=1)
-        return (1 - smoothing) * hard + smoothing * uniform
+        return torch.where(smoothing > 0, (1 - smoothing) * hard + smoothing * uniform, hard)
 
     return loss

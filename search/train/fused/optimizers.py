@@ -21,7 +21,13 @@ Values = Mapping[str, Tensor]
 
 _OFF: dict[type[torch.optim.Optimizer], dict[str, object]] = {
     torch.optim.SGD: {"dampening": 0, "maximize": False, "differentiable": False},
-    torch.optim.Adam: {"amsgrad": False, "maximize": False, "capturable": False, "differentiable": False},
+    torch.optim.Adam: {
+        "amsgrad": False,
+        "maximize": False,
+        "capturable": False,
+        "differentiable": False,
+        "decoupled_weight_decay": False,
+    },
     torch.optim.AdamW: {"amsgrad": False, "maximize": False, "capturable": False, "differentiable": False},
     torch.optim.RMSprop: {"centered": False, "maximize": False, "capturable": False, "differentiable": False},
 }

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
 from search.train.dropout import Counted, limit_of, scale_of
+from search.train.fused.alike import traits_of
 from search.train.fused.storage import Storage, network_of
 from search.train.fused.watching import Watch
 from search.train.loop import Training
@@ -43,6 +45,11 @@ class Program:
         layer.limit, layer.scale, layer.keyed = limits[0], like.new_ones(()), True
         self._dropouts.append(layer)
         self._names.append(f"{at}key")
+
+    @property
+    def traits(self) -> Hashable:
+        """What the networks' code may go by beside weights and inputs."""
+        return traits_of(self._network)
 
     def begin(self, epoch_of: Sequence[int], steps: int) -> None:
         """Have the masks' keys of an epoch ready, (steps, M) for each layer."""
@@ -80,8 +87,19 @@ class Program:
         with torch.no_grad():
             return _tensor(vmap(self._run, in_dims=(0, None))(state, inputs))
 
+    def catch_up(self, row: int, step: int) -> None:
+        """Let a member's own dropout be where it is alone behind the forward pass that was just made."""
+        self._masks[row].step(step)
+        for place, layer in zip(self._places, self._dropouts, strict=True):
+            self._masks[row].layers[place].calls = layer.calls
+
     def _run(self, state: dict[str, Tensor], inputs: Tensor) -> object:
-        return functional_call(self._network, state, (inputs,), tie_weights=False)
+        given = {name: state[name] for name in self._storage.buffers}
+        outputs = functional_call(self._network, state, (inputs,), tie_weights=False)
+        for name, buffer in given.items():
+            if state[name] is not buffer:  # it would be lost
+                raise TypeError(f"the network puts another tensor in the place of its buffer {name}")
+        return outputs
 
 
 def _tensor(outputs: object) -> Tensor:
@@ -96,7 +114,8 @@ def networks_alone(members: Sequence[Training], inputs: Tensor) -> Tensor:
     for member in members:
         network: nn.Module = network_of(member)
         mode = network.training
-        with torch.no_grad():
+        average = contextlib.nullcontext() if member.average is None else member.average.applied()
+        with torch.no_grad(), average:
             found.append(network.eval()(inputs))
         network.train(mode)
     return torch.stack(found)

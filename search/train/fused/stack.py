@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import random
+import warnings
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -31,6 +33,10 @@ Epoch = tuple[float, Array]
 """The mean training loss, and the predictions on the validation split after it."""
 
 
+_ONE_BY_ONE = ".*not yet implemented the batching rule"
+"""torch's warning of an operation that it does for one network after the other, which is no faster than alone."""
+
+
 class CannotStackError(Exception):
     """Trainings of one form that are not the same in a stack as alone."""
 
@@ -52,6 +58,9 @@ class Stack:
         self._loss = stacked_loss([member.loss for member in self.members], like)
         self._streams = Streams(self.members)
         self.inputs = inputs or Inputs(self._estimator, self._batches)
+        self._means = torch.stack([_estimator(member).target_mean for member in self.members]).view(
+            len(self.members), 1, -1
+        )
         self._validation = torch.as_tensor(first.dataset.split.validation, device=like.device)
         self._task = first.dataset.examples.task
         self._clip_norm = _limits([member.rules.clip_norm for member in self.members], like)
@@ -61,11 +70,18 @@ class Stack:
     def prove(self) -> None:
         """Raise CannotStackError where the networks do not run in a stack, or do not give what they give alone."""
         given = self.inputs.at(self._validation[:_PROVED])
+        drawn, traits = _generators(), self._program.traits
         try:
-            together = self._program.judged(given)
-            self._rehearse()
+            with warnings.catch_warnings():
+                warnings.filterwarnings("error", message=_ONE_BY_ONE)
+                together = self._program.judged(given)
+                self._rehearse()
         except Exception as error:
             raise CannotStackError(in_a_line(error)) from error
+        if _generators() != drawn:
+            raise CannotStackError("its network or loss draws random numbers that would be the same for all")
+        if self._program.traits != traits:
+            raise CannotStackError("its network changes its attributes as it runs")
         alone = networks_alone(self.members, given)
         tolerance = _TOLERANCE.get(together.dtype, 1e-3)
         if together.shape != alone.shape or not torch.allclose(
@@ -134,9 +150,9 @@ class Stack:
         gradients: Tensor | None = None
         for number, part in enumerate(chosen.tensor_split(number_of_parts(self._plan.parts, chosen.shape[1]), dim=1)):
             losses = self._losses(step, number, part, watch, failures, firsts)
-            share = losses.sum() if part is chosen else (losses * (part.shape[1] / chosen.shape[1])).sum()
+            share = (losses * (part.shape[1] / chosen.shape[1])).sum()
             found = torch.autograd.grad(share, list(self._storage.parameters.values()))
-            row = torch.cat([gradient.flatten(1) for gradient in found], dim=1)
+            row = torch.cat([gradient.reshape(len(gradient), -1) for gradient in found], dim=1)
             gradients = row if gradients is None else gradients + row
             totals += losses.detach() * part.shape[1]
         assert gradients is not None
@@ -147,7 +163,7 @@ class Stack:
             if self._storage.averages is not None:
                 self._storage.averages.update()
             if watch is not None:
-                watch.close(gradients)
+                watch.close(gradients, failures)
         return totals
 
     def _losses(
@@ -170,8 +186,9 @@ class Stack:
             outputs = self._placed(self._program.outputs(given, step, number, watch))
             losses = self._loss(outputs, targets)
             if mixed is not None:
-                partners, shares = mixed
-                losses = shares * losses + (1 - shares) * self._loss(outputs, targets.gather(1, partners))
+                partners, shares, where = mixed
+                both = shares * losses + (1 - shares) * self._loss(outputs, targets.gather(1, partners))
+                losses = torch.where(where, both, losses)
         if not bool(torch.isfinite(losses).all()):
             self._find(losses, chosen, given if self._streams.active else None, step, firsts, failures)
         return losses
@@ -190,6 +207,7 @@ class Stack:
             if row in failures or bool(torch.isfinite(losses[row])):
                 continue
             member.step = firsts[row] + step
+            self._program.catch_up(row, step)
             raw = self._batches.inputs[chosen[row]]
             try:
                 member.require_finite(member.model, raw, None if changed is None else changed[row], losses[row])
@@ -209,14 +227,15 @@ class Stack:
             gradients = gradients.clamp(-self._clip_value, self._clip_value)
         if self._clip_norm is not None:
             norms = gradients.norm(dim=1, keepdim=True)
-            gradients = gradients * (self._clip_norm / (norms + 1e-6)).clamp(max=1.0)
+            factors = (self._clip_norm / (norms + 1e-6)).clamp(max=1.0)
+            gradients = gradients * factors.where(self._clip_norm.isfinite(), 1.0)  # a norm may be infinite itself
         return gradients
 
     def _placed(self, outputs: Tensor) -> Tensor:
         """Return outputs (M, N, ...) where the targets are."""
         networks, number = outputs.shape[:2]
-        placed = self._estimator.placed(outputs.flatten(0, 1), networks * number)
-        return placed.view(networks, number, *placed.shape[1:])
+        placed = self._estimator.in_unit(outputs.flatten(0, 1), networks * number)
+        return placed.view(networks, number, *placed.shape[1:]) + self._means
 
     def _predictions(self) -> list[Array]:
         """Return each member's predictions on the validation split."""
@@ -232,12 +251,24 @@ class Stack:
         buffers = {name: value.clone() for name, value in self._storage.buffers.items()}
         chosen = self._validation[:_PROVED].expand(len(self.members), -1)
         self._program.begin([1] * len(self.members), 1)
-        losses = self._loss(
-            self._placed(self._program.outputs(self.inputs.at(chosen), 0, 0)), self._batches.targets[chosen]
-        )
-        torch.autograd.grad(losses.sum(), list(self._storage.parameters.values()))
-        for name, value in buffers.items():
-            self._storage.buffers[name].copy_(value)
+        try:
+            outputs = self._placed(self._program.outputs(self.inputs.at(chosen), 0, 0))
+            losses = self._loss(outputs, self._batches.targets[chosen])
+            torch.autograd.grad(losses.sum(), list(self._storage.parameters.values()))
+        finally:
+            for name, value in buffers.items():
+                self._storage.buffers[name].copy_(value)
+
+
+def _estimator(member: Training) -> Estimator:
+    assert isinstance(member.model, Estimator)
+    return member.model
+
+
+def _generators() -> Hashable:
+    """Return the states of all generators that a network may draw from."""
+    name, keys, *others = np.random.get_state()
+    return random.getstate(), (name, bytes(keys), *others), torch.get_rng_state().numpy().tobytes()
 
 
 def in_a_line(error: Exception) -> str:

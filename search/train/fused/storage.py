@@ -54,11 +54,11 @@ class Storage:
             self._show(network, row)
 
     def settle(self, row: int) -> None:
-        """Leave in a member's optimiser what windows do not show: how many steps it took."""
+        """Leave in a member's optimiser what windows do not show: how many steps it took up to the epoch's end."""
         member = self._members[row]
         if not isinstance(member.optimizer, torch.optim.SGD):  # which counts none
             for state in member.optimizer.state.values():
-                state["step"] = torch.tensor(float(member.step))
+                state["step"] = torch.tensor(float(member.epoch * member.steps_per_epoch))
 
     def split(self, matrix: Tensor) -> list[Tensor]:
         """Return windows into the columns of a matrix (M, P), (M, *shape) for each parameter."""

@@ -38,14 +38,14 @@ class Streams:
         return torch.stack(found), mixed
 
 
-def partners_of(mixed: Sequence[Mixed | None], targets: Tensor, like: Tensor) -> tuple[Tensor, Tensor] | None:
-    """Return who is mixed with whom (M, N) and their shares (M,); None where nobody is."""
+def partners_of(mixed: Sequence[Mixed | None], targets: Tensor, like: Tensor) -> tuple[Tensor, Tensor, Tensor] | None:
+    """Return who is mixed with whom (M, N), their shares (M,) and in which networks (M,); None where nobody is."""
     if not any(mixed):
         return None
     itself = torch.arange(targets.shape[1], device=targets.device)
     partners = torch.stack([itself if one is None else one.partners for one in mixed])
     shares = torch.stack([like.new_ones(()) if one is None else one.share.to(like) for one in mixed])
-    return partners, shares
+    return partners, shares, torch.tensor([one is not None for one in mixed], device=like.device)
 
 
 def _states() -> list[Tensor]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -43,25 +43,26 @@ class Watch:
         """Hold what was seen of all networks, (M, F) and (M, U)."""
         self._seen.append(seen)
 
-    def close(self, gradients: Tensor) -> None:
-        """Tell each member's diary of the step, with the gradients (M, P) that it was taken with."""
+    def close(self, gradients: Tensor, failed: Container[int]) -> None:
+        """Tell the diary of each member but the failed of the step, with the gradients (M, P) that it was taken with."""
         if self._outputs.failure is None:
             numbers, living = (torch.cat(parts, dim=1) for parts in zip(*self._seen, strict=True))
             outputs = list(self._outputs.each(numbers, living))
         else:
             outputs = [Outputs({}) for _ in self._members]
         compared = self._compared(gradients)
-        for member, of_member, figures in zip(self._members, outputs, compared, strict=True):
-            if member.diary is not None:
+        for row, (member, of_member, figures) in enumerate(zip(self._members, outputs, compared, strict=True)):
+            if member.diary is not None and row not in failed:
                 member.diary.given(member.step, of_member, figures)
 
     def _compared(self, gradients: Tensor) -> Tensor:
         """Return the figures of `Before.compared`, (M, 8, L) for L parameters in the order of `Weights`."""
         storage = self._storage
         matrices = (storage.weights, self._before, storage.weights - self._before, gradients)
-        rows = [[piece.flatten(1).norm(dim=1) for piece in storage.split(matrix)] for matrix in matrices]
-        rows.append([piece.flatten(1).count_nonzero(dim=1) for piece in storage.split(gradients)])
-        now = [piece.flatten(1) for piece in storage.split(storage.weights)]
+        pieces = [[piece.reshape(len(piece), -1) for piece in storage.split(matrix)] for matrix in matrices]
+        now, given = pieces[0], pieces[-1]
+        rows = [[piece.norm(dim=1) for piece in row] for row in pieces]
+        rows.append([piece.count_nonzero(dim=1) for piece in given])
         rows += [[piece.mean(dim=1) for piece in now], [p.amin(dim=1) for p in now], [p.amax(dim=1) for p in now]]
         found = torch.stack([torch.stack([figure.float() for figure in row], dim=1) for row in rows], dim=1)
         return found[:, :, self._order()]

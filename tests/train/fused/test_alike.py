@@ -28,7 +28,6 @@ from tests.kits.stacks import (
     SGD,
     TRANSFORMER,
     compared,
-    data,
     epoch_alone,
     member,
     stacked,
@@ -72,6 +71,10 @@ def with_a_half(training: Training) -> None:
     next(iter(training.model.parameters())).data = next(iter(training.model.parameters())).data.half()
 
 
+def compiled(training: Training) -> None:
+    training.plan = dataclasses.replace(training.plan, compile=True)
+
+
 def of_another_kind(training: Training) -> None:
     training.model = nn.Linear(2, 2)
 
@@ -88,7 +91,7 @@ def twice(inputs: Tensor) -> Tensor:
 NOTHING: Callable[[Training], None] = lambda training: None  # noqa: E731
 ALONE: dict[str, tuple[dict[str, Any], Callable[[Training], None]]] = {
     "its model is of another kind": ({}, of_another_kind),
-    "trainer.compile=true": ({"trainer": {"compile": True}}, NOTHING),
+    "trainer.compile=true": ({}, compiled),
     "trainer.precision=fp16 scales each loss by itself": ({"trainer": {"precision": "fp16"}}, NOTHING),
     "its data does not lie on the device": ({}, with_loader),
     "it has a teacher": ({}, with_teacher),
@@ -322,12 +325,20 @@ def test_which_of_the_bundled_networks_can_be_stacked(model: dict[str, Any], wor
 # ------------------------------------------------------------------------------------------- networks that are odd
 
 
+class Positive(nn.Module):
+    """A parametrisation."""
+
+    def forward(self, weight: Tensor) -> Tensor:
+        return functional.softplus(weight)
+
+
 class Scaled(nn.Module):
-    """A network with a weight that is a single number, a buffer that it counts in, and inputs divided by a buffer."""
+    """A network with a weight that is a single number, a parametrised one, and buffers that it goes by and counts in."""
 
     def __init__(self, in_shape: tuple[int, ...], num_outputs: int) -> None:
         super().__init__()
-        self.projection = nn.utils.parametrizations.weight_norm(nn.Linear(math.prod(in_shape), 8))
+        self.projection = nn.Linear(math.prod(in_shape), 8)
+        nn.utils.parametrize.register_parametrization(self.projection, "bias", Positive())
         self.scale = nn.Parameter(torch.tensor(1.5))
         self.register_buffer("directions", torch.randn(8, 8))
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
@@ -370,5 +381,3 @@ def test_inputs_that_are_standardised_batch_by_batch_are_the_same(monkeypatch: p
     monkeypatch.setattr("search.train.fused.inputs._MOST_BYTES", 0)
     monkeypatch.setattr("search.train.fused.stack._EVALUATED", 20)
     assert compared([{"model": CNN, "inputs": {"resolution": 5}, "seed": seed} for seed in (0, 1)]) < EXACT
-    assert data("digits", True)[0] is data("digits", True)[0]
-    assert dataclasses.is_dataclass(data("digits", True)[0])
