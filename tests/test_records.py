@@ -7,10 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from search.records import (
+    CohortSpec,
     Decision,
     Event,
     Failure,
     FailureKind,
+    Measured,
+    MeasureSpec,
     Outcome,
     Paused,
     Report,
@@ -49,7 +52,17 @@ EVENTS: st.SearchStrategy[Event] = st.one_of(
     st.builds(Report, number=COUNT, step=COUNT, metrics=METRICS, time=FINITE),
     st.builds(Decision, number=COUNT, step=COUNT, verdict=st.sampled_from(Verdict), reason=st.text(), time=FINITE),
     st.builds(Paused, number=COUNT, step=COUNT, so_far=OUTCOMES, time=FINITE),
-    st.builds(Retried, number=COUNT, failure=FAILURES, time=FINITE),
+    st.builds(Retried, number=COUNT, failure=FAILURES, time=FINITE, cohort=st.integers(1, 64)),
+    st.builds(
+        Measured,
+        number=COUNT,
+        shape=st.text(max_size=8),
+        rates=st.dictionaries(st.integers(1, 64).map(str), FINITE, max_size=3),
+        size=st.integers(1, 64),
+        reason=st.text(max_size=8),
+        seconds=FINITE,
+        time=FINITE,
+    ),
     OUTCOMES,
 )
 
@@ -132,6 +145,28 @@ STORED = {
         ),
         Retried(number=3, failure=Failure(kind=FailureKind.HANG, message="no report"), time=3.5),
     ),
+    "retried alone": (
+        (
+            '{"event": "retried", "number": 3, "failure": {"kind": "hang", "message": "no report", "traceback": ""}, '
+            '"time": 3.5, "cohort": 8}'
+        ),
+        Retried(number=3, failure=Failure(kind=FailureKind.HANG, message="no report"), time=3.5, cohort=8),
+    ),
+    "measured": (
+        (
+            '{"event": "measured", "number": 3, "shape": "mlp 64", "rates": {"1": 20.0, "8": 90.0}, "size": 8, '
+            '"reason": "4.5 times as fast", "seconds": 6.0, "time": 3.5}'
+        ),
+        Measured(
+            number=3,
+            shape="mlp 64",
+            rates={"1": 20.0, "8": 90.0},
+            size=8,
+            reason="4.5 times as fast",
+            seconds=6.0,
+            time=3.5,
+        ),
+    ),
 }
 OLDER = {
     "a decision before there were pauses": (
@@ -205,7 +240,10 @@ def test_a_torn_line_is_refused(event: Event, data: st.DataObject) -> None:
         event_from_json(line[: data.draw(st.integers(0, len(line) - 1))])
 
 
-@pytest.mark.parametrize("kind", [Started, Report, Decision, Paused, Retried, Outcome, Failure, TrialSpec])
+@pytest.mark.parametrize(
+    "kind",
+    [Started, Report, Decision, Paused, Retried, Measured, Outcome, Failure, TrialSpec, CohortSpec, MeasureSpec],
+)
 def test_records_are_frozen_and_take_keywords_only(kind: type) -> None:
     assert kind.__dataclass_params__.frozen  # type: ignore[attr-defined] # no public way to ask
     assert all(field.kw_only for field in dataclasses.fields(kind))
@@ -219,3 +257,9 @@ def test_a_record_cannot_be_changed() -> None:
 
 def test_states_and_kinds_are_words_in_json() -> None:
     assert json.loads(json.dumps([TrialState.PRUNED, FailureKind.LOST_WORKER])) == ["pruned", "lost-worker"]
+
+
+def test_a_cohort_goes_by_its_first_trial() -> None:
+    trials = tuple(TrialSpec(number=n, params={}, config={}, seed=n, directory=f"folder {n}") for n in (4, 2))
+    assert (CohortSpec(trials=trials).number, CohortSpec(trials=trials).directory) == (4, "folder 4")
+    assert MeasureSpec(number=4, shape="a", trials=trials).directory == "folder 4"

@@ -76,7 +76,6 @@ class Watcher(Protocol):
 class _Slot:
     """What a worker does: whose last words are still to come, and the cohort that they are in."""
 
-    work: Handed
     open: Open
     cohort: Cohort | None
 
@@ -126,6 +125,8 @@ class Driver:
         """Trials whose cohort failed as a whole: perhaps for their sake."""
         self._running = Vigil(failures.policy, stopwatch)
         self._slots: dict[int, _Slot] = {}
+        self._measuring: set[int] = set()
+        """Slots where no trial runs."""
         self._uncreated: deque[Params] = deque()
         """The parameters of drawn trials that the study has no number for yet, in order."""
         self._spent = 0.0
@@ -313,12 +314,14 @@ class Driver:
             if work is None:
                 return
             trials = (work,) if isinstance(work, TrialSpec) else work.trials
-            if not isinstance(work, MeasureSpec):
-                for trial in trials:
-                    self._begin(trial)
+            measures = isinstance(work, MeasureSpec)
+            for trial in () if measures else trials:
+                self._begin(trial)
             slot = executor.start(work)
             self._running.began(slot, work.number, trials=len(trials))
-            self._slots[slot] = _Slot(work, Open(work), self._packer.cohort(work))
+            self._slots[slot] = _Slot(Open(work), self._packer.cohort(work))
+            if measures:
+                self._measuring.add(slot)
 
     def _next_work(self, num_slots: int) -> Handed | None:
         """Return what to start next: trials taken up again, paused ones, or new ones while the budget lasts."""
@@ -393,8 +396,7 @@ class Driver:
         size = len(heard.open.numbers)
         heard.open.heard(words)
         if is_over(words):
-            self._running.ended(slot)
-            del self._slots[slot]
+            self._free(slot)
         decisions: list[Decision] = []
         for said in words:
             if isinstance(said, Report):
@@ -412,6 +414,12 @@ class Driver:
             joining = self._joining(executor, heard, decisions)
             self._running.heard(slot, joining=len(joining))
             executor.resume(slot, Answer(tuple(decisions), joining))
+
+    def _free(self, slot: int) -> None:
+        """Take in that a slot's work is over."""
+        self._running.ended(slot)
+        self._measuring.discard(slot)
+        del self._slots[slot]
 
     def _joining(self, executor: Executor, heard: _Slot, decisions: Sequence[Decision]) -> tuple[TrialSpec, ...]:
         """Return the trials that join a cohort where some of it left, or are told to, and no worker is free."""
@@ -508,10 +516,9 @@ class Driver:
 
     def _stop_measuring(self, executor: Executor) -> None:
         """End measurements by force: nobody waits for them any more."""
-        for slot in [slot for slot, heard in self._slots.items() if isinstance(heard.work, MeasureSpec)]:
+        for slot in list(self._measuring):
             executor.cancel(slot)
-            self._running.ended(slot)
-            del self._slots[slot]
+            self._free(slot)
 
     def _end_paused(self) -> None:
         """End the trials that nobody will promote any more."""

@@ -13,12 +13,12 @@ import pytest
 from omegaconf import OmegaConf
 
 from search.errors import NoRoomError
-from search.records import Decision, FailureKind, Outcome, Paused, Report, Work
+from search.records import FailureKind, Work
 from search.space import Space
 from search.sweep import pruners, samplers
 from search.sweep.batch import run_all
 from search.sweep.driver import Budget, Driver
-from search.sweep.executor import InProcessExecutor
+from search.sweep.executor import InProcessExecutor, LastWord, Talk
 from search.sweep.failures import FailurePolicy, Failures
 from search.sweep.journal import Journal, read_trials
 from search.sweep.study import Study
@@ -91,11 +91,11 @@ def test_a_search_whose_disk_fills_up_goes_on_once_there_is_room(tmp_path: Path)
     assert [t.number for t in read_trials(study)] == list(range(8))
 
 
-def full(work: Work, report: Callable[[Report], Decision]) -> Outcome | Paused:
+def full(work: Work, talk: Talk) -> LastWord | tuple[LastWord, ...]:
     """Fail as a worker does whose disk is full, in trial 1."""
     if work.number == 1:
         raise RuntimeError("the user's own words") from OSError(errno.ENOSPC, "No space left on device")
-    return doubles.run(work, report)
+    return doubles.run(work, talk)
 
 
 def test_work_that_finds_no_room_is_not_tried_again_and_again() -> None:

@@ -45,7 +45,7 @@ def rate_of(params: Params) -> float:
     return float(params["optimizer.lr"] or 0.0)
 
 
-class _Watched(SimulatedExecutor):
+class Watched(SimulatedExecutor):
     """Tells the bench what is handed out."""
 
     def __init__(self, bench: "Bench", slots: int, clock: VirtualClock) -> None:
@@ -109,7 +109,7 @@ class Bench:
         """Search in virtual time, which goes on from search to search."""
         clock = self.clock if isinstance(self.clock, VirtualClock) else VirtualClock()
         self.clock = clock
-        return self.search(trials, executor=_Watched(self, slots, clock), **settings)
+        return self.search(trials, executor=Watched(self, slots, clock), **settings)
 
     def driver(
         self,
@@ -181,11 +181,11 @@ class Bench:
         return doubles.script(self.clock)(self._begun(work))
 
     def _measuring(self, work: MeasureSpec) -> Playing:
+        yield from ()
         self.measured.append(work)
         if self.measure_ends == "die":
             raise WorkerLostError
         return (math.inf if self.measure_ends == "freeze" else 5.0), self._measured(work)
-        yield
 
     def _measured(self, work: MeasureSpec) -> Measured:
         return doubles.measured(work, self.sizes.get(work.shape, 8), seconds=5.0, time=self.clock() + 5.0)

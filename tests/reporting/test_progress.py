@@ -2,7 +2,7 @@ import io
 
 from rich.console import Console
 
-from search.records import Event, Report, Started, TrialState
+from search.records import Event, Failure, FailureKind, Measured, Report, Retried, Started, TrialState
 from search.reporting.progress import ProgressDisplay, TrainingsDisplay, WorkDisplay
 from search.sweep.study import Progress
 from tests.kits.doubles import outcome
@@ -86,4 +86,19 @@ def test_many_trainings_are_counted_by_kind_each_once() -> None:
         "ablation: base 1/2 · dropout 0/1",
         "ablation: base 2/2 · dropout 0/1",
         "ablation: base 2/2 · dropout 1/1",
+    ]
+
+
+def test_what_was_measured_and_who_is_tried_again_alone_is_said() -> None:
+    to = console()
+    failure = Failure(kind=FailureKind.LOST_WORKER, message="the worker process died")
+    measured = Measured(number=0, shape="a", rates={}, size=8, reason="8 at once", seconds=1.0, time=0.0)
+    again: list[Event] = [Retried(number=n, failure=failure, time=0.0, cohort=n) for n in (1, 2)]
+    with ProgressDisplay(to, 3, Clock()) as display:
+        for event in (measured, *again):
+            display(event, 0, Progress())
+    assert written(to).splitlines() == [
+        "fused: 8 at once",
+        "trial 1 is tried again: the worker process died",
+        "trial 2 is tried again, alone: the worker process died",
     ]

@@ -1,9 +1,8 @@
 from collections import Counter
-from collections.abc import Callable
 
-from search.records import Decision, FailureKind, Outcome, Paused, Report, TrialState, Work, failed
+from search.records import FailureKind, Outcome, Report, TrialState, Work, failed
 from search.sweep.batch import run_all
-from search.sweep.executor import InProcessExecutor
+from search.sweep.executor import InProcessExecutor, LastWord, Talk
 from search.sweep.failures import Failures
 from tests.kits import doubles
 from tests.kits.bench import POLICY
@@ -21,11 +20,11 @@ def test_run_all_returns_outcomes_in_the_order_of_the_work() -> None:
 def test_run_all_hands_lost_work_to_another_worker() -> None:
     tries: Counter[int] = Counter()
 
-    def loses_once(work: Work, report: Callable[[Report], Decision]) -> Paused | Outcome:
+    def loses_once(work: Work, talk: Talk) -> LastWord | tuple[LastWord, ...]:
         tries[work.number] += 1
         if tries[work.number] == 1:
             return failed(work.number, FailureKind.LOST_WORKER, "died", time=0.0)
-        return doubles.run(work, report)
+        return doubles.run(work, talk)
 
     with InProcessExecutor(loses_once) as executor:
         outcomes = run_all(executor, [doubles.spec(i, [0.5]) for i in range(2)], lambda _: None, Failures(POLICY))

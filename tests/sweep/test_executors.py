@@ -114,8 +114,8 @@ class TestSimulatedExecutor(ExecutorConformance):
 
     def test_a_measurement_whose_worker_dies_says_alone(self, clock: VirtualClock) -> None:
         def dies(work: Work) -> Playing:
+            yield from ()
             raise WorkerLostError
-            yield
 
         with SimulatedExecutor(dies, 1, clock) as executor:
             slot = executor.start(MeasureSpec(number=4, shape="a", trials=(spec(4, []), spec(6, []))))

@@ -394,6 +394,57 @@ def test_what_stands_in_the_way_is_named(name: str, tmp_path: Path) -> None:
         Journal(folder, maximize=True)
 
 
+def test_a_trial_may_wait_before_it_runs(tmp_path: Path, opened: Callable[[], Journal]) -> None:
+    journal = opened()
+    for begun in (False, True, False):
+        journal.create({"optimizer.lr": 0.25}, DISTRIBUTIONS, begun=begun)
+    waiting, running = TrialState.WAITING, TrialState.RUNNING
+    assert [t.state for t in journal.trials()] == [waiting, running, waiting]
+    journal.begin(2)
+    journal.append(started(2))
+    journal.append(outcome(2, TrialState.COMPLETE, 0.5, 1))
+    journal.append(outcome(0, TrialState.FAILED, None, 0))
+    ended = load_optuna(tmp_path).trials[2]
+    assert ended.datetime_start is not None
+    assert [t.state for t in read_trials(tmp_path)] == [TrialState.FAILED, running, TrialState.COMPLETE]
+    study = Study(journal, SPACE, {}, maximize=True)
+    study.restore()
+    assert study.unfinished() == [0, 1, 2], "the events are not replayed yet"
+    assert not study.waiting
+
+
+def test_a_start_that_optunas_journal_lost_is_told_to_it(tmp_path: Path, opened: Callable[[], Journal]) -> None:
+    journal = opened()
+    journal.create({"optimizer.lr": 0.25}, DISTRIBUTIONS, begun=False)
+    journal.append(started(0, {"optimizer.lr": 0.25}))
+    study = Study(journal, SPACE, {}, maximize=True)
+    study.restore()
+    assert (study.unfinished(), study.num_begun) == ([0], 1)
+    assert [t.state for t in read_trials(tmp_path)] == [TrialState.RUNNING]
+
+
+def test_trials_are_on_the_disk_before_their_events(
+    tmp_path: Path, opened: Callable[[], Journal], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal, synced, later = opened(), list[str](), time.monotonic() + 10
+    monkeypatch.setattr("time.monotonic", lambda: later)
+    monkeypatch.setattr("os.fsync", lambda fd: synced.append(Path(f"/proc/self/fd/{fd}").resolve().name))
+    journal.create({}, {})
+    journal.append(started(0))
+    assert synced == [OPTUNA, EVENTS]
+
+
+def test_what_cannot_be_drawn_again_is_refused(tmp_path: Path, opened: Callable[[], Journal]) -> None:
+    journal = opened()
+    journal.append(started(2, {"optimizer.lr": 0.25}))
+    with pytest.raises(UsageError, match=rf"{OPTUNA}: lacks trial 0, which {EVENTS} has; put both back from a copy"):
+        Study(journal, SPACE, {}, maximize=True).restore()
+    study = Study(journal, SPACE, {}, maximize=True)
+    study.restore(lambda number, known: {"optimizer.lr": number / 10 + len(known) / 100})
+    assert [p["optimizer.lr"] for p in study.params] == [0.01, pytest.approx(0.12), 0.25]
+    assert list(study.waiting) == [0, 1]
+
+
 # ------------------------------------------------------------------------------------------------------ directions
 
 

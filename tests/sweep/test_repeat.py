@@ -2,15 +2,14 @@
 
 import dataclasses
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from search.layout import CHECKPOINT, CONFIG, OUTCOME
-from search.records import Decision, Outcome, Paused, Report, TrialSpec, TrialState, Work, event_to_json
+from search.records import Outcome, TrialSpec, TrialState, Work, event_to_json
 from search.sweep.batch import run_all
-from search.sweep.executor import InProcessExecutor
+from search.sweep.executor import InProcessExecutor, Talk
 from search.sweep.failures import Failures
 from search.sweep.repeat import run_missing
 from tests.kits import doubles
@@ -27,13 +26,13 @@ class Trainings:
         with InProcessExecutor(self._train) as executor:
             return run_all(executor, specs, lambda _: None, Failures(POLICY))
 
-    def _train(self, work: Work, report: Callable[[Report], Decision]) -> Paused | Outcome:
+    def _train(self, work: Work, talk: Talk) -> Outcome:
         assert isinstance(work, TrialSpec)
         folder = Path(work.directory)
         self.trained.append(folder.name)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / CONFIG).write_text(json.dumps(work.config))
-        outcome = doubles.run(work, report)
+        outcome = doubles.run(work, talk)
         assert isinstance(outcome, Outcome)
         (folder / OUTCOME).write_text(event_to_json(outcome))
         return outcome

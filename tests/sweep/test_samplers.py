@@ -91,3 +91,8 @@ def test_reports_of_several_objectives_are_nothing_to_optuna() -> None:
     history.report(Report(number=0, step=1, metrics={"objective": 0.5}, time=0.0))
     history.tell(dataclasses.replace(outcome(0, TrialState.COMPLETE, None, 1), values=(0.5, 1.0)))
     assert history.study.trials[0].values == [0.5, 1.0]
+
+
+@pytest.mark.parametrize(("kind", "ahead"), [("random", True), ("qmc", True), ("tpe", False)])
+def test_only_who_looks_at_results_must_not_draw_ahead(kind: str, ahead: bool) -> None:
+    assert make(kind, SPACE, 0, [], 10).ahead is ahead

@@ -77,3 +77,16 @@ def test_a_driver_that_was_stopped_does_not_blame_those_that_waited_for_it() -> 
     assert list(watched.overdue()) == []
     clock.now = 5055.0
     assert len(list(watched.overdue())) == 1, "silence counts on where it was"
+
+
+def test_a_trial_of_a_cohort_has_its_share_of_the_time() -> None:
+    clock = VirtualClock()
+    watched = vigil(clock, hang_seconds=1000.0, timeout_seconds=100.0)
+    watched.began(0, 7, trials=3)
+    clock.now = 300.0
+    assert list(watched.overdue()) == []
+    watched.heard(0, joining=1)
+    clock.now = 400.0
+    assert list(watched.overdue()) == []
+    clock.now = 402.0
+    assert [(kind, seconds) for _, kind, _, seconds in watched.overdue()] == [(FailureKind.TIMEOUT, 402.0)]

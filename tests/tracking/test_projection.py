@@ -14,6 +14,7 @@ from search.records import (
     Event,
     Failure,
     FailureKind,
+    Measured,
     ParamValue,
     Report,
     Retried,
@@ -252,3 +253,9 @@ def test_several_objectives_are_a_figure_each() -> None:
     ended = dataclasses.replace(outcome(0, TrialState.COMPLETE, None, 1), values=(0.25, 4.0))
     page = pages_of([Started(number=0, params={}, seed=0, time=1.0), ended], maximize=False).trials[0]
     assert {(p.key, p.value) for p in page.points} >= {("best_0", 0.25), ("best_1", 4.0)}
+
+
+def test_a_measurement_is_no_trial() -> None:
+    measured = Measured(number=7, shape="a", rates={"1": 1.0}, size=1, reason="alone", seconds=1.0, time=1000.0)
+    with_it, without = (pages_of(events, maximize=True) for events in ([*EVENTS, measured], EVENTS))
+    assert with_it == without
