@@ -31,7 +31,7 @@ from search.records import (
     Verdict,
     failed,
 )
-from search.sweep.executor import Answer, Executor, Open, Words, is_over
+from search.sweep.executor import Answer, Executor, Open, Said, Words, is_over
 from search.sweep.failures import Failures
 from search.sweep.journal import outcome_on_disk
 from search.sweep.packing import OFF, Cohort, Handed, Packer, ShapeOf
@@ -126,7 +126,7 @@ class Driver:
         self._running = Vigil(failures.policy, stopwatch)
         self._slots: dict[int, _Slot] = {}
         self._measuring: set[int] = set()
-        """Slots where no trial runs."""
+        """Slots whose work is a measurement."""
         self._uncreated: deque[Params] = deque()
         """The parameters of drawn trials that the study has no number for yet, in order."""
         self._spent = 0.0
@@ -178,7 +178,7 @@ class Driver:
                 self._hear(executor, slot, words)
             self._study.journal.sync_if_due()
             self._end_overdue(executor)
-            if not self._has_more():
+            if self._measuring and not self._has_more():
                 self._stop_measuring(executor)
         if not self._closing:
             self._end_paused()
@@ -409,7 +409,10 @@ class Driver:
                 self._record(said)
                 self._packer.measured(said)
             else:
-                self._finish(said, cohort=size if size > 1 and _strikes_all(said, words) else 1)
+                struck = size if size > 1 and _strikes_all(said, words) else 1
+                self._finish(said, cohort=struck)
+        if heard.cohort is not None and size > 1 and any(map(_lacked_memory, words)):
+            self._packer.no_room(heard.cohort, size)
         if decisions:
             joining = self._joining(executor, heard, decisions)
             self._running.heard(slot, joining=len(joining))
@@ -553,3 +556,7 @@ def _strikes_all(outcome: Outcome, words: Words) -> bool:
         return failure is not None
     alike = all(isinstance(said, Outcome) and said.failure == failure for said in words)
     return failure.kind is FailureKind.EXCEPTION and alike
+
+
+def _lacked_memory(said: Said) -> bool:
+    return isinstance(said, Outcome) and said.failure is not None and said.failure.kind is FailureKind.OUT_OF_MEMORY

@@ -67,6 +67,8 @@ class Packer:
         self._again = itertools.count()
         self._measured: dict[str, int] = {}
         self._measuring: set[str | None] = set()
+        self._fits: dict[str, int] = {}
+        """How many trials of a shape may have room, where more had none."""
         self.num_again = 0
         """How many wait that are taken up again."""
         self.num_new = 0
@@ -132,6 +134,10 @@ class Packer:
         self._measuring.discard(measured.shape)
         self._measured[measured.shape] = measured.size
 
+    def no_room(self, cohort: Cohort, size: int) -> None:
+        """Take in that memory was short for so many: the next cohorts of the shape are of half as many."""
+        self._fits[cohort.shape] = max(1, size // 2)
+
     def _shape(self, trial: TrialSpec) -> str | None:
         # One that needs less memory than others of its shape is not helped by company.
         return self._shape_of(trial) if self.fuses and trial.micro_batches == 1 else None
@@ -157,7 +163,8 @@ class Packer:
         """Return how many trials of a shape may be together."""
         if shape is None:
             return 1
-        return self._measured.get(shape, 1) if self._fused is None else self._fused
+        limit = self._measured.get(shape, 1) if self._fused is None else self._fused
+        return min(limit, self._fits.get(shape, limit))
 
     def _share(self, num_slots: int, undrawn: int, *, new: bool) -> int:
         """Return how many of those that wait are one worker's, so that none hogs what others could do."""

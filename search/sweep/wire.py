@@ -26,7 +26,7 @@ def words_to_bytes(words: Words) -> bytes:
 
 def words_from_bytes(line: bytes) -> Words:
     """Return the words; raise ValueError for anything else."""
-    return tuple(_said(event_from_fields(fields)) for fields in json.loads(line))
+    return tuple([_said(event_from_fields(fields)) for fields in json.loads(line.decode())])
 
 
 def answer_to_bytes(answer: Answer) -> bytes:
@@ -37,12 +37,14 @@ def answer_to_bytes(answer: Answer) -> bytes:
 
 def answer_from_bytes(line: bytes) -> Answer:
     """Return the answer; raise ValueError for anything else."""
-    decisions, joining = json.loads(line)
-    return Answer(tuple(_decision(fields) for fields in decisions), tuple(TrialSpec(**fields) for fields in joining))
+    decisions, joining = json.loads(line.decode())
+    return Answer(
+        tuple([_decision(fields) for fields in decisions]), tuple([TrialSpec(**fields) for fields in joining])
+    )
 
 
 def _said(event: Event) -> Said:
-    if not isinstance(event, Report | Paused | Outcome | Measured):
+    if not isinstance(event, (Report, Paused, Outcome, Measured)):
         raise ValueError(f"no worker says that: {event}")
     return event
 

@@ -298,6 +298,15 @@ def test_a_failure_of_a_whole_cohort_is_nobodys_and_its_trials_are_tried_again_a
     assert {spec.micro_batches for spec in bench.specs} == {1}
 
 
+def test_where_memory_was_short_for_a_cohort_the_next_ones_are_half_as_large(bench: Bench) -> None:
+    """Each trial is alone where the first cohort failed; others of the shape need not go the same way."""
+    bench.attempt = lambda number, attempt: {"end": "out-of-memory"} if attempt == 1 and number < 8 else {}
+    bench.simulate(24, fused=8, epochs=9, policy=FailurePolicy(retries={}))
+    assert {cohort for _, _, cohort in retried(bench)} == {8}
+    assert [len(cohort) for cohort in bench.cohorts()] == [8, *[1] * 8, 4, 4, 4, 4]
+    assert bench.all_ended_once(24)
+
+
 def test_who_was_struck_stays_alone_after_a_resume(bench: Bench) -> None:
     in_a_cohort(bench, 2, "die")
     bench.on_event = lambda event: bench.last.interrupt(0.0) if isinstance(event, Retried) else None
