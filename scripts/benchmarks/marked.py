@@ -11,12 +11,14 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 import psutil
 
-from search.records import Decision, Outcome, Paused, Report, Work
+if TYPE_CHECKING:  # what is imported when is what is measured
+    from search.records import Work
+    from search.sweep.executor import LastWord, Run, Talk
 
 
 def mark(name: str, when: float | None = None) -> None:
@@ -25,7 +27,7 @@ def mark(name: str, when: float | None = None) -> None:
         file.write(json.dumps([name, time.time() if when is None else when]) + "\n")
 
 
-def make_run(equipment: Any) -> Callable[[Work, Callable[[Report], Decision]], Paused | Outcome]:
+def make_run(equipment: Any) -> Run:
     """Return what the program's workers do, with marks. Runs in a worker, once."""
     mark("worker's process", psutil.Process().create_time())
     mark("worker called")
@@ -34,9 +36,9 @@ def make_run(equipment: Any) -> Callable[[Work, Callable[[Report], Decision]], P
     runner = Runner(equipment)
     mark("worker equipped")
 
-    def run(work: Work, report: Callable[[Report], Decision]) -> Paused | Outcome:
+    def run(work: Work, talk: Talk) -> LastWord | tuple[LastWord, ...]:
         mark("trial begins")
-        return runner(work, report)
+        return runner(work, talk)
 
     return run
 
