@@ -99,11 +99,12 @@ class Packer:
         if first is None:
             return None
         shape, queue = first
-        if shape is not None and self._wants_measuring(shape, queue, new=new):
+        share = self._share(num_slots, undrawn, new=new)
+        if shape is not None and share > 1 and self._wants_measuring(shape, queue, new=new):
             trials = tuple(itertools.islice(queue.trials(), min(MEASURED, queue.num_waiting(new=new))))
             self._measuring.add(shape)
             return MeasureSpec(number=trials[0].number, shape=shape, trials=trials)
-        trials = self._take(shape, queue, min(self._limit(shape), self._share(num_slots, undrawn, new=new)), new=new)
+        trials = self._take(shape, queue, min(self._limit(shape), share), new=new)
         return trials[0] if len(trials) == 1 else CohortSpec(trials=trials)
 
     def cohort(self, work: Handed) -> Cohort | None:

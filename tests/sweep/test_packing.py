@@ -129,6 +129,11 @@ def test_few_trials_are_not_worth_measuring() -> None:
     assert isinstance(packer(None, "a" * WORTH).hand_out(1), MeasureSpec)
 
 
+def test_nothing_is_measured_while_there_are_workers_enough_for_one_trial_each() -> None:
+    assert numbers(packer(None, "a" * 8).hand_out(8)) == [0]
+    assert isinstance(packer(None, "a" * 8).hand_out(8, undrawn=1), MeasureSpec)
+
+
 # -------------------------------------------------------------------------------------------------------------- joining
 
 
