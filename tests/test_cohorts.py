@@ -218,6 +218,7 @@ def test_a_cohort_that_needs_too_much_memory_fails_as_one(tmp_path: Path, monkey
     assert {last.failure.kind for last in ended.values() if isinstance(last, Outcome) and last.failure} == {
         FailureKind.OUT_OF_MEMORY
     }
+    assert not list(tmp_path.glob(f"*/{OUTCOME}")), "a driver that is started again tries them again"
 
 
 def test_snapshots_are_each_trials_own(tmp_path: Path) -> None:

@@ -132,8 +132,9 @@ class Cohort:
     def _without_stack(self, runs: Sequence[TrialRun], error: Exception) -> Iterator[Report]:
         """Go on after an epoch that failed for all: whose fault it is shows when each is alone."""
         if no_memory(error):
-            for run in runs:
-                self._fail(run, error)
+            for run in runs:  # not written down: it is no trial's own, and the next attempt is alone
+                del self._runs[run.spec.number]
+                self._last.append(failed_with(run.spec.number, error, run.seconds))
         else:
             yield from self._again_alone(runs, in_a_line(error))
 

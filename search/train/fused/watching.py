@@ -44,7 +44,7 @@ class Watch:
         self._seen.append(seen)
 
     def close(self, gradients: Tensor, failed: Container[int]) -> None:
-        """Tell the diary of each member but the failed of the step, with the gradients (M, P) that it was taken with."""
+        """Tell the diaries, but for those of failed members, of the step that was taken with gradients (M, P)."""
         if self._outputs.failure is None:
             numbers, living = (torch.cat(parts, dim=1) for parts in zip(*self._seen, strict=True))
             outputs = list(self._outputs.each(numbers, living))
