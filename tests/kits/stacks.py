@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from typing import Any
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from search.train.batches import Batch, ResidentBatches
 from search.train.data.arrays import Array, Dataset
+from search.train.diagnostics.table import FIGURES
 from search.train.fused import Stack, form_of, why_alone
 from search.train.fused.stack import Epoch
 from search.train.loop import Training
@@ -24,6 +25,7 @@ from search.train.steps import NonFiniteError
 from tests.kits import zoo
 
 CPU = torch.device("cpu")
+EXAMPLES = 100
 MLP: dict[str, Any] = {"_target_": "search.train.models.mlp.MLP", "width": 12, "depth": 2, "dropout": 0.0}
 BATCH_NORM: dict[str, Any] = {**MLP, "norm": "batch"}
 CNN: dict[str, Any] = {
@@ -61,7 +63,7 @@ Nodes = Mapping[str, Any]
 @cache
 def data(name: str, double: bool) -> tuple[Dataset, ResidentBatches]:
     """Return a small data set of digits, series (digits row by row) or a table, and batches for such weights."""
-    examples = zoo.digits(0, 200) if name in ("digits", "series") else zoo.table(name, 0)
+    examples = zoo.digits(0, EXAMPLES) if name in ("digits", "series") else zoo.some_of(zoo.table(name, 0), 0, EXAMPLES)
     if name == "series":
         examples = dataclasses.replace(examples, inputs=examples.inputs[:, 0])
     batches = ResidentBatches(examples, CPU)
@@ -77,9 +79,7 @@ def member(double: bool = True, **nodes: Any) -> Training:
     usual = {"epochs": 4, "batch_size": 16, "patience": None, "checkpoint_every": 10}
     nodes = {"optimizer": ADAMW, **nodes, "trainer": {**usual, **nodes.get("trainer", {})}}
     micro_batches = nodes["trainer"].pop("micro_batches", 1)
-    setup = setup_of(
-        zoo.config(model, **nodes), dataset, CPU, seed=seed, batches=batches, micro_batches=micro_batches
-    )
+    setup = setup_of(zoo.config(model, **nodes), dataset, CPU, seed=seed, batches=batches, micro_batches=micro_batches)
     if not double:
         return setup.training()
     setup.model.double()
@@ -194,19 +194,23 @@ def compared(members: Sequence[Nodes], epochs: int = 1, double: bool = True) -> 
 
     Weights, averages, buffers and optimisers' states are held against each other after the last epoch.
     """
-    alone, others = ([made(double=double, **nodes) for nodes in members] for made in (member, member))
+    alone, others = ([begun(double=double, **nodes) for nodes in members] for _ in range(2))
     return compared_trainings(alone, others, epochs)
+
+
+def begun(**nodes: Any) -> Training:
+    """Return a `member` that is ready for its first epoch."""
+    training = member(**nodes)
+    training.begin()
+    return training
 
 
 def compared_trainings(
     alone: Sequence[Training],
     others: Sequence[Training],
     epochs: int = 1,
-    after: Callable[[Training, Training], None] = lambda one, other: None,
 ) -> float:
-    """Return the same for trainings at hand; `after` is given each pair after each epoch."""
-    for training in (*alone, *others):
-        training.begin()
+    """Return the same for trainings at hand that have begun."""
     stack = stacked(others)
     worst = 0.0
     for _ in range(epochs):
@@ -217,8 +221,24 @@ def compared_trainings(
             figures, others_figures = one.close_epoch(*expected[0]), other.close_epoch(*found[other][0])
             assert figures.keys() == others_figures.keys()
             assert figures["train/lr"] == others_figures["train/lr"]
-            after(one, other)
     for one, other in zip(alone, others, strict=True):
         stack.release(other)
         worst = max(worst, states_apart(one, other))
     return worst
+
+
+def assert_same_table(one: Training, other: Training) -> None:
+    """Hold that what two trainings wrote down about their layers is the same."""
+    assert one.diary is not None
+    assert other.diary is not None
+    table, found = one.diary.table, other.diary.table
+    assert (table.layers, table.kinds) == (found.layers, found.kinds)
+    np.testing.assert_array_equal(found.steps, table.steps)
+    np.testing.assert_array_equal(found.rates, table.rates)
+    for figure in FIGURES:  # sums of squares are taken in float32, and a gradient that is 0 may come out as rounding
+        tolerance = 0.1 if figure == "gradient_zeros" else 2e-6
+        np.testing.assert_allclose(found.of(figure), table.of(figure), rtol=1e-4, atol=tolerance, err_msg=figure)
+    np.testing.assert_allclose(found.predictions, table.predictions, rtol=1e-4, atol=1e-6)
+    assert [told.tag for told in one.diary.diagnoses(ended=True)] == [
+        told.tag for told in other.diary.diagnoses(ended=True)
+    ]

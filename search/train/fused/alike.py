@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.modules.conv import _ConvNd
 
 from search.train.augment import ours
 from search.train.batches import ResidentBatches
@@ -33,19 +34,26 @@ def why_alone(training: Training) -> str | None:
         return "trainer.compile=true"
     if training.rules.scaler is not None:
         return "trainer.precision=fp16 scales each loss by itself"
+    if training.rules.autocast is not None and any(isinstance(m, _ConvNd) for m in model.modules()):
+        return "trainer.precision=bf16 does not reach convolutions in a stack"  # torch's rules for them go around it
     if not isinstance(training.batches, ResidentBatches):
         return "its data does not lie on the device"
     if not isinstance(training.loss, HardLoss | OwnLoss):
         return "it has a teacher"
     if training.rules.augment is not None and not ours(training.rules.augment):
         return "its augmentation is one of your own"
-    if any(not p.requires_grad for p in model.network.parameters()):
+    return _of_weights(model.network) or unsupported(training.optimizer)
+
+
+def _of_weights(network: nn.Module) -> str | None:
+    """Return why a network's weights cannot lie beside others."""
+    if any(not p.requires_grad for p in network.parameters()):
         return "some of its weights are frozen"
-    if len(list(model.named_parameters(remove_duplicate=False))) != len(list(model.parameters())):
+    if len(list(network.named_parameters(remove_duplicate=False))) != len(list(network.parameters())):
         return "some of its layers share weights"
-    if len({(p.dtype, p.device) for p in model.network.parameters()}) != 1:
+    if len({(p.dtype, p.device) for p in network.parameters()}) != 1:
         return "its weights are of several types"
-    return unsupported(training.optimizer)
+    return None
 
 
 def form_of(training: Training) -> Hashable:

@@ -54,9 +54,16 @@ def _sgd(weights: Tensor, gradients: Tensor, state: Values, v: Values) -> None:
     if "weight_decay" in v:
         gradients = gradients + weights * v["weight_decay"]
     if "momentum" in v:
-        buffer = state["momentum_buffer"].mul_(v["momentum"]).add_(gradients)
+        buffer = _moved(state["momentum_buffer"], gradients, v)
         gradients = torch.where(v["nesterov"] > 0, torch.addcmul(gradients, buffer, v["momentum"]), buffer)
     weights.addcmul_(gradients, v["lr"], value=-1)
+
+
+def _moved(buffer: Tensor, added: Tensor, v: Values) -> Tensor:
+    """Return momentum with something added to it, and keep it but where it is 0: there torch's own leave it alone."""
+    moved = (buffer * v["momentum"]).add_(added)
+    buffer.copy_(torch.where(v["momentum"] > 0, moved, buffer) if "pauses" in v else moved)
+    return moved
 
 
 def _adam(weights: Tensor, gradients: Tensor, state: Values, v: Values) -> None:
@@ -80,7 +87,7 @@ def _rmsprop(weights: Tensor, gradients: Tensor, state: Values, v: Values) -> No
     square.mul_(v["alpha"]).addcmul_(gradients * v["new"], gradients)
     step = gradients / square.sqrt().add_(v["eps"])
     if "momentum" in v:
-        step = state["momentum_buffer"].mul_(v["momentum"]).add_(step)
+        step = _moved(state["momentum_buffer"], step, v)
     weights.addcmul_(step, v["lr"], value=-1)
 
 
@@ -148,6 +155,8 @@ class Part:
             done = np.array([m.step for m in self.members]) + np.arange(1, len(lr) + 1)[:, None]
             moving = {"new": 1 - momentum, "size": lr / (1 - momentum**done), "root": np.sqrt(1 - second**done)}
             fixed = {"eps": self._by_weight("eps"), "beta2": second[:, None], "new2": 1 - second[:, None]}
+        if "momentum" in moving and not momentum.all():
+            fixed["pauses"] = np.ones((1, 1))
         if decay.any() and self._kind is torch.optim.AdamW and decay.shape[1] == 1:
             moving["shrink"] = 1 - lr * decay[:, 0]
         elif decay.any() and self._kind is torch.optim.AdamW:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import warnings
 from collections import defaultdict
 from collections.abc import Hashable, Iterator, Sequence
@@ -33,7 +34,7 @@ Epoch = tuple[float, Array]
 """The mean training loss, and the predictions on the validation split after it."""
 
 
-_ONE_BY_ONE = ".*not yet implemented the batching rule"
+_ONE_BY_ONE = r".*not yet implemented the batching rule for (\S+?)\. "
 """torch's warning of an operation that it does for one network after the other, which is no faster than alone."""
 
 
@@ -77,7 +78,9 @@ class Stack:
                 together = self._program.judged(given)
                 self._rehearse()
         except Exception as error:
-            raise CannotStackError(in_a_line(error)) from error
+            slow = re.match(_ONE_BY_ONE, str(error))
+            why = f"torch does {slow[1]} for one network after the other" if slow else in_a_line(error)
+            raise CannotStackError(why) from error
         if _generators() != drawn:
             raise CannotStackError("its network or loss draws random numbers that would be the same for all")
         if self._program.traits != traits:
@@ -267,8 +270,7 @@ def _estimator(member: Training) -> Estimator:
 
 def _generators() -> Hashable:
     """Return the states of all generators that a network may draw from."""
-    name, keys, *others = np.random.get_state()
-    return random.getstate(), (name, bytes(keys), *others), torch.get_rng_state().numpy().tobytes()
+    return random.getstate(), str(np.random.get_state(legacy=False)), torch.get_rng_state().numpy().tobytes()
 
 
 def in_a_line(error: Exception) -> str:

@@ -44,7 +44,7 @@ class Watch:
         self._seen.append(seen)
 
     def close(self, gradients: Tensor, failed: Container[int]) -> None:
-        """Tell the diaries, but for those of failed members, of the step that was taken with gradients (M, P)."""
+        """Tell the members' diaries of the step and its gradients (M, P), but those of the failed."""
         if self._outputs.failure is None:
             numbers, living = (torch.cat(parts, dim=1) for parts in zip(*self._seen, strict=True))
             outputs = list(self._outputs.each(numbers, living))

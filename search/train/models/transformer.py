@@ -89,7 +89,8 @@ class Attention(nn.MultiheadAttention):
     def forward(self, inputs: Tensor) -> Tensor:  # type: ignore[override]
         """Return what each patch takes from all of them, (N, patches, width)."""
         projected = functional.linear(inputs, self.in_proj_weight, self.in_proj_bias)
-        queries, keys, values = projected.unflatten(-1, (3, self.num_heads, -1)).transpose(-4, -2).unbind(-3)
+        parts = projected.view(*inputs.shape[:-1], 3, self.num_heads, self.head_dim)
+        queries, keys, values = parts.transpose(-4, -2).unbind(-3)
         shares = (queries @ keys.mT / math.sqrt(self.head_dim)).softmax(dim=-1)
         outputs: Tensor = self.out_proj((self.drop(shares) @ values).transpose(-3, -2).flatten(-2))
         return outputs

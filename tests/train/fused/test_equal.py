@@ -3,9 +3,15 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import numpy as np
 import pytest
+import scipy.stats
 import torch
 
+from search.keyed import keyed_int
+from search.train.fused import Stack
+from search.train.loop import Training
+from search.train.steps import NonFiniteError
 from tests.kits.stacks import (
     ADAM,
     ADAMW,
@@ -16,7 +22,12 @@ from tests.kits.stacks import (
     RMSPROP,
     SGD,
     Nodes,
+    begun,
     compared,
+    epoch_alone,
+    epoch_stacked,
+    relative,
+    stacked,
 )
 
 EXACT = 1e-9
@@ -49,6 +60,7 @@ def augment(name: str, *strengths: Mapping[str, float] | None) -> list[Any]:
     return [None if one is None else {"_target_": module, **one} for one in strengths]
 
 
+CYCLE = {"start": 0.04, "final": 4e-6, "anneal": "cos", "three_phase": False}
 RATES = [1.0, 0.03, 0.3]
 OPTIMIZERS: dict[str, list[Nodes]] = {
     "sgd": under("optimizer", each({"_target_": SGD["_target_"]}, lr=RATES, weight_decay=[0.0, 1e-2, 1e-4])),
@@ -71,9 +83,26 @@ OPTIMIZERS: dict[str, list[Nodes]] = {
         "optimizer", each(RMSPROP, lr=[0.01, 1e-3], alpha=[0.99, 0.5], weight_decay=[1e-2, 0.0], eps=[1e-8, 1e-3])
     ),
     "rmsprop with momentum or without": under("optimizer", each(RMSPROP, momentum=[0.9, 0.0, 0.5])),
+    "momentum that is 0 now and then": under(
+        "optimizer",
+        [
+            SGD,
+            {**SGD, "nesterov": False},
+            {**RMSPROP, "momentum": 0.9},
+            ADAMW,
+            {**SGD, "momentum": 0.0, "nesterov": False},
+        ],
+        schedule={
+            "_target_": "search.train.schedules.one_cycle",
+            "unit": "steps",
+            "rise": 4,
+            "low_momentum": 0.0,
+            "high_momentum": 0.9,
+            **CYCLE,
+        },
+    ),
     "several kinds": under("optimizer", [SGD, ADAMW, RMSPROP, ADAM, {**SGD, "momentum": 0.5}, {**ADAM, "lr": 0.001}]),
 }
-CYCLE = {"start": 0.04, "final": 4e-6, "anneal": "cos", "three_phase": False}
 ONE_CYCLE = each(
     {"_target_": "search.train.schedules.one_cycle", "unit": "budget", **CYCLE},
     rise=[0.3, 0.45, 0.1],
@@ -89,7 +118,9 @@ SCHEDULES: dict[str, list[Nodes]] = {
             *schedule("exponential", gamma=[0.01, 0.3]),
             *schedule("polynomial", power=[1.0, 2.0], final=[0.0, 0.1]),
             *schedule("step", every=[0.1, 0.2], gamma=[0.1, 0.5]),
-            *schedule("cyclical", mode=["triangular", "exp_range"], step_size=[0.1, 0.05], low=[0.2, 0.1], gamma=[1.0, 0.1]),
+            *schedule(
+                "cyclical", mode=["triangular", "exp_range"], step_size=[0.1, 0.05], low=[0.2, 0.1], gamma=[1.0, 0.1]
+            ),
             *schedule("sgdr", cycle=[0.1, 0.2], multiplier=[2.0, 1.0], final=[0.0, 0.1], decay=[1.0, 0.5]),
         ],
     ),
@@ -108,7 +139,9 @@ RULES: dict[str, list[Nodes]] = {
     "ema": under("trainer", each({}, ema=[None, 0.9, 0.5]), model=BATCH_NORM),
     "balanced": under(
         "trainer",
-        each({"label_smoothing": 0.1}, class_weights=["balanced", None, None], sampling=[*["shuffled"] * 2, "balanced"]),
+        each(
+            {"label_smoothing": 0.1}, class_weights=["balanced", None, None], sampling=[*["shuffled"] * 2, "balanced"]
+        ),
     ),
     "accumulate": under("trainer", each({"batch_size": 8, "accumulate": 3}, ema=[None, 0.9])),
     "micro_batches": under("trainer", each({"micro_batches": 3}, ema=[None, 0.9]), model={**MLP, "dropout": 0.3}),
@@ -170,3 +203,57 @@ GROUPS = {**OPTIMIZERS, **SCHEDULES, **RULES, **INPUTS, **MODELS}
 @pytest.mark.parametrize("members", GROUPS.values(), ids=GROUPS)
 def test_every_step_is_that_of_the_training_alone(members: list[Nodes]) -> None:
     assert compared(members) < EXACT
+
+
+BF16: list[Nodes] = [
+    {
+        "seed": seed,
+        "model": {**BATCH_NORM, "dropout": 0.1 * seed},
+        "trainer": {"precision": "bf16", "ema": 0.9, "micro_batches": 2, "class_weights": "balanced"},
+        "augment": IMAGE[seed],
+    }
+    for seed in range(3)
+]
+
+
+def test_in_bfloat16_it_goes_as_alone_but_for_rounding() -> None:
+    whole = [{**nodes, "trainer": {**nodes["trainer"], "precision": "float32"}} for nodes in BF16]
+    alone, others, exact = ([begun(double=False, **nodes) for nodes in members] for members in (BF16, BF16, whole))
+    found = epoch_stacked(stacked(others))
+    for training, other, float32 in zip(alone, others, exact, strict=True):
+        (loss, predictions), losses = epoch_alone(training)
+        (others_loss, others_predictions), others_losses = found[other]
+        np.testing.assert_allclose([others_loss, *others_losses], [loss, *losses], rtol=2e-3)
+        np.testing.assert_allclose(others_predictions, predictions, atol=0.02)
+        assert relative(epoch_alone(float32)[1], others_losses) > 1e-5  # products are of bfloat16 indeed
+
+
+@pytest.mark.slow
+def test_in_float32_no_figure_is_better_or_worse_on_average() -> None:
+    drawn = [np.random.default_rng(keyed_int(0, "paired", seed)).uniform(size=3) for seed in range(64)]
+    members = [
+        {
+            "seed": seed,
+            "model": {**MLP, "width": 16, "dropout": 0.5 * dropout},
+            "optimizer": {**ADAMW, "lr": 10 ** (-4 + 2.5 * rate), "weight_decay": 10 ** (-4 + 3 * decay)},
+            "trainer": {"epochs": 3},
+        }
+        for seed, (rate, decay, dropout) in enumerate(drawn)
+    ]
+    alone, others = ([begun(double=False, **nodes) for nodes in members] for _ in range(2))
+    figures: dict[Training, float] = {}
+    stack = Stack(others)
+    for _ in range(3):
+        for training, epoch in zip(stack.members, stack.run_epoch(), strict=True):
+            assert not isinstance(epoch, NonFiniteError)
+            figures[training] = training.close_epoch(*epoch)["val/loss"]
+    for training in alone:
+        for _ in range(3):
+            figures[training] = training.close_epoch(*epoch_alone(training)[0])["val/loss"]
+    pairs = np.array([[figures[one], figures[other]] for one, other in zip(alone, others, strict=True)])
+    assert pairs.std(axis=0).min() > 0.1  # they are not all the same
+    differences = pairs[:, 0] - pairs[:, 1]
+    error = differences.std(ddof=1) / np.sqrt(len(differences))
+    assert abs(differences.mean()) <= 2 * error + 1e-7  # the last digit of the figures
+    assert np.abs(differences / pairs[:, 0]).max() < 1e-3
+    assert scipy.stats.spearmanr(pairs[:, 0], pairs[:, 1]).statistic >= 0.99
