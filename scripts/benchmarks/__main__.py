@@ -22,6 +22,7 @@ BENCHES = {
     "diagnostics": "what looking at the layers adds to the time of an epoch",
     "selection": "choosing ensembles of thousands of members' predictions, beside the plain loop",
     "squeeze": "what ensembles, snapshots, averages and students gain on test, over the seeds of whole searches",
+    "fused": "whole searches with trials trained as one program, beside trials alone and Ray Tune",
     "replay": "what early stopping saves and loses, on learning curves that somebody measured",
 }
 """What each one measures; each is a module with `arguments`, `run` and `GOALS`."""
