@@ -79,7 +79,7 @@ class Estimator(nn.Module):
 
     def judged(self, standardised: Tensor) -> Tensor:
         """Map inputs as the network is given them to logits (N, C) or values (N, 1); raise UsageError as above."""
-        return self.placed(self.network(standardised), len(standardised))
+        return self.placed(self.network(standardised), standardised.shape[0])  # len would fix the number in an export
 
     def placed(self, outputs: Tensor, num: int) -> Tensor:
         """Put a network's outputs for `num` inputs where the targets are; raise UsageError as above."""

@@ -197,7 +197,7 @@ def test_what_must_be_the_same(one: dict[str, Any], other: dict[str, Any]) -> No
         ("scale", torch.ones(2), torch.ones(2)),
         ("p", 0.1, 0.2),
     ],
-    ids=str,
+    ids=["a number", "a private one", "built-in functions", "functions", "lambdas", "lists", "tensors", "not a rate"],
 )
 def test_attributes_of_a_users_network_must_be_the_same(name: str, one: Any, other: Any) -> None:
     assert form_of(own(name, one)) == form_of(own(name, one))
