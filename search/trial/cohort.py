@@ -167,19 +167,18 @@ class Cohort:
 
     def _stacked(self, form: Hashable, runs: Sequence[TrialRun]) -> list[Stack]:
         """Return a stack of trials; none where they turn out to be alike in form alone."""
-        stack = Stack([run.training for run in runs], self._inputs.get(form))
-        self._inputs[form] = stack.inputs
         numbers = {run.spec.number for run in runs}
-        if not numbers <= self._proven:
-            try:
+        try:
+            stack = Stack([run.training for run in runs], self._inputs.get(form))
+            if not numbers <= self._proven:
                 stack.prove()
-            except CannotStackError as error:
-                for run in runs:
-                    stack.release(run.training)
-                    self._forms[run.spec.number] = ALONE
-                _say(runs, str(error))
-                return []
-            self._proven |= numbers
+        except Exception as error:  # noqa: BLE001 - a network that cannot be copied, too little memory
+            for number in numbers:
+                self._forms[number] = ALONE
+            _say(runs, str(error) if isinstance(error, CannotStackError) else in_a_line(error))
+            return []
+        self._inputs[form] = stack.inputs
+        self._proven |= numbers
         return [stack]
 
     def _release(self, run: TrialRun) -> None:

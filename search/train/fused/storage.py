@@ -52,6 +52,7 @@ class Storage:
         self.averages = _Averages(self, members) if any(member.average for member in members) else None
         for network, row in zip(networks, range(len(members)), strict=True):
             self._show(network, row)
+            self.settle(row)
 
     def settle(self, row: int) -> None:
         """Leave in a member's optimiser what windows do not show: how many steps it took up to the epoch's end."""
