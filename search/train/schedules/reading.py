@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import json
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -24,6 +26,13 @@ def curve_of(node: Mapping[str, Any], budget: Budget) -> Curve:
     factors alone, or a scheduler of `torch.optim.lr_scheduler` (see `torchs.of_users`). Raises UsageError for
     settings that cannot be, and for what is no curve of that length.
     """
+    return _curve(json.dumps(node, sort_keys=True), budget)
+
+
+@lru_cache(maxsize=64)
+def _curve(written: str, budget: Budget) -> Curve:
+    """Return the curve of a node as JSON: trials draw few different ones, and one takes as long as an epoch."""
+    node = json.loads(written)
     target = target_of(node, "schedule")
     place = f"schedule._target_={node['_target_']}"
     try:
