@@ -27,7 +27,10 @@ class Counted(_DropoutNd):
 
     key: Tensor
     limit: Tensor | None
-    """In a stack of networks, up to which int32 a place is kept: each has a rate of its own. Else None, as `scale`."""
+    """In a stack of networks, up to which int32 a place is kept: each has a rate of its own. Else None, as `scale`.
+
+    Where the examples of M networks lie behind one another in a batch, it is (M,), as are `scale` and `key`.
+    """
     scale: Tensor | None
     axes: int | None = None
     """How many axes the inputs (N, C, ...) have where whole channels are dropped; None: single elements are."""
@@ -53,17 +56,17 @@ class Counted(_DropoutNd):
         if self.limit is None or self.scale is None:
             mask = hashed.le(limit_of(self.p)).to(inputs.dtype).mul_(scale_of(self.p))
         else:
-            mask = hashed.le(self.limit).to(inputs.dtype) * self.scale
+            mask = hashed.le(self.limit.unsqueeze(-1)).to(inputs.dtype) * self.scale.unsqueeze(-1)
         return inputs * mask.view(shape)
 
     def _hashed(self, number: int, device: torch.device) -> Tensor:
-        """Return an int32 for each place, every value being as likely."""
+        """Return an int32 for each of so many places, (number,) or (M, number / M), every value being as likely."""
         if self.keyed:
             key = self.key if not self.calls else self.key + _as_int32(self.calls * _GOLDEN)
         else:
             key = torch.randint(-_MOST, _MOST, (), dtype=torch.int32).to(device)
         self.calls += 1
-        found = self._placed(number, device) ^ key
+        found = self._placed(number // max(1, key.numel()), device) ^ key.unsqueeze(-1)
         found.mul_(_FIRST)
         found.bitwise_xor_((found >> _SHIFT).bitwise_and_(_MOST >> (_SHIFT - 1)))
         return found.mul_(_as_int32(_SECOND))

@@ -13,7 +13,7 @@ from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import Protocol
 
 from search.records import CohortSpec, Decision, Outcome, Paused, Report, TrialSpec
-from search.train.fused import CannotStackError, Inputs, Stack, form_of, in_a_line, why_alone
+from search.train.fused import CannotStackError, Common, Stack, form_of, in_a_line, why_alone
 from search.train.steps import NonFiniteError
 from search.trial.failing import failed_with, no_memory
 from search.trial.place import Place
@@ -47,7 +47,7 @@ class Cohort:
         self._runs: dict[int, TrialRun] = {}
         self._forms: dict[int, Hashable] = {}
         """By number; `ALONE` for those that cannot be stacked."""
-        self._inputs: dict[Hashable, Inputs] = {}
+        self._common: dict[Hashable, Common] = {}
         self._proven: set[int] = set()
         self._stacks: list[Stack] = []
         self._last: list[Last] = []
@@ -169,7 +169,7 @@ class Cohort:
         """Return a stack of trials; none where they turn out to be alike in form alone."""
         numbers = {run.spec.number for run in runs}
         try:
-            stack = Stack([run.training for run in runs], self._inputs.get(form))
+            stack = Stack([run.training for run in runs], self._common.get(form))
             if not numbers <= self._proven:
                 stack.prove()
         except Exception as error:  # noqa: BLE001 - a network that cannot be copied, too little memory
@@ -177,7 +177,7 @@ class Cohort:
                 self._forms[number] = ALONE
             _say(runs, str(error) if isinstance(error, CannotStackError) else in_a_line(error))
             return []
-        self._inputs[form] = stack.inputs
+        self._common[form] = stack.common
         self._proven |= numbers
         return [stack]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import torch
@@ -65,6 +66,8 @@ class Outputs:
 
     served: dict[str, str]
     """The layer that an activation followed when it was first seen: it may serve others, too."""
+    networks: int | None = None
+    """Where outputs are those of several networks behind one another, of how many: there is a row of figures each."""
     _calls: list[_Call] = field(default_factory=list)
     _numbers: list[Tensor] = field(default_factory=list)
     _living: list[Tensor] = field(default_factory=list)
@@ -78,20 +81,22 @@ class Outputs:
 
     def pack(self) -> None:
         """Put the figures side by side: that is all that is held on to."""
-        self._numbers = [torch.stack(self._numbers)] if self._numbers else []
-        self._living = [torch.cat(self._living)] if self._living else []
+        self._numbers = [torch.stack(self._numbers, dim=-1)] if self._numbers else []
+        self._living = [torch.cat(self._living, dim=-1)] if self._living else []
         self._last = None
 
     def taken(self) -> tuple[Tensor, Tensor]:
         """Return the figures (F,) and units (U,) so far, and let go of them: for `each` of several networks at once."""
         self.pack()
-        numbers = self._numbers.pop() if self._numbers else torch.zeros(0)
-        return numbers, self._living.pop() if self._living else torch.zeros(0, dtype=torch.bool)
+        none = (0,) if self.networks is None else (self.networks, 0)
+        numbers = self._numbers.pop() if self._numbers else torch.zeros(none)
+        return numbers, self._living.pop() if self._living else torch.zeros(none, dtype=torch.bool)
 
     def each(self, numbers: Tensor, living: Tensor) -> Iterator[Outputs]:
         """Yield what was seen of each of M networks of one form, from (M, F) and (M, U)."""
         for figures, units in zip(numbers, living, strict=True):
-            yield Outputs(self.served, self._calls, [figures] if len(figures) else [], [units] if len(units) else [])
+            numbered = [figures] if len(figures) else []
+            yield Outputs(self.served, _calls=self._calls, _numbers=numbered, _living=[units] if len(units) else [])
 
     def fetched(self) -> dict[str, Seen]:
         """Return what each row's layer gave, in the order of their first calls."""
@@ -126,18 +131,29 @@ class Outputs:
     def _see(self, layer: Layer, output: Tensor) -> None:
         if layer.parameters:
             self._last = layer
-        ends, units = layer.ends, 0
-        self._numbers += [output.mean(), torch.linalg.vector_norm(output)]
-        if ends is not None:
-            self._numbers.append(saturated(output, ends))
-        if layer.rectifies:
-            living = alive(layer, output, self._last is not None and self._last.features_last)
-            self._living.append(living)
-            units = len(living)
-        self._calls.append(_Call(self._label(layer), layer.kind, output.numel(), units, ends is not None))
+        features_last = self._last is not None and self._last.features_last
+        if self.networks is None:
+            numbers, living = _figures(layer, features_last, output)
+            size = output.numel()
+        else:
+            look = partial(_figures, layer, features_last)
+            numbers, living = torch.func.vmap(look)(output.reshape(self.networks, -1, *output.shape[1:]))
+            size = output.numel() // self.networks
+        self._numbers += numbers
+        self._living += living
+        units = sum(each.shape[-1] for each in living)
+        self._calls.append(_Call(self._label(layer), layer.kind, size, units, layer.ends is not None))
 
     def _label(self, layer: Layer) -> str:
         if layer.parameters or self._last is None:
             return layer.name
         first = self.served.setdefault(layer.name, self._last.name)
         return layer.name if first == self._last.name else f"{layer.name} after {self._last.name}"
+
+
+def _figures(layer: Layer, features_last: bool, output: Tensor) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+    """Return mean, norm and what saturates of an output, and which units are alive where some may be dead."""
+    numbers: tuple[Tensor, ...] = (output.mean(), torch.linalg.vector_norm(output))
+    if layer.ends is not None:
+        numbers = (*numbers, saturated(output, layer.ends))
+    return numbers, (alive(layer, output, features_last),) if layer.rectifies else ()

@@ -6,7 +6,6 @@ between hundreds of tiny ones (compare HFTA, Wang et al. 2021). What differs bet
 """
 
 from search.train.fused.alike import form_of, why_alone
-from search.train.fused.inputs import Inputs
-from search.train.fused.stack import CannotStackError, Stack, in_a_line
+from search.train.fused.stack import CannotStackError, Common, Stack, in_a_line
 
-__all__ = ["CannotStackError", "Inputs", "Stack", "form_of", "in_a_line", "why_alone"]
+__all__ = ["CannotStackError", "Common", "Stack", "form_of", "in_a_line", "why_alone"]

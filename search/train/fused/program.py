@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+from abc import ABC, abstractmethod
 from collections.abc import Hashable, Sequence
 
 import torch
@@ -12,90 +13,143 @@ from torch.func import functional_call, vmap
 
 from search.train.dropout import Counted, limit_of, scale_of
 from search.train.fused.alike import traits_of
+from search.train.fused.layers import Given, side_by_side
 from search.train.fused.storage import Storage, network_of
 from search.train.fused.watching import Watch
 from search.train.loop import Training
 
 
-class Program:
-    """Runs all networks of a stack at once, on the first one's code."""
+class Program(ABC):
+    """Runs all networks of a stack at once, on a copy of the first one's code."""
 
     def __init__(self, members: Sequence[Training], storage: Storage) -> None:
-        self._storage = storage
-        self._network = copy.deepcopy(network_of(members[0])).requires_grad_(requires_grad=False)
-        layers = [(name, m) for name, m in self._network.named_modules() if isinstance(m, Counted)]
-        self._dropouts: list[Counted] = []
-        self._names: list[str] = []
-        self._keys: list[Tensor] = []
-        self._rates: dict[str, Tensor] = {}
+        self.storage = storage
+        self.network = copy.deepcopy(network_of(members[0])).requires_grad_(requires_grad=False)
         self._masks = [member.masks for member in members]
-        self._places: list[int] = []
+        self._dropouts: dict[str, _Fed] = {}
+        layers = [(name, layer) for name, layer in self.network.named_modules() if isinstance(layer, Counted)]
         for place, (name, layer) in enumerate(layers):
             rates = [masks.layers[place].p for masks in self._masks]
             layer.p = max(rates)
             if layer.p:  # where nobody drops anything there is no mask
-                self._feed(name, layer, rates)
-                self._places.append(place)
-
-    def _feed(self, name: str, layer: Counted, rates: Sequence[float]) -> None:
-        """Let a layer be fed with each network's rate and key."""
-        like, at = self._storage.weights, f"{name}." if name else ""
-        limits = torch.tensor([limit_of(rate) for rate in rates], dtype=torch.int32, device=like.device)
-        self._rates |= {f"{at}limit": limits, f"{at}scale": like.new_tensor([scale_of(rate) for rate in rates])}
-        layer.limit, layer.scale, layer.keyed = limits[0], like.new_ones(()), True
-        self._dropouts.append(layer)
-        self._names.append(f"{at}key")
+                self._dropouts[f"{name}." if name else ""] = _Fed(layer, place, rates, storage.weights)
 
     @property
     def traits(self) -> Hashable:
         """What the networks' code may go by beside weights and inputs."""
-        return traits_of(self._network)
+        return traits_of(self.network)
 
     def begin(self, epoch_of: Sequence[int], steps: int) -> None:
-        """Have the masks' keys of an epoch ready, (steps, M) for each layer."""
-        device = self._storage.weights.device
+        """Have the masks' keys of an epoch ready."""
         of_members = [masks.keys(epoch, steps) for masks, epoch in zip(self._masks, epoch_of, strict=True)]
-        self._keys = [
-            torch.stack([torch.from_numpy(keys[place]) for keys in of_members], dim=1).to(device)
-            for place in self._places
-        ]
-        self._network.train()
+        for fed in self._dropouts.values():
+            keys = [torch.from_numpy(keys[fed.place]) for keys in of_members]
+            fed.keys = torch.stack(keys, dim=1).to(self.storage.weights.device)
+        self.network.train()
 
     def outputs(self, inputs: Tensor, step: int, part: int, watch: Watch | None = None) -> Tensor:
         """Return what the networks give for inputs (M, N, *shape) in a step of training, (M, N, ...)."""
         if part == 0:
-            for layer in self._dropouts:
-                layer.calls = 0
-        fed = dict(zip(self._names, (keys[step] for keys in self._keys), strict=True)) | self._rates
-        state = {**self._storage.parameters, **self._storage.buffers, **fed}
+            for dropout in self._dropouts.values():
+                dropout.layer.calls = 0
+        return self._trained(inputs, step, watch)
+
+    def judged(self, inputs: Tensor) -> Tensor:
+        """Return what the networks give for the same inputs (N, *shape) in evaluation, (M, N, ...)."""
+        averages = self.storage.averages
+        state = averages.judged() if averages else {**self.storage.parameters, **self.storage.buffers}
+        self.network.eval()
+        with torch.no_grad():
+            return self._evaluated(state, inputs)
+
+    def rehearsed(self, inputs: Tensor) -> Tensor:
+        """Return what the networks give for inputs (M, N, *shape) in training, but for dropout, (M, N, ...)."""
+        self.begin([1] * len(self._masks), 1)
+        without_dropout(self.network)
+        return self.outputs(inputs, 0, 0)
+
+    def catch_up(self, row: int, step: int) -> None:
+        """Let a member's own dropout be where it is alone behind the forward pass that was just made."""
+        self._masks[row].step(step)
+        for dropout in self._dropouts.values():
+            self._masks[row].layers[dropout.place].calls = dropout.layer.calls
+
+    @abstractmethod
+    def _trained(self, inputs: Tensor, step: int, watch: Watch | None) -> Tensor:
+        """Return outputs in a step of training, seen by `watch`."""
+
+    @abstractmethod
+    def _evaluated(self, state: dict[str, Tensor], inputs: Tensor) -> Tensor:
+        """Return outputs in evaluation, with the weights and buffers `state`, (M, *shape)."""
+
+
+class _Fed:
+    """A dropout layer with each network's rate, and its keys (steps, M)."""
+
+    def __init__(self, layer: Counted, place: int, rates: Sequence[float], like: Tensor) -> None:
+        self.layer, self.place = layer, place
+        self.limits = torch.tensor([limit_of(rate) for rate in rates], dtype=torch.int32, device=like.device)
+        self.scales = like.new_tensor([scale_of(rate) for rate in rates])
+        self.keys = torch.zeros(0, len(rates), dtype=torch.int32)
+        layer.limit, layer.scale, layer.keyed = self.limits[0], self.scales[0], True
+
+
+class Layered(Program):
+    """All examples of all networks as one batch; layers with weights know which are whose (see `layers`)."""
+
+    def __init__(self, members: Sequence[Training], storage: Storage) -> None:
+        """Raise TypeError for networks with layers that know nothing of it."""
+        super().__init__(members, storage)
+        self._given = Given(len(members))
+        if not side_by_side(self.network, self._given):
+            raise TypeError("layers of another kind")
+        for dropout in self._dropouts.values():
+            dropout.layer.limit, dropout.layer.scale = dropout.limits, dropout.scales
+
+    def _trained(self, inputs: Tensor, step: int, watch: Watch | None) -> Tensor:
+        for dropout in self._dropouts.values():
+            dropout.layer._buffers["key"] = dropout.keys[step]
+        state = {**self.storage.parameters, **self.storage.buffers}
+        if watch is None:
+            return self._run(state, inputs)
+        with watch.hooked(self.network, networks=self._given.number):
+            outputs = self._run(state, inputs)
+            watch.keep(watch.taken())
+        return outputs
+
+    def _evaluated(self, state: dict[str, Tensor], inputs: Tensor) -> Tensor:
+        return self._run(state, inputs.expand(self._given.number, *inputs.shape))
+
+    def _run(self, state: dict[str, Tensor], inputs: Tensor) -> Tensor:
+        self._given.tensors = state
+        outputs = _tensor(self.network(inputs.flatten(0, 1)))
+        return outputs.view(self._given.number, -1, *outputs.shape[1:])
+
+
+class Vmapped(Program):
+    """Any network that `torch.func.vmap` can take."""
+
+    def _trained(self, inputs: Tensor, step: int, watch: Watch | None) -> Tensor:
+        state = {**self.storage.parameters, **self.storage.buffers}
+        for at, dropout in self._dropouts.items():
+            state |= {f"{at}key": dropout.keys[step], f"{at}limit": dropout.limits, f"{at}scale": dropout.scales}
         if watch is None:
             return _tensor(vmap(self._run)(state, inputs))
 
         def run(state: dict[str, Tensor], x: Tensor) -> tuple[object, tuple[Tensor, Tensor]]:
             return self._run(state, x), watch.taken()
 
-        with watch.hooked(self._network):
+        with watch.hooked(self.network):
             outputs, seen = vmap(run)(state, inputs)
         watch.keep(seen)
         return _tensor(outputs)
 
-    def judged(self, inputs: Tensor) -> Tensor:
-        """Return what the networks give for the same inputs (N, *shape) in evaluation, (M, N, ...)."""
-        averages = self._storage.averages
-        state = averages.judged() if averages else {**self._storage.parameters, **self._storage.buffers}
-        self._network.eval()
-        with torch.no_grad():
-            return _tensor(vmap(self._run, in_dims=(0, None))(state, inputs))
-
-    def catch_up(self, row: int, step: int) -> None:
-        """Let a member's own dropout be where it is alone behind the forward pass that was just made."""
-        self._masks[row].step(step)
-        for place, layer in zip(self._places, self._dropouts, strict=True):
-            self._masks[row].layers[place].calls = layer.calls
+    def _evaluated(self, state: dict[str, Tensor], inputs: Tensor) -> Tensor:
+        return _tensor(vmap(self._run, in_dims=(0, None))(state, inputs))
 
     def _run(self, state: dict[str, Tensor], inputs: Tensor) -> object:
-        given = {name: state[name] for name in self._storage.buffers}
-        outputs = functional_call(self._network, state, (inputs,), tie_weights=False)
+        given = {name: state[name] for name in self.storage.buffers}
+        outputs = functional_call(self.network, state, (inputs,), tie_weights=False)
         for name, buffer in given.items():
             if state[name] is not buffer:  # it would be lost
                 raise TypeError(f"the network puts another tensor in the place of its buffer {name}")
@@ -108,14 +162,29 @@ def _tensor(outputs: object) -> Tensor:
     return outputs
 
 
-def networks_alone(members: Sequence[Training], inputs: Tensor) -> Tensor:
-    """Return what `Program.judged` gives, by one network after the other."""
-    found = []
+def one_after_the_other(members: Sequence[Training], inputs: Tensor) -> tuple[Tensor, Tensor]:
+    """Return what the networks alone give for inputs (N, *shape) in training, but for dropout, and as they are judged.
+
+    Nothing is left of it.
+    """
+    trained, judged = [], []
     for member in members:
-        network: nn.Module = network_of(member)
-        mode = network.training
+        network = network_of(member)
+        mode, buffers = network.training, {name: value.clone() for name, value in network.named_buffers()}
         average = contextlib.nullcontext() if member.average is None else member.average.applied()
-        with torch.no_grad(), average:
-            found.append(network.eval()(inputs))
+        with torch.no_grad():
+            trained.append(without_dropout(network.train())(inputs))
+            for name, value in buffers.items():
+                network.get_buffer(name).copy_(value)
+            with average:
+                judged.append(network.eval()(inputs))
         network.train(mode)
-    return torch.stack(found)
+    return torch.stack(trained), torch.stack(judged)
+
+
+def without_dropout(network: nn.Module) -> nn.Module:
+    """Return the network with its dropout layers in evaluation."""
+    for module in network.modules():
+        if isinstance(module, Counted):
+            module.eval()
+    return network

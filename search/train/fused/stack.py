@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import re
 import warnings
 from collections import defaultdict
 from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -18,7 +20,7 @@ from search.train.diagnostics.diary import due
 from search.train.estimator import Estimator
 from search.train.fused.inputs import Inputs
 from search.train.fused.losses import stacked_loss
-from search.train.fused.program import Program, networks_alone
+from search.train.fused.program import Layered, Program, Vmapped, one_after_the_other
 from search.train.fused.storage import Storage, kind_of
 from search.train.fused.streams import Streams, partners_of
 from search.train.fused.watching import Watch
@@ -29,6 +31,7 @@ from search.train.steps import NonFiniteError, number_of_parts
 _EVALUATED = 16384
 """Examples that are evaluated at once, over all networks."""
 _PROVED = 8
+_HUGE = 1000.0
 _TOLERANCE = {torch.float64: 1e-9}
 Epoch = tuple[float, Array]
 """The mean training loss, and the predictions on the validation split after it."""
@@ -42,11 +45,19 @@ class CannotStackError(Exception):
     """Trainings of one form that are not the same in a stack as alone."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Common:
+    """What all stacks of one form have in common: the data, and how their networks are run."""
+
+    inputs: Inputs
+    program: type[Program]
+
+
 class Stack:
     """Trainings of one form (see `form_of`), each at an epoch of its own; they share nothing but the program."""
 
-    def __init__(self, trainings: Sequence[Training], inputs: Inputs | None = None) -> None:
-        """Take them over, until `release`; `inputs` are those of another stack of the same form."""
+    def __init__(self, trainings: Sequence[Training], common: Common | None = None) -> None:
+        """Take them over, until `release`; `common` is another stack's of the same form."""
         self.members = sorted(trainings, key=kind_of)
         first = self.members[0]
         assert isinstance(first.model, Estimator)
@@ -54,11 +65,13 @@ class Stack:
         self._estimator, self._batches = first.model, first.batches
         self._plan, self._steps, self._autocast = first.plan, first.steps_per_epoch, first.rules.autocast
         self._storage = Storage(self.members)
-        self._program = Program(self.members, self._storage)
+        self._program = (Vmapped if common is None else common.program)(self.members, self._storage)
         like = self._storage.weights
         self._loss = stacked_loss([member.loss for member in self.members], like)
         self._streams = Streams(self.members)
-        self.inputs = inputs or Inputs(self._estimator, self._batches)
+        inputs = Inputs(self._estimator, self._batches) if common is None else common.inputs
+        self.common = Common(inputs=inputs, program=type(self._program))
+        """What another stack of the same form can have, too."""
         self._means = torch.stack([_estimator(member).target_mean for member in self.members]).view(
             len(self.members), 1, -1
         )
@@ -69,14 +82,29 @@ class Stack:
         self._served: dict[str, str] = {}
 
     def prove(self) -> None:
-        """Raise CannotStackError where the networks do not run in a stack, or do not give what they give alone."""
-        given = self.inputs.at(self._validation[:_PROVED])
+        """Raise CannotStackError where the networks do not run in a stack, or do not give what they give alone.
+
+        What vmap takes does not go by the values of a whole batch: only then may all examples be one.
+        """
+        self._prove()
+        with contextlib.suppress(CannotStackError, TypeError):
+            self._use(Layered)
+            self._prove()
+            self._prove_apart()
+            return
+        self._use(Vmapped)
+
+    def _use(self, program: type[Program]) -> None:
+        self._program = program(self.members, self._storage)
+        self.common = Common(inputs=self.common.inputs, program=program)
+
+    def _prove(self) -> None:
+        given = self.common.inputs.at(self._validation[:_PROVED])
         drawn, traits = _generators(), self._program.traits
         try:
             with warnings.catch_warnings():
                 warnings.filterwarnings("error", message=_ONE_BY_ONE)
-                together = self._program.judged(given)
-                self._rehearse()
+                together = self._rehearsed(given.expand(len(self.members), *given.shape)), self._program.judged(given)
         except Exception as error:
             slow = re.match(_ONE_BY_ONE, str(error))
             why = f"torch does {slow[1]} for one network after the other" if slow else in_a_line(error)
@@ -85,12 +113,23 @@ class Stack:
             raise CannotStackError("its network or loss draws random numbers that would be the same for all")
         if self._program.traits != traits:
             raise CannotStackError("its network changes its attributes as it runs")
-        alone = networks_alone(self.members, given)
-        tolerance = _TOLERANCE.get(together.dtype, 1e-3)
-        if together.shape != alone.shape or not torch.allclose(
-            together, alone, rtol=tolerance, atol=tolerance, equal_nan=True
-        ):
-            raise CannotStackError("its networks give something else in a stack than alone")
+        for stacked, alone in zip(together, one_after_the_other(self.members, given), strict=True):
+            tolerance = _TOLERANCE.get(stacked.dtype, 1e-3)
+            if stacked.shape != alone.shape or not torch.allclose(
+                stacked, alone, rtol=tolerance, atol=tolerance, equal_nan=True
+            ):
+                raise CannotStackError("its networks give something else in a stack than alone")
+
+    def _prove_apart(self) -> None:
+        """Raise CannotStackError where what some networks are given changes what others give."""
+        given = self.common.inputs.at(self._validation[:_PROVED])
+        each = given.expand(len(self.members), *given.shape)
+        expected = self._rehearsed(each)
+        for factor in (_HUGE, -_HUGE):
+            other = each.clone()
+            other[1::2] *= factor
+            if not torch.equal(self._rehearsed(other)[::2], expected[::2]):
+                raise CannotStackError("its networks look at each other's examples")
 
     def run_epoch(self) -> list[Epoch | NonFiniteError]:
         """Train each member for an epoch; return what came of it, in the place of one that failed why it did."""
@@ -182,7 +221,7 @@ class Stack:
         like = self._storage.weights
         targets = self._batches.targets[chosen]
         with torch.autocast(like.device.type, self._autocast, enabled=self._autocast is not None):
-            given, mixed = self.inputs.at(chosen), None
+            given, mixed = self.common.inputs.at(chosen), None
             if self._streams.active:
                 given, mixes = self._streams.changed(given)
                 mixed = partners_of(mixes, targets, like)
@@ -244,20 +283,23 @@ class Stack:
         """Return each member's predictions on the validation split."""
         parts = []
         for some in torch.split(self._validation, max(1, _EVALUATED // len(self.members))):
-            outputs = self._placed(self._program.judged(self.inputs.at(some)))
+            outputs = self._placed(self._program.judged(self.common.inputs.at(some)))
             parts.append(predictions_of(outputs.flatten(0, 1), self._task).reshape(len(self.members), len(some), -1))
         whole = np.concatenate(parts, axis=1)
         return list(whole if self._task == "classification" else whole[:, :, 0])
 
-    def _rehearse(self) -> None:
-        """Take a step that leaves no trace, for what forward passes in evaluation do not show."""
+    def _rehearsed(self, given: Tensor) -> Tensor:
+        """Take a step that leaves no trace; return what inputs (M, N, *shape) give in training, but for dropout."""
         buffers = {name: value.clone() for name, value in self._storage.buffers.items()}
         chosen = self._validation[:_PROVED].expand(len(self.members), -1)
-        self._program.begin([1] * len(self.members), 1)
+        parameters = list(self._storage.parameters.values())
         try:
-            outputs = self._placed(self._program.outputs(self.inputs.at(chosen), 0, 0))
-            losses = self._loss(outputs, self._batches.targets[chosen])
-            torch.autograd.grad(losses.sum(), list(self._storage.parameters.values()))
+            self._program.begin([1] * len(self.members), 1)
+            outputs = self._placed(self._program.outputs(self.common.inputs.at(chosen), 0, 0))
+            torch.autograd.grad(self._loss(outputs, self._batches.targets[chosen]).sum(), parameters)
+            for name, value in buffers.items():
+                self._storage.buffers[name].copy_(value)
+            return self._program.rehearsed(given).detach()
         finally:
             for name, value in buffers.items():
                 self._storage.buffers[name].copy_(value)

@@ -26,8 +26,9 @@ class Watch:
         self._seen: list[tuple[Tensor, Tensor]] = []
 
     @contextlib.contextmanager
-    def hooked(self, network: nn.Module) -> Iterator[None]:
-        """Have what the network's layers give looked at within."""
+    def hooked(self, network: nn.Module, networks: int | None = None) -> Iterator[None]:
+        """Have what the network's layers give looked at within; for `networks` see `Outputs`."""
+        self._outputs.networks = networks
         handles = list(self._outputs.hooked(layers_of(network)))
         try:
             yield
@@ -36,7 +37,7 @@ class Watch:
                 handle.remove()
 
     def taken(self) -> tuple[Tensor, Tensor]:
-        """Return what was seen of one network, within its run."""
+        """Return what was seen, (F,) and (U,) within the run of one network, else (M, F) and (M, U)."""
         return self._outputs.taken()
 
     def keep(self, seen: tuple[Tensor, Tensor]) -> None:

@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from search.train.batches import LoaderBatches
 from search.train.fused import Stack, form_of, why_alone
+from search.train.fused.program import Layered, Program, Vmapped
 from search.train.fused.stack import CannotStackError
 from search.train.loop import Training
 from search.train.losses import DistillationLoss
@@ -301,10 +302,38 @@ def test_what_a_stack_cannot_do_is_said_in_a_line_and_leaves_no_trace(does: str)
 
 def test_a_network_that_gives_something_else_in_a_stack_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
     stack = Stack([member(seed=seed) for seed in (0, 1)])
-    judged = stack._program.judged
-    monkeypatch.setattr(stack._program, "judged", lambda inputs: judged(inputs) * (1 + 1e-6))
+    judged = Program.judged
+    monkeypatch.setattr(Program, "judged", lambda self, inputs: judged(self, inputs) * (1 + 1e-6))
     with pytest.raises(CannotStackError, match="something else"):
         stack.prove()
+
+
+ACROSS: dict[str, Callable[[Tensor], Tensor]] = {
+    "takes the batch's mean off": lambda x: x - x.mean(dim=0),
+    "divides by what is largest": lambda x: x / x.abs().max().clamp(min=50.0),
+    "turns over": lambda x: x.flip(0),
+}
+
+
+@pytest.mark.parametrize("does", ACROSS)
+def test_a_network_that_looks_at_its_whole_batch_is_not_run_on_that_of_all(does: str) -> None:
+    model = {"_target_": f"{__name__}.Across", "does": does}
+    stack = stacked([member(seed=seed, model=model) for seed in (0, 1)])
+    assert stack.common.program is Vmapped
+    assert compared([{"model": model, "seed": 0}, {"model": model, "seed": 1}]) < EXACT
+
+
+class Across(nn.Module):
+    """A network whose outputs for an example depend on the others of its batch."""
+
+    def __init__(self, in_shape: tuple[int, ...], num_outputs: int, does: str) -> None:
+        super().__init__()
+        self.head = nn.Linear(math.prod(in_shape), num_outputs)
+        self.does = does
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        found: Tensor = self.head(ACROSS[self.does](inputs.flatten(1)))
+        return found
 
 
 BUNDLED: dict[str, tuple[dict[str, Any], str]] = {
@@ -324,6 +353,8 @@ def test_which_of_the_bundled_networks_can_be_stacked(model: dict[str, Any], wor
     members: list[Nodes] = [{"model": model, "seed": 0}, {"model": model, "seed": 1, "optimizer": SGD}]
     if not words:
         assert compared(members) < EXACT
+        transformer = model["_target_"].endswith("Transformer")  # whose positions are no layer's
+        assert stacked([member(**nodes) for nodes in members]).common.program is (Vmapped if transformer else Layered)
         return
     with pytest.raises(CannotStackError, match=words):
         stacked([member(**nodes) for nodes in members])

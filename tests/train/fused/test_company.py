@@ -93,7 +93,7 @@ def test_members_come_and_go_and_each_goes_on_as_alone() -> None:
             assert states_apart(alone[place], others[place]) < EXACT, (epoch, names[place])
         present = staying
         if present:
-            stack = Recorded([others[place] for place in present], stack.inputs)
+            stack = Recorded([others[place] for place in present], stack.common)
     assert {training.epoch for training in others} == {1, 2, 3, 4}
     for one, other in zip(alone, others, strict=True):
         assert_same_table(one, other)
