@@ -35,7 +35,7 @@ from search.sweep.executor import Answer, Executor, Open, Said, Words, is_over
 from search.sweep.failures import Failures
 from search.sweep.journal import outcome_on_disk
 from search.sweep.packing import OFF, Cohort, Handed, Packer, ShapeOf
-from search.sweep.pruners import GO_ON, Pruner, Ruling
+from search.sweep.pruners import GO_ON, Arrival, Pruner, Ruling
 from search.sweep.samplers import Sampler
 from search.sweep.study import Progress, Study
 from search.sweep.vigil import Vigil
@@ -282,7 +282,7 @@ class Driver:
         """Return the decision on a stored report, unless it is to go on."""
         if report.number in self._study.outcomes:
             return None
-        verdict, reason = self._ask_pruner(report)
+        verdict, reason = self._ask_pruner([report])[0]
         if verdict is Verdict.GO_ON:
             return None
         return Decision(number=report.number, step=report.step, verdict=verdict, reason=reason, time=report.time)
@@ -397,11 +397,11 @@ class Driver:
         heard.open.heard(words)
         if is_over(words):
             self._free(slot)
-        decisions: list[Decision] = []
+        decisions = self._decide([said for said in words if isinstance(said, Report)])
         for said in words:
             if isinstance(said, Report):
-                decisions.append(self._decide(said))
-            elif isinstance(said, Paused):
+                continue
+            if isinstance(said, Paused):
                 self._record(said)
                 if not self._rests(said.number):
                     self._wait(said.number)
@@ -440,17 +440,20 @@ class Driver:
         heard.open.joined(joining)
         return joining
 
-    def _decide(self, report: Report) -> Decision:
-        number, step = report.number, report.step
-        earlier = self._study.decided.get(number)
-        ruling = GO_ON
-        if step > self._study.last_step.get(number, 0):
+    def _decide(self, reports: Sequence[Report]) -> list[Decision]:
+        """Return the decisions on reports that came at once."""
+        earlier = {report.number: self._study.decided.get(report.number) for report in reports}
+        new = [report for report in reports if report.step > self._study.last_step.get(report.number, 0)]
+        for report in new:
             self._record(report)
-            ruling = self._ask_pruner(report)
-            if ruling[0] is Verdict.GO_ON and self._out_of_time() and step < self._planned(number):
-                ruling = _OUT_OF_TIME
-            if ruling[0] is not Verdict.GO_ON:
-                self._record(self._decision(number, step, ruling))
+        rulings = dict(zip((report.number for report in new), self._rulings(new), strict=True))
+        return [self._answer(report, earlier[report.number], rulings.get(report.number, GO_ON)) for report in reports]
+
+    def _answer(self, report: Report, earlier: Decision | None, ruling: Ruling) -> Decision:
+        """Return the decision on a report, recorded where it is news."""
+        number, step = report.number, report.step
+        if ruling[0] is not Verdict.GO_ON:
+            self._record(self._decision(number, step, ruling))
         if earlier is not None and earlier.verdict is not Verdict.GO_ON and earlier.step <= step:
             return earlier  # it was told so before its worker or the driver died
         if ruling[0] is Verdict.GO_ON and self._closing:
@@ -460,12 +463,28 @@ class Driver:
     def _decision(self, number: int, step: int, ruling: Ruling) -> Decision:
         return Decision(number=number, step=step, verdict=ruling[0], reason=ruling[1], time=self._clock())
 
-    def _ask_pruner(self, report: Report) -> Ruling:
-        if report.number < self._study.comparable_from:
-            return GO_ON
-        planned = self._planned(report.number)
-        ruling = self._pruner.decide(report.number, report.step, report.metrics["objective"], planned)
-        return ruling if report.step < planned else GO_ON  # a trial that is at its end has completed
+    def _rulings(self, reports: Sequence[Report]) -> list[Ruling]:
+        """Return what becomes of trials that reported something new."""
+        spent = self._out_of_time()
+        return [
+            _OUT_OF_TIME
+            if ruling[0] is Verdict.GO_ON and spent and report.step < self._planned(report.number)
+            else ruling
+            for report, ruling in zip(reports, self._ask_pruner(reports), strict=True)
+        ]
+
+    def _ask_pruner(self, reports: Sequence[Report]) -> list[Ruling]:
+        """Return what the pruner says; trials of other data are none of its business, nor is one at its end stopped."""
+        compared = [report for report in reports if report.number >= self._study.comparable_from]
+        arrivals = [
+            Arrival(report.number, report.step, report.metrics["objective"], self._planned(report.number))
+            for report in compared
+        ]
+        found = {
+            arrival.number: ruling if arrival.step < arrival.planned else GO_ON
+            for arrival, ruling in zip(arrivals, self._pruner.decide_together(arrivals), strict=True)
+        }
+        return [found.get(report.number, GO_ON) for report in reports]
 
     def _planned(self, number: int) -> int:
         return self._planned_steps(self._study.params[number])

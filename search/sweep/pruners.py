@@ -7,6 +7,7 @@ import math
 from abc import ABC, abstractmethod
 from bisect import bisect_left, insort
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import optuna
@@ -20,6 +21,16 @@ Ruling = tuple[Verdict, str]
 GO_ON: Ruling = (Verdict.GO_ON, "")
 
 
+@dataclass(frozen=True)
+class Arrival:
+    """A trial's report as a pruner sees it; `planned` steps are the trial's budget."""
+
+    number: int
+    step: int
+    value: float
+    planned: int
+
+
 class Pruner(ABC):
     """Sees every report once, in the order of arrival."""
 
@@ -29,6 +40,10 @@ class Pruner(ABC):
     @abstractmethod
     def decide(self, number: int, step: int, value: float, planned: int) -> Ruling:
         """Take in a trial's report and rule on it. `planned` steps are its budget."""
+
+    def decide_together(self, arrivals: Sequence[Arrival]) -> list[Ruling]:
+        """Rule on reports that came at once: one after the other, where it makes no difference to know the others."""
+        return [self.decide(arrival.number, arrival.step, arrival.value, arrival.planned) for arrival in arrivals]
 
     def promote(self) -> int | None:
         """Return a paused trial that is to go on now, if there is one; it counts as going on from then."""
@@ -76,8 +91,9 @@ class _Rungs:
 class Asha(Pruner):
     """Asynchronous successive halving, stop rule (Li et al. 2020), over a table of sorted values per rung.
 
-    At a rung a trial goes on if its best value so far is among the best 1/eta of all that came there before it and
-    itself; equal values never push each other out.
+    At a rung a trial goes on if its best value so far is among the best 1/eta of all that came there before it or with
+    it; equal values never push each other out. So those that come together are halved as in the synchronous rule
+    (Jamieson and Talwalkar 2016), and the first of them does not go on for want of others.
     """
 
     def __init__(self, *, rungs: Sequence[float], eta: int, maximize: bool) -> None:
@@ -87,8 +103,18 @@ class Asha(Pruner):
 
     def decide(self, number: int, step: int, value: float, planned: int) -> Ruling:
         """Compare at a rung; between rungs only remember the best value."""
-        reached, best = self._rungs.arrive(number, step, value, planned)
-        reasons = [self._compare(self._tables[rung], best) for rung in reached]
+        return self.decide_together([Arrival(number, step, value, planned)])[0]
+
+    def decide_together(self, arrivals: Sequence[Arrival]) -> list[Ruling]:
+        """Compare each with all that came, too."""
+        came = [self._rungs.arrive(each.number, each.step, each.value, each.planned) for each in arrivals]
+        for reached, best in came:
+            for rung in reached:
+                insort(self._tables[rung], best)
+        return [self._rule(each.step, *rungs) for each, rungs in zip(arrivals, came, strict=True)]
+
+    def _rule(self, step: int, reached: Sequence[int], best: float) -> Ruling:
+        reasons = (self._compare(self._tables[rung], best) for rung in reached)
         reason = next(filter(None, reasons), None)
         return GO_ON if reason is None else (Verdict.STOP, f"rung at step {step}: {reason}")
 
@@ -98,7 +124,6 @@ class Asha(Pruner):
 
     def _compare(self, arrived: list[float], best: float) -> str | None:
         better = bisect_left(arrived, best)
-        insort(arrived, best)
         if better < math.ceil(len(arrived) / self._eta):
             return None
         return f"{better} of {len(arrived) - 1} were better, the best 1/{self._eta} go on"

@@ -158,6 +158,16 @@ def test_each_trial_of_a_cohort_is_stopped_or_not_on_its_own(bench: Bench) -> No
     assert bench.outcomes()[best].state is TrialState.COMPLETE
 
 
+def test_the_trials_of_a_cohort_are_compared_with_each_other_before_one_goes_on(bench: Bench) -> None:
+    with_shapes(bench, 1)
+    bench.simulate(9, slots=1, fused=9, pruner=ASHA, epochs=9)
+    stopped = [e.number for e in bench.events if isinstance(e, Decision) and e.step == 1]
+    assert len(stopped) == 6, "the first, too, is one of nine"
+    reports = [e for e in bench.events if isinstance(e, Report) and e.step == 1]
+    best = sorted(reports, key=lambda e: -e.metrics["objective"])[:3]
+    assert {e.number for e in best}.isdisjoint(stopped)
+
+
 def test_a_cohort_that_loses_trials_is_filled_up_with_others(bench: Bench) -> None:
     bench.simulate(40, fused=8, pruner=ASHA, epochs=9)
     assert bench.all_ended_once(40)

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from search.records import Report, Verdict
 from search.sweep.history import History
-from search.sweep.pruners import GO_ON, Asha, Promotion, Pruner, make
+from search.sweep.pruners import GO_ON, Arrival, Asha, Promotion, Pruner, make
 
 
 def asha(maximize: bool = True) -> Asha:
@@ -20,6 +20,29 @@ def stops(pruner: Pruner, values: list[float], step: int, planned: int = 9) -> l
 
 def test_the_first_to_arrive_goes_on_and_then_one_in_three() -> None:
     assert stops(asha(), [0.1, 0.2, 0.3, 0.1, 0.2, 0.1], 1) == [False, False, False, True, False, True]
+
+
+def together(pruner: Pruner, values: list[float], step: int, planned: int = 9, first: int = 0) -> list[bool]:
+    """Report values at a step all at once; tell which trials were stopped."""
+    arrivals = [Arrival(first + number, step, value, planned) for number, value in enumerate(values)]
+    return [verdict is Verdict.STOP for verdict, _ in pruner.decide_together(arrivals)]
+
+
+def test_of_those_that_come_together_one_in_three_goes_on() -> None:
+    pruner = asha()
+    assert together(pruner, [0.1, 0.2, 0.3, 0.4, 0.5, 0.6], 1) == [True] * 4 + [False] * 2
+    assert together(pruner, [0.45, 0.7], 1, first=6) == [True, False], "those that came before count, too"
+
+
+@given(st.lists(st.sampled_from([0.1, 0.2, 0.3, 0.4]), min_size=1, max_size=12), st.integers(2, 4))
+def test_those_that_come_together_are_ruled_on_whatever_their_order(values: list[float], eta: int) -> None:
+    def gone_on(values: list[float]) -> list[float]:
+        pruner = Asha(rungs=[1 / 9], eta=eta, maximize=True)
+        return sorted(v for v, stopped in zip(values, together(pruner, values, 1), strict=True) if not stopped)
+
+    assert gone_on(values) == gone_on(values[::-1])
+    least = sorted(values, reverse=True)[math.ceil(len(values) / eta) - 1]
+    assert gone_on(values) == sorted(v for v in values if v >= least)
 
 
 def test_lower_is_better_when_minimising() -> None:
