@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from pathlib import Path
 from typing import Any
 
 ParamValue = bool | int | float | str | None
@@ -165,17 +166,19 @@ class CohortSpec:
 class MeasureSpec:
     """A few steps of trials of one shape, alone and as cohorts: how many of them at once are worth it?
 
-    The trials are begun by nobody here; `number` is that of the first.
+    The trials are begun by nobody here, and of those that wait there may be more (`waiting`); `number` is that of the
+    first.
     """
 
     number: int
     shape: str
     trials: tuple[TrialSpec, ...]
+    waiting: int
 
     @property
     def directory(self) -> str:
-        """That of its first trial, whose log has what is printed."""
-        return self.trials[0].directory
+        """A folder of the study, for what is printed."""
+        return str(Path(self.trials[0].directory).parent.parent / "measured" / self.shape)
 
 
 Piece = TrialSpec | PredictSpec | AverageSpec | CheckSpec | LookSpec
@@ -310,7 +313,8 @@ class Retried:
 class Measured:
     """How many trials of a shape are to be trained at once: `size`; `reason` says why in words.
 
-    `rates` are model-steps a second by the size of the cohort, as text ("1", "8").
+    `rates` are model-steps a second by the size of the cohort, as text ("1", "8"). `waiting` trials were there, and no
+    cohort of more was tried. A size of 0 says that nothing was found out, for no reason of the trials' own.
     """
 
     number: int
@@ -320,6 +324,7 @@ class Measured:
     reason: str
     seconds: float
     time: float
+    waiting: int = 0
 
 
 def failed(
@@ -378,6 +383,8 @@ def _plain(record: Event | Failure) -> dict[str, Any]:
         del fields["diagnosis"]
     if fields.get("cohort") == 1:
         del fields["cohort"]
+    if fields.get("waiting") == 0:
+        del fields["waiting"]
     return fields
 
 

@@ -262,4 +262,5 @@ def test_states_and_kinds_are_words_in_json() -> None:
 def test_a_cohort_goes_by_its_first_trial() -> None:
     trials = tuple(TrialSpec(number=n, params={}, config={}, seed=n, directory=f"folder {n}") for n in (4, 2))
     assert (CohortSpec(trials=trials).number, CohortSpec(trials=trials).directory) == (4, "folder 4")
-    assert MeasureSpec(number=4, shape="a", trials=trials).directory == "folder 4"
+    measured = tuple(dataclasses.replace(trial, directory=f"study/trials/{trial.number}") for trial in trials)
+    assert MeasureSpec(number=4, shape="a", trials=measured, waiting=4).directory == "study/measured/a"

@@ -406,7 +406,8 @@ class Driver:
                 if not self._rests(said.number):
                     self._wait(said.number)
             elif isinstance(said, Measured):
-                self._record(said)
+                if said.size:
+                    self._record(said)
                 self._packer.measured(said)
             else:
                 struck = size if size > 1 and _strikes_all(said, words) else 1
@@ -428,7 +429,8 @@ class Driver:
         """Return the trials that join a cohort where some of it left, or are told to, and no worker is free."""
         if heard.cohort is None or self._closing or executor.num_free:
             return ()
-        heard.cohort.open = len(heard.open.numbers) - sum(d.verdict is not Verdict.GO_ON for d in decisions)
+        leaving = [d for d in decisions if d.verdict is not Verdict.GO_ON or d.step >= self._planned(d.number)]
+        heard.cohort.open = len(heard.open.numbers) - len(leaving)
         limit = self.limit_reached()
         if not heard.cohort.open or limit in _NOT_FOR_MORE:
             return ()
@@ -497,8 +499,9 @@ class Driver:
         What struck a whole `cohort` of so many trials is no failure of its own: it is tried again alone.
         """
         number, failure = outcome.number, outcome.failure
-        if failure is not None and failure.kind in _UNHEARD and (left := outcome_on_disk(self._directory(number))):
-            outcome, failure = left, left.failure
+        left = None if failure is None else outcome_on_disk(self._directory(number))
+        if failure is not None and left is not None and (failure.kind in _UNHEARD or left.failure is None):
+            outcome, failure = left, left.failure  # it had ended, though its cohort may have failed after that
             cohort = cohort if failure is not None and failure.kind in _OF_A_WORKER else 1
         if failure is not None and failure.kind is FailureKind.DISK_FULL:
             self.no_room = f"trial {number}: {failure.message}"  # it has not ended: it goes on with the next search
@@ -514,9 +517,9 @@ class Driver:
         self.broken = self._failures.ended(outcome) or self.broken
 
     def _count(self, retried: Retried) -> None:
-        if retried.cohort > 1:
+        if retried.cohort > 1 and retried.failure.kind is not FailureKind.PREEMPTED:
             self._alone.add(retried.number)
-        else:
+        elif retried.cohort == 1:
             self._failures.count(retried.number, retried.failure)
 
     def _end(self, outcome: Outcome) -> None:
@@ -541,6 +544,7 @@ class Driver:
         for slot in list(self._measuring):
             executor.cancel(slot)
             self._free(slot)
+        self._packer.forget_measuring()
 
     def _end_paused(self) -> None:
         """End the trials that nobody will promote any more."""

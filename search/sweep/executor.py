@@ -78,10 +78,11 @@ class Open:
     ) -> tuple[Outcome | Measured, ...]:
         """Return the last words of all, where the work failed as a whole; who cannot be measured is trained alone."""
         if isinstance(work := self._work, MeasureSpec):
-            alone = Measured(
-                number=work.number, shape=work.shape, rates={}, size=1, reason=message, seconds=seconds, time=time
+            size = 1 if kind in (FailureKind.EXCEPTION, FailureKind.OUT_OF_MEMORY) else 0
+            found = Measured(
+                number=work.number, shape=work.shape, rates={}, size=size, reason=message, seconds=seconds, time=time
             )
-            return (alone,)
+            return (found,)
         return tuple(
             failed(number, kind, message, time=time, traceback=traceback, seconds=seconds) for number in self.numbers
         )

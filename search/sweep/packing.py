@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 
@@ -15,10 +15,12 @@ from search.records import CohortSpec, Measured, MeasureSpec, TrialSpec
 
 WORTH = 4
 """So many trials of a shape must wait for a measurement to be worth its time."""
-MEASURED = 32
-"""So many trials of a shape are measured at most."""
+MEASURED = 8
+"""So many trials of a shape are measured with at most; for larger cohorts they are taken several times."""
+ATTEMPTS = 2
+"""How often a shape is measured where nothing is found out."""
 TURN = 4
-"""A cohort takes in so many times what it has room for, then it ends where trials of other shapes wait before."""
+"""A cohort takes in so many times what it has room for, then it ends: others, and a fresh process, get their turn."""
 
 OFF = 1
 ShapeOf = Callable[[TrialSpec], str | None]
@@ -66,6 +68,9 @@ class Packer:
         self._queues: dict[str | None, _Queue] = {}
         self._again = itertools.count()
         self._measured: dict[str, int] = {}
+        self._enough: dict[str, float] = {}
+        """How many trials of a measured shape must wait for it to be measured again: larger cohorts were not tried."""
+        self._attempts: Counter[str] = Counter()
         self._measuring: set[str | None] = set()
         self._fits: dict[str, int] = {}
         """How many trials of a shape may have room, where more had none."""
@@ -103,7 +108,8 @@ class Packer:
         if shape is not None and share > 1 and self._wants_measuring(shape, queue, new=new):
             trials = tuple(itertools.islice(queue.trials(), min(MEASURED, queue.num_waiting(new=new))))
             self._measuring.add(shape)
-            return MeasureSpec(number=trials[0].number, shape=shape, trials=trials)
+            waiting = queue.num_waiting(new=new)
+            return MeasureSpec(number=trials[0].number, shape=shape, trials=trials, waiting=waiting)
         trials = self._take(shape, queue, min(self._limit(shape), share), new=new)
         return trials[0] if len(trials) == 1 else CohortSpec(trials=trials)
 
@@ -122,9 +128,7 @@ class Packer:
         room = limit - cohort.open
         if queue is None or room < 1:
             return ()
-        first = self._first(new=new)
-        if first is not None and first[0] != cohort.shape:
-            room = min(room, TURN * limit - cohort.taken)
+        room = min(room, TURN * limit - cohort.taken)
         trials = self._take(cohort.shape, queue, min(room, self._share(num_slots, undrawn, new=new)), new=new)
         cohort.open += len(trials)
         cohort.taken += len(trials)
@@ -132,8 +136,20 @@ class Packer:
 
     def measured(self, measured: Measured) -> None:
         """Take in how many trials of a shape are to be together."""
-        self._measuring.discard(measured.shape)
-        self._measured[measured.shape] = measured.size
+        shape = measured.shape
+        self._measuring.discard(shape)
+        if not measured.size:
+            self._attempts[shape] += 1
+            if self._attempts[shape] >= ATTEMPTS:
+                self._measured.setdefault(shape, 1)
+            return
+        self._measured[shape] = measured.size
+        limited = 1 < measured.size == measured.waiting
+        self._enough[shape] = 2 * measured.waiting if limited else math.inf
+
+    def forget_measuring(self) -> None:
+        """Take in that measurements were ended before they said anything."""
+        self._measuring.clear()
 
     def no_room(self, cohort: Cohort, size: int) -> None:
         """Take in that memory was short for so many: the next cohorts of the shape are of half as many."""
@@ -157,8 +173,10 @@ class Packer:
         return None if first is None else (first[1], self._queues[first[1]])
 
     def _wants_measuring(self, shape: str, queue: _Queue, *, new: bool) -> bool:
-        known = self._fused is not None or shape in self._measured or shape in self._measuring
-        return not known and queue.num_waiting(new=new) >= WORTH
+        if self._fused is not None or shape in self._measuring:
+            return False
+        enough = self._enough.get(shape, math.inf) if shape in self._measured else WORTH
+        return queue.num_waiting(new=new) >= enough
 
     def _limit(self, shape: str | None) -> int:
         """Return how many trials of a shape may be together."""

@@ -7,6 +7,8 @@ SC 2011): the same on every device, and the same for a network that is trained a
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -18,8 +20,6 @@ _FIRST, _SECOND = 0x7FEB352D, 0x846CA68B
 _SHIFT = 15
 _GOLDEN = 0x9E3779B97F4A7C15
 _MOST = 2**31 - 1
-_MOST_KEPT = 4
-"""Sizes of batches whose places are held: that of most, that of an epoch's last, and others that were tried."""
 
 
 class Counted(_DropoutNd):
@@ -43,7 +43,6 @@ class Counted(_DropoutNd):
         self.keyed = False
         self.calls = 0
         """In this step: there are several with micro-batches, or where a layer is used twice."""
-        self._places: dict[tuple[int, torch.device], Tensor] = {}
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Return inputs with a share `p` at 0 and the others scaled up, in training; else as they are."""
@@ -66,18 +65,11 @@ class Counted(_DropoutNd):
         else:
             key = torch.randint(-_MOST, _MOST, (), dtype=torch.int32).to(device)
         self.calls += 1
-        found = self._placed(number // max(1, key.numel()), device) ^ key.unsqueeze(-1)
+        each = number // max(1, key.numel())
+        found = _places(1 << (each - 1).bit_length(), device)[:each] ^ key.unsqueeze(-1)
         found.mul_(_FIRST)
         found.bitwise_xor_((found >> _SHIFT).bitwise_and_(_MOST >> (_SHIFT - 1)))
         return found.mul_(_as_int32(_SECOND))
-
-    def _placed(self, number: int, device: torch.device) -> Tensor:
-        at = (number, device)
-        if at not in self._places:
-            if len(self._places) == _MOST_KEPT:
-                self._places.clear()
-            self._places[at] = torch.from_numpy(_mixed(np.arange(number, dtype=np.uint64))).to(device)
-        return self._places[at]
 
 
 class Dropout(Counted, nn.Dropout):
@@ -112,14 +104,16 @@ _OURS: dict[type[nn.Module], type[Counted]] = {
 
 def counted(network: nn.Module) -> nn.Module:
     """Return the network with ours in place of torch's own dropout layers; subclasses of those stay what they are."""
-    if type(network) in _OURS:
-        assert isinstance(network, _DropoutNd)
-        return _OURS[type(network)](network.p, network.inplace)
+    made: dict[nn.Module, nn.Module] = {}  # one that is used twice stays one
+    for module in [network, *network.modules()]:
+        if type(module) in _OURS and module not in made:
+            assert isinstance(module, _DropoutNd)
+            made[module] = _OURS[type(module)](module.p, module.inplace)
     for module in list(network.modules()):
-        for name, child in module.named_children():
-            if type(child) in _OURS:
-                setattr(module, name, counted(child))
-    return network
+        for name, child in module._modules.items():
+            if child in made:
+                module._modules[name] = made[child]
+    return made.get(network, network)
 
 
 class Masks:
@@ -128,16 +122,19 @@ class Masks:
     def __init__(self, model: nn.Module, seed: int) -> None:
         self.layers = [module for module in model.modules() if isinstance(module, Counted)]
         self._seed = seed
-        self._keys: list[list[int]] = []
+        self._epoch = (0, 0)
+        self._keys: list[list[int]] | None = None
 
     def begin(self, epoch: int, steps: int) -> None:
-        """Have the keys of an epoch ready."""
-        self._keys = [keys.tolist() for keys in self.keys(epoch, steps)]
+        """Take in which epoch begins, and how many steps it has."""
+        self._epoch, self._keys = (epoch, steps), None
         for layer in self.layers:
             layer.keyed = True
 
     def step(self, number: int) -> None:
         """Give each layer its key of a step of the epoch, counted from 0."""
+        if self._keys is None:  # a stack makes those of all its networks by itself
+            self._keys = [keys.tolist() for keys in self.keys(*self._epoch)]
         for layer, keys in zip(self.layers, self._keys, strict=True):
             layer.calls = 0
             layer.key.fill_(keys[number])
@@ -146,6 +143,12 @@ class Masks:
         """Return the keys of all steps of an epoch, int32 (steps,), for each layer."""
         firsts = (keyed_int(self._seed, "dropout", layer, epoch) for layer in range(len(self.layers)))
         return [_mixed(np.arange(steps, dtype=np.uint64) + np.uint64(first)) for first in firsts]
+
+
+@lru_cache(maxsize=32)
+def _places(number: int, device: torch.device) -> Tensor:
+    """Return a hash of each place, int32 (number,), which all layers and trials share: fewer are the first of more."""
+    return torch.from_numpy(_mixed(np.arange(number, dtype=np.uint64))).to(device)
 
 
 def limit_of(rate: float) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -89,7 +88,7 @@ class Training:
         self.model, self.optimizer, self.loss = model, optimizer, loss
         self.batches, self.dataset, self._objective, self.plan = batches, dataset, objective, plan
         self._seed = seed
-        self.rules = dataclasses.replace(rules, guard=self.require_finite)
+        self.rules = rules
         self._metrics = metrics_of(dataset.examples.task)
         self._base_rates = [group["lr"] for group in optimizer.param_groups]
         self._moving = [bool(group.get("momentum")) for group in optimizer.param_groups]
@@ -238,7 +237,13 @@ class Training:
         self.masks.step(self.step % self.steps_per_epoch)
         with contextlib.nullcontext() if self.diary is None else self.diary.looking(self.step):
             return steps.train_step(
-                self.model, self.optimizer, self.loss, batch, micro_batches=self.plan.parts, rules=self.rules
+                self.model,
+                self.optimizer,
+                self.loss,
+                batch,
+                micro_batches=self.plan.parts,
+                rules=self.rules,
+                guard=self.require_finite,
             )
 
     def count_step(self) -> None:

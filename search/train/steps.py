@@ -41,8 +41,6 @@ class Rules:
     """The type that matrix products are computed in; weights stay float32 (Micikevicius et al. 2018)."""
     scaler: torch.amp.GradScaler | None = None
     """Scales the loss, so that small gradients do not vanish in float16."""
-    guard: Guard | None = None
-    """Is called before the gradients are taken; raises to end the training."""
 
 
 PLAIN = Rules()
@@ -100,15 +98,19 @@ def train_step(
     *,
     micro_batches: int = 1,
     rules: Rules = PLAIN,
+    guard: Guard | None = None,
 ) -> Tensor:
-    """Take one step of the optimiser; return the batch's loss summed over its examples, a scalar without gradient."""
+    """Take one step of the optimiser; return the batch's loss summed over its examples, a scalar without gradient.
+
+    `guard` is called before the gradients are taken; it raises to end the training.
+    """
     inputs, targets, indices = batch
     optimizer.zero_grad(set_to_none=True)
     total = torch.zeros((), device=targets.device)
     for part in _parts(micro_batches, inputs, targets, indices):
         mean, changed = _mean_loss(model, loss, part, rules)
-        if rules.guard is not None:
-            rules.guard(model, part[0], changed, mean)
+        if guard is not None:
+            guard(model, part[0], changed, mean)
         share = mean * (len(part[1]) / len(targets))
         (share if rules.scaler is None else rules.scaler.scale(share)).backward()  # type: ignore[no-untyped-call]
         total = total + mean.detach() * len(part[1])

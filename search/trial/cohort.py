@@ -81,16 +81,24 @@ class Cohort:
             self._runs[spec.number], self._forms[spec.number] = run, form
             if why:
                 _say([run], why)
+        forms = list(self._forms.values())
+        for spec in specs:
+            form = self._forms.get(spec.number, ALONE)
+            if form != ALONE and forms.count(form) == 1 and len(forms) > 1:
+                _say([self._runs[spec.number]], "no other network here is like its own, whatever their settings say")
 
     def _take(self, run: TrialRun, decision: Decision) -> None:
         """Let a trial do as it is told; one that ends leaves."""
+        last: Last | None = None
         try:
             self._release(run)
             run.told(decision)
             if run.training.ended:
-                self._leave(run, run.last_word())
+                last = run.last_word()
         except Exception as error:  # noqa: BLE001 - a full disk, a network that cannot predict
-            self._leave(run, failed_with(run.spec.number, error, run.seconds))
+            last = failed_with(run.spec.number, error, run.seconds)
+        if last is not None:
+            self._leave(run, last)
 
     def _epoch(self) -> Iterator[Report]:
         """Run an epoch of all; those that fail leave."""
@@ -133,7 +141,7 @@ class Cohort:
         """Go on after an epoch that failed for all: whose fault it is shows when each is alone."""
         if no_memory(error):
             for run in runs:  # not written down: it is no trial's own, and the next attempt is alone
-                del self._runs[run.spec.number]
+                del self._runs[run.spec.number], self._forms[run.spec.number]
                 self._last.append(failed_with(run.spec.number, error, run.seconds))
         else:
             yield from self._again_alone(runs, in_a_line(error))
@@ -143,7 +151,11 @@ class Cohort:
         _say(runs, why)
         for run in runs:
             number = run.spec.number
-            fresh = TrialRun(self._place, run.spec)
+            try:
+                fresh = TrialRun(self._place, run.spec)
+            except Exception as error:  # noqa: BLE001 - user code may raise anything
+                self._fail(run, error)
+                continue
             fresh.seconds += run.seconds
             self._runs[number], self._forms[number] = fresh, ALONE
             yield from self._run_alone(fresh)
@@ -155,30 +167,45 @@ class Cohort:
             groups[self._forms[number]].append(run)
         groups.pop(ALONE, None)
         there = {frozenset(map(id, stack.members)): stack for stack in self._stacks}
-        for stack in self._stacks:
+        kept = {
+            form: there.pop(members)
+            for form, runs in groups.items()
+            if (members := frozenset(id(run.training) for run in runs)) in there
+        }
+        for stack in there.values():
             for member in stack.members:
                 stack.release(member)
         self._stacks = []
         for form, runs in groups.items():
-            if len(runs) > 1:
-                same = there.get(frozenset(id(run.training) for run in runs))
-                self._stacks += [same] if same is not None else self._stacked(form, runs)
+            if form in kept:
+                self._stacks.append(kept[form])
+            elif len(alike := self._proven_of(form, runs)) > 1:
+                self._stacks += self._stacked(form, alike)
         return list(self._stacks)
 
-    def _stacked(self, form: Hashable, runs: Sequence[TrialRun]) -> list[Stack]:
-        """Return a stack of trials; none where they turn out to be alike in form alone."""
-        numbers = {run.spec.number for run in runs}
+    def _proven_of(self, form: Hashable, runs: Sequence[TrialRun]) -> list[TrialRun]:
+        """Return those that are the same in a stack as alone; of the others each is alone from now on."""
+        new = [run for run in runs if run.spec.number not in self._proven]
+        if not new or len(runs) < 2:
+            return list(runs)
+        company = new if len(new) > 1 else [*new, next(run for run in runs if run is not new[0])]
+        if not self._stacked(form, company, prove=True):
+            for run in new:
+                self._forms[run.spec.number] = ALONE
+            return [run for run in runs if run not in new]
+        self._proven |= {run.spec.number for run in new}
+        return list(runs)
+
+    def _stacked(self, form: Hashable, runs: Sequence[TrialRun], *, prove: bool = False) -> list[Stack]:
+        """Return a stack of trials; none where there cannot be one, which is said."""
         try:
             stack = Stack([run.training for run in runs], self._common.get(form))
-            if not numbers <= self._proven:
+            if prove:
                 stack.prove()
         except Exception as error:  # noqa: BLE001 - a network that cannot be copied, too little memory
-            for number in numbers:
-                self._forms[number] = ALONE
             _say(runs, str(error) if isinstance(error, CannotStackError) else in_a_line(error))
             return []
         self._common[form] = stack.common
-        self._proven |= numbers
         return [stack]
 
     def _release(self, run: TrialRun) -> None:
@@ -187,17 +214,22 @@ class Cohort:
                 stack.release(run.training)
 
     def _fail(self, run: TrialRun, error: Exception) -> None:
-        if isinstance(error, NonFiniteError):
-            self._leave(run, run.failed(error))
-        else:
-            self._leave(run, failed_with(run.spec.number, error, run.seconds))
+        try:
+            last = run.failed(error) if isinstance(error, NonFiniteError) else None
+        except Exception as another:  # noqa: BLE001 - a full disk
+            error, last = another, None
+        self._leave(run, last or failed_with(run.spec.number, error, run.seconds))
 
     def _leave(self, run: TrialRun, last: Last) -> None:
-        del self._runs[run.spec.number]
+        del self._runs[run.spec.number], self._forms[run.spec.number]
         self._close(run.spec, last)
 
     def _close(self, spec: TrialSpec, last: Last) -> None:
-        self._last.append(self._closed(spec, last))
+        try:
+            last = self._closed(spec, last)
+        except Exception as error:  # noqa: BLE001 - what cannot be written down has not ended
+            last = failed_with(spec.number, error, 0.0)
+        self._last.append(last)
 
 
 @contextlib.contextmanager

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Hashable, Iterator, Mapping
 from typing import Any
 
 import torch
 
-from search.records import Measured, MeasureSpec
-from search.train.fused import CannotStackError, Stack, form_of, why_alone
+from search.records import Measured, MeasureSpec, TrialSpec
+from search.train.fused import CannotStackError, Common, Stack, form_of, in_a_line, why_alone
 from search.train.loop import Training
 from search.trial.failing import no_memory
 from search.trial.place import Place
@@ -27,59 +29,73 @@ _STEPS, _FEWEST, _LONGEST = 8, 2, 0.05
 def measured(place: Place, spec: MeasureSpec) -> Measured:
     """Return what was measured; nothing is left of the trials that it was measured with."""
     began = time.perf_counter()
-    rates, reason = _rates(place, spec)
-    size = max(rates, key=lambda size: rates[size], default=1)
-    if size > 1 and rates[size] < _WORTH * rates[1]:
-        size = 1
+    rates: dict[int, float] = {}
+    size = 1
+    try:
+        size = _measure(place, spec, rates)
+        reason = _in_words(rates, size)
+    except CannotStackError as error:
+        rates.clear()
+        reason = f"alone: {error}"
     return Measured(
         number=spec.number,
         shape=spec.shape,
         rates={str(size): rate for size, rate in rates.items()},
         size=size,
-        reason=f"{_name(spec.trials[0].config['model'])}: {reason or _in_words(rates, size)}",
+        reason=f"{_name(spec.trials[0].config['model'])}: {reason}",
         seconds=time.perf_counter() - began,
         time=time.time(),
+        waiting=spec.waiting,
     )
 
 
-def _rates(place: Place, spec: MeasureSpec) -> tuple[dict[int, float], str]:
-    """Return model-steps a second by size, and why there is none for cohorts where that is so."""
-    trainings = _alike(place, spec)
-    alone = trainings.pop()
-    if (why := why_alone(alone)) is not None:
-        return {}, why
-    rates = {1: 1 / _seconds(alone.some_steps(), place.device)}
-    for size in _sizes(place, len(spec.trials)):
-        while len(trainings) < size:
-            trainings.append(setup_in(place, spec.trials[0]).training())
+def _measure(place: Place, spec: MeasureSpec, rates: dict[int, float]) -> int:
+    """Find model-steps a second by size; return the size to take. Raises CannotStackError where only 1 is possible."""
+    alike = _alike(place, spec)
+    others = itertools.cycle([trial for trial, _ in alike])
+    trainings = [training for _, training in alike]
+    alone = setup_in(place, next(others)).training()
+    rates[1] = 1 / _seconds(alone.some_steps(), place.device)
+    chosen, best = 1, rates[1] * _WORTH / _BETTER
+    common: Common | None = None
+    for size in sorted({min(size, spec.waiting) for size in _SIZES.get(place.device.type, _SIZES["cpu"])}):
         try:
-            stack = Stack(trainings[:size])
-            if len(rates) == 1:
+            trainings += [setup_in(place, next(others)).training() for _ in range(size - len(trainings))]
+            stack = Stack(trainings[:size], common)
+            if common is None:
                 stack.prove()
             rates[size] = size / _seconds(stack.some_steps(), place.device)
-        except CannotStackError as error:
-            return {}, str(error)
         except Exception as error:
-            if no_memory(error) and len(rates) > 1:
-                break
-            raise
-        if rates[size] < _BETTER * max(rate for other, rate in rates.items() if other < size):
+            if common is None or not no_memory(error):
+                raise
             break
-    return rates, ""
+        common = stack.common
+        if rates[size] < _BETTER * best:
+            break
+        chosen, best = size, rates[size]
+    return chosen
 
 
-def _alike(place: Place, spec: MeasureSpec) -> list[Training]:
-    """Return fresh trainings of the trials that are like the first, and one more of that."""
-    made = [setup_in(place, trial).training() for trial in (*spec.trials, spec.trials[0])]
-    if why_alone(made[-1]) is not None:
-        return made[-1:]
-    form = form_of(made[-1])
-    return [training for training in made if why_alone(training) is None and form_of(training) == form]
+def _alike(place: Place, spec: MeasureSpec) -> list[tuple[TrialSpec, Training]]:
+    """Return those of the trials whose networks are alike, with fresh trainings; who cannot be made is left out.
 
-
-def _sizes(place: Place, num_waiting: int) -> Sequence[int]:
-    """Return sizes of cohorts from small to large: none is larger than what waits."""
-    return sorted({min(size, num_waiting) for size in _SIZES.get(place.device.type, _SIZES["cpu"])})
+    Raises CannotStackError where there are no two.
+    """
+    forms: dict[Hashable, list[tuple[TrialSpec, Training]]] = defaultdict(list)
+    why = "its trials are alike in their settings alone"
+    for trial in spec.trials:
+        try:
+            training = setup_in(place, trial).training()
+        except Exception as error:  # noqa: BLE001 - it is told when the trial fails of it
+            why = in_a_line(error)
+            continue
+        if (reason := why_alone(training)) is not None:
+            raise CannotStackError(reason)
+        forms[form_of(training)].append((trial, training))
+    most = max(forms.values(), key=len, default=[])
+    if len(most) < 2:
+        raise CannotStackError(why)
+    return most
 
 
 def _seconds(steps: Iterator[None], device: torch.device) -> float:

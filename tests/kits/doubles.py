@@ -93,7 +93,14 @@ def measured(work: MeasureSpec, size: int = 8, seconds: float = 1.0, time: float
     """Return a measurement of one's choice."""
     rates = {"1": 100.0, str(size): 100.0 * size}
     return Measured(
-        number=work.number, shape=work.shape, rates=rates, size=size, reason="as told", seconds=seconds, time=time
+        number=work.number,
+        shape=work.shape,
+        rates=rates,
+        size=size,
+        reason="as told",
+        seconds=seconds,
+        time=time,
+        waiting=work.waiting,
     )
 
 

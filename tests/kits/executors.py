@@ -222,7 +222,7 @@ class ExecutorConformance:
 
     def test_a_measurement_is_told_at_once(self, executor: Executor, tmp_path: Path) -> None:
         trials = cohort(tmp_path, {0: [0.1], 1: [0.1]}).trials
-        said = next_of(executor, executor.start(MeasureSpec(number=0, shape="a", trials=trials)))
+        said = next_of(executor, executor.start(MeasureSpec(number=0, shape="a", trials=trials, waiting=4)))
         assert isinstance(said, Measured)
         assert (said.number, said.shape, said.size, said.rates) == (0, "a", 8, {"1": 100.0, "8": 800.0})
         assert executor.num_free == 2

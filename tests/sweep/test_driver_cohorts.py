@@ -237,15 +237,13 @@ def test_a_shape_is_measured_once_and_for_all_searches(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("end", ["die", "freeze"])
-def test_where_measuring_fails_trials_are_alone(bench: Bench, end: str) -> None:
+def test_where_measuring_is_cut_off_twice_trials_are_alone_and_nothing_is_remembered(bench: Bench, end: str) -> None:
     bench.measure_ends = end
     bench.shape_of = lambda _: "one"
     bench.curve = lambda number, params: {"values": [rate_of(params)] * 9, "sleep": 30.0}
     policy = FailurePolicy(retries={}, hang_seconds=60.0)
     bench.simulate(12, slots=2, fused=None, epochs=9, policy=policy)
-    (measured,) = [e for e in bench.events if isinstance(e, Measured)]
-    told = {"die": "the worker process died", "freeze": "no report for 60 s (failures.hang_seconds)"}
-    assert (measured.size, measured.rates, measured.reason) == (1, {}, told[end])
+    assert not [e for e in bench.events if isinstance(e, Measured)], "it was the worker's fault: a resume tries again"
     assert bench.cohorts() == [[number] for number in range(12)]
     assert bench.all_ended_once(12)
     assert not retried(bench)
@@ -293,7 +291,7 @@ def test_what_a_cohort_says_out_of_order_is_not_counted_twice(bench: Bench) -> N
 
 
 @pytest.mark.parametrize("end", ["die", FailureKind.PREEMPTED, FailureKind.LOST_WORKER, FailureKind.OUT_OF_MEMORY])
-def test_a_failure_of_a_whole_cohort_is_nobodys_and_its_trials_are_tried_again_alone(bench: Bench, end: str) -> None:
+def test_a_failure_of_a_whole_cohort_is_nobodys_and_its_trials_are_tried_again(bench: Bench, end: str) -> None:
     if end == "die":
         in_a_cohort(bench, 2, "die")
     else:
@@ -302,7 +300,10 @@ def test_a_failure_of_a_whole_cohort_is_nobodys_and_its_trials_are_tried_again_a
     kind = FailureKind.LOST_WORKER if end == "die" else FailureKind(end)
     assert retried(bench) == [(number, kind, 5) for number in range(5)]
     assert bench.cohorts()[0] == [0, 1, 2, 3, 4]
-    assert bench.cohorts()[1:6] == [[number] for number in range(5)], "and never in company again"
+    if kind is FailureKind.PREEMPTED:  # the node was taken away, whatever ran there
+        assert bench.cohorts()[1] == [0, 1, 2, 3, 4]
+    else:
+        assert bench.cohorts()[1:6] == [[number] for number in range(5)], "and never in company again"
     assert {o.state for o in bench.outcomes().values()} == {TrialState.COMPLETE}
     assert bench.all_ended_once(9)
     assert {spec.micro_batches for spec in bench.specs} == {1}

@@ -112,16 +112,16 @@ class TestSimulatedExecutor(ExecutorConformance):
         assert failures_of(words_of(executor, slot)) == dict.fromkeys((1, 2, 3), FailureKind.LOST_WORKER)
         assert executor.num_free == 2
 
-    def test_a_measurement_whose_worker_dies_says_alone(self, clock: VirtualClock) -> None:
+    def test_a_measurement_whose_worker_dies_found_nothing_out(self, clock: VirtualClock) -> None:
         def dies(work: Work) -> Playing:
             yield from ()
             raise WorkerLostError
 
         with SimulatedExecutor(dies, 1, clock) as executor:
-            slot = executor.start(MeasureSpec(number=4, shape="a", trials=(spec(4, []), spec(6, []))))
+            slot = executor.start(MeasureSpec(number=4, shape="a", trials=(spec(4, []), spec(6, [])), waiting=2))
             said = next_of(executor, slot)
             assert isinstance(said, Measured)
-            assert (said.number, said.shape, said.size, said.reason) == (4, "a", 1, "the worker process died")
+            assert (said.number, said.shape, said.size, said.reason) == (4, "a", 0, "the worker process died")
 
 
 class TestInProcessExecutor(ExecutorConformance):
@@ -155,7 +155,7 @@ class TestInProcessExecutor(ExecutorConformance):
 
         with InProcessExecutor(raises) as executor:
             trials = cohort(tmp_path, {1: [0.1], 2: [0.1]}).trials
-            said = next_of(executor, executor.start(MeasureSpec(number=1, shape="a", trials=trials)))
+            said = next_of(executor, executor.start(MeasureSpec(number=1, shape="a", trials=trials, waiting=4)))
         assert isinstance(said, Measured)
         assert (said.size, said.rates) == (1, {})
         assert said.reason.startswith("ValueError: no such shape")

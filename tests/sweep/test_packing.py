@@ -170,8 +170,8 @@ def test_a_cohort_takes_no_more_than_its_share_of_what_waits() -> None:
     assert len(packed.join(cohort, 2)) == 3
 
 
-@pytest.mark.parametrize(("others", "taken"), [("", 40), ("b", TURN * 4)])
-def test_a_cohort_ends_after_its_turn_where_another_shape_waits(others: str, taken: int) -> None:
+@pytest.mark.parametrize("others", ["", "b"])
+def test_a_cohort_ends_after_its_turn(others: str) -> None:
     packed = packer(4, "aaaa" + others + "a" * 36)
     work = packed.hand_out(1)
     assert work is not None
@@ -180,7 +180,7 @@ def test_a_cohort_ends_after_its_turn_where_another_shape_waits(others: str, tak
     for _ in range(20):
         cohort.open -= 2
         packed.join(cohort, 1)
-    assert cohort.taken == taken
+    assert cohort.taken == TURN * 4
 
 
 # ----------------------------------------------------------------------------------------------------------- properties
@@ -268,3 +268,20 @@ def test_a_cohort_that_is_filled_up_never_grows_beyond_its_limit(
 
 def _left(packed: Packer) -> list[TrialSpec]:
     return [trial for queue in packed._queues.values() for trial in queue.trials()]
+
+
+def test_a_shape_is_measured_again_once_twice_as_many_wait_as_the_largest_cohort_that_was_tried() -> None:
+    packed = packer(None, "a" * 5)
+    work = packed.hand_out(1)
+    assert isinstance(work, MeasureSpec)
+    assert (len(work.trials), work.waiting) == (5, 5)
+    packed.measured(measured(work, size=5))
+    for number in range(5, 9):
+        packed.new(shaped(number, "a"))
+    assert isinstance(packed.hand_out(1), CohortSpec)
+    for number in range(9, 20):
+        packed.new(shaped(number, "a"))
+    again = packed.hand_out(1)
+    assert isinstance(again, MeasureSpec)
+    packed.measured(measured(again, size=8))
+    assert isinstance(packed.hand_out(1), CohortSpec), "no larger cohort would have been better"
