@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import sys
+import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,8 @@ def factory(node: Mapping[str, Any], key: str) -> Callable[..., Any]:
     try:
         made: Callable[..., Any] = instantiate({**node, "_partial_": True}, _convert_="all")
     except (Exception, SystemExit) as error:  # a module of the user's may do anything when it is imported
+        if isinstance(error, SystemExit) and _is_told_to_end(error):
+            raise
         raise UsageError(f"{key}._target_={node['_target_']}: {_innermost(error, node['_target_'])}") from error
     _require_taken(node, key)
     return made
@@ -72,6 +75,12 @@ def _taken(target: str) -> tuple[list[str], bool]:
         return [], True
     names = [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
     return names, any(p.kind is p.VAR_KEYWORD for p in parameters)
+
+
+def _is_told_to_end(error: SystemExit) -> bool:
+    """Tell whether the process is ended by compiled code, as Ray does to a worker whose driver died: no file has it."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return bool(frames) and not Path(frames[-1].filename).is_file()
 
 
 def _innermost(error: BaseException, target: str) -> str:

@@ -49,7 +49,8 @@ def program(folder: Path, *overrides: str) -> Program:
     (folder / "mine" / "model" / "counted.yaml").write_text(CONFIG)
     return Program(
         folder,
-        *("--config-dir", "mine", "model=counted", "pruner=none", "stages=[search]", f"budget.trials={TRIALS}"),
+        *("--config-dir", "mine", "model=counted", "pruner=none", "fused=off", "stages=[search]"),
+        f"budget.trials={TRIALS}",
         *(f"trainer.epochs={EPOCHS}", f"trainer.checkpoint_every={BETWEEN_CHECKPOINTS}", f"cluster.workers={WORKERS}"),
         *("failures.retries.lost_worker=null", *overrides),
     )
