@@ -72,12 +72,14 @@ def test_without_a_file_to_write_the_first_rows_are_shown(table: Path) -> None:
     assert "the first rows; predict.output=FILE.csv writes all" in shown
 
 
+@pytest.mark.slow
 def test_a_table_is_predicted_into_parquet(table: Path) -> None:
     search(table, "name=t", PREDICT, "predict.input=new.csv", "predict.output=out.parquet")
     expected = Predictor.load(table / "outputs" / "t" / "champion")(pd.read_csv(table / "new.csv"))
     pd.testing.assert_frame_equal(pd.read_parquet(table / "out.parquet"), expected)
 
 
+@pytest.mark.slow
 def test_what_does_not_fit_is_refused_in_one_line(pictures: Path, table: Path) -> None:
     of = "predict.input="
     answers = one_after_another(

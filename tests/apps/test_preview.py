@@ -67,6 +67,7 @@ def test_the_preflights_short_runs_tell_the_pace_before_there_is_a_trial(tmp_pat
     assert "cost: at most 4 s for 2 trials on 1 worker (0.5 s an epoch); about 8.0 MB on disk for 2 trials" in said
 
 
+@pytest.mark.slow
 def test_a_preview_draws_each_schedule_there_is(tmp_path: Path) -> None:
     said = search(tmp_path, PREVIEW, "choose.schedule=[cosine,one_cycle,sgdr]", "trainer.epochs=8", *ALONE)
     first = re.escape("schedule=cosine: learning rate, with optimizer.lr=0.001, over 8 epochs")
