@@ -5,11 +5,14 @@ from __future__ import annotations
 import inspect
 import sys
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
+from copy import deepcopy
+from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from hydra.utils import get_method, instantiate
+from omegaconf import MISSING
 
 from search.config.messages import suggestion
 from search.errors import UsageError
@@ -25,12 +28,49 @@ def factory(node: Mapping[str, Any], key: str) -> Callable[..., Any]:
     if not node.get("_target_"):
         raise UsageError(f"{key}: needs a _target_, the dotted name of a class or function")
     try:
-        made: Callable[..., Any] = instantiate({**node, "_partial_": True}, _convert_="all")
+        made = _bound(node)
     except (Exception, SystemExit) as error:  # a module of the user's may do anything when it is imported
         if isinstance(error, SystemExit) and _is_told_to_end(error):
             raise
         raise UsageError(f"{key}._target_={node['_target_']}: {_innermost(error, node['_target_'])}") from error
     _require_taken(node, key)
+    return made
+
+
+def _bound(node: Mapping[str, Any]) -> Callable[..., Any]:
+    """Return the target of a node with its other keys bound; raises what Hydra raises where there is none.
+
+    Hydra takes milliseconds to look for nodes within, which nothing plain has. It is asked once for each target
+    whether that may be called, and again at each call.
+    """
+    target = node["_target_"]
+    arguments = {
+        key: deepcopy(list(value)) if isinstance(value, list | tuple) else value
+        for key, value in node.items()
+        if key != "_target_"
+    }
+    module, _, name = target.rpartition(".")
+    found = getattr(sys.modules.get(module), name, None)
+    plain = all(_is_plain(value) and not key.startswith("_") for key, value in arguments.items())
+    if not plain or not (inspect.isclass(found) or inspect.isfunction(found)):
+        made: Callable[..., Any] = instantiate({**node, "_partial_": True}, _convert_="all")
+        return made
+    return partial(_authorized(target, cast(Hashable, found)), **arguments)
+
+
+def _is_plain(value: Any) -> bool:
+    """Tell whether a value is what it is, without anything that OmegaConf or Hydra would make of it."""
+    if isinstance(value, str):
+        return "${" not in value and value != MISSING
+    if isinstance(value, list | tuple):
+        return all(map(_is_plain, value))
+    return isinstance(value, bool | int | float | None)
+
+
+@lru_cache(maxsize=64)
+def _authorized(target: str, _found: Hashable) -> Callable[..., Any]:
+    """Return a target that Hydra allows; `_found` is what has that name now: modules may be loaded again."""
+    made: Callable[..., Any] = instantiate({"_target_": target, "_partial_": True})
     return made
 
 
@@ -47,6 +87,15 @@ def target_of(node: Mapping[str, Any], key: str) -> Callable[..., Any]:
     factory({"_target_": node.get("_target_")}, key)
     target: Callable[..., Any] = get_method(node["_target_"])
     return target
+
+
+def called_or_made(node: Mapping[str, Any], key: str) -> Any:
+    """Return the function that a node names with its arguments bound, or what the class that it names makes of them.
+
+    Raises UsageError as `factory` does.
+    """
+    found = factory(node, key)
+    return found() if inspect.isclass(get_method(node["_target_"])) else found
 
 
 def accepted(node: Mapping[str, Any], offered: Mapping[str, Any]) -> dict[str, Any]:

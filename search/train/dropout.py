@@ -7,6 +7,7 @@ SC 2011): the same on every device, and the same for a network that is trained a
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 
 import numpy as np
@@ -22,16 +23,26 @@ _GOLDEN = 0x9E3779B97F4A7C15
 _MOST = 2**31 - 1
 
 
+def _as_int32(number: int) -> int:
+    """Return the lower half of a number as an int32 has it."""
+    return (number + 2**31) % 2**32 - 2**31
+
+
+_ANOTHER = _as_int32(_GOLDEN)
+"""What a layer's key grows by with each call in a step."""
+
+MaskSource = Callable[[int, torch.dtype], Tensor]
+"""Given a number of places and a type, returns what they are multiplied by in the next call."""
+
+
 class Counted(_DropoutNd):
     """What all kinds have in common. Until it is given keys, each call draws one from torch's global generator."""
 
     key: Tensor
     limit: Tensor | None
-    """In a stack of networks, up to which int32 a place is kept: each has a rate of its own. Else None, as `scale`.
-
-    Where the examples of M networks lie behind one another in a batch, it is (M,), as are `scale` and `key`.
-    """
+    """Under `torch.func.vmap`, up to which int32 a place is kept: each network has a rate of its own. Else None."""
     scale: Tensor | None
+    """Likewise, what those kept are multiplied by."""
     axes: int | None = None
     """How many axes the inputs (N, C, ...) have where whole channels are dropped; None: single elements are."""
 
@@ -41,8 +52,8 @@ class Counted(_DropoutNd):
         self.register_buffer("limit", None, persistent=False)
         self.register_buffer("scale", None, persistent=False)
         self.keyed = False
-        self.calls = 0
-        """In this step: there are several with micro-batches, or where a layer is used twice."""
+        self.source: MaskSource | None = None
+        """What makes the masks where the examples of several networks lie behind one another in a batch."""
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Return inputs with a share `p` at 0 and the others scaled up, in training; else as they are."""
@@ -51,25 +62,20 @@ class Counted(_DropoutNd):
         if self.axes is not None and inputs.ndim != self.axes:
             return super().forward(inputs)  # type: ignore[no-any-return] # without a batch, as torch takes it
         shape = inputs.shape if self.axes is None else inputs.shape[:2] + (1,) * (inputs.ndim - 2)
-        hashed = self._hashed(shape.numel(), inputs.device)
-        if self.limit is None or self.scale is None:
-            mask = hashed.le(limit_of(self.p)).to(inputs.dtype).mul_(scale_of(self.p))
-        else:
-            mask = hashed.le(self.limit.unsqueeze(-1)).to(inputs.dtype) * self.scale.unsqueeze(-1)
+        mask = self._mask(shape.numel(), inputs) if self.source is None else self.source(shape.numel(), inputs.dtype)
         return inputs * mask.view(shape)
 
-    def _hashed(self, number: int, device: torch.device) -> Tensor:
-        """Return an int32 for each of so many places, (number,) or (M, number / M), every value being as likely."""
+    def _mask(self, number: int, like: Tensor) -> Tensor:
+        """Return what so many places are multiplied by, (number,)."""
         if self.keyed:
-            key = self.key if not self.calls else self.key + _as_int32(self.calls * _GOLDEN)
+            hashed = hashed_places(self.key, number)
+            self.key.add_(_ANOTHER)  # there are several calls in a step with micro-batches, or of one used twice
         else:
-            key = torch.randint(-_MOST, _MOST, (), dtype=torch.int32).to(device)
-        self.calls += 1
-        each = number // max(1, key.numel())
-        found = _places(1 << (each - 1).bit_length(), device)[:each] ^ key.unsqueeze(-1)
-        found.mul_(_FIRST)
-        found.bitwise_xor_((found >> _SHIFT).bitwise_and_(_MOST >> (_SHIFT - 1)))
-        return found.mul_(_as_int32(_SECOND))
+            key = torch.randint(-_MOST, _MOST, (), dtype=torch.int32)
+            hashed = hashed_places(key.to(like.device), number)
+        if self.limit is None or self.scale is None:
+            return hashed.le(limit_of(self.p)).to(like.dtype).mul_(scale_of(self.p))
+        return hashed.le(self.limit).to(like.dtype) * self.scale
 
 
 class Dropout(Counted, nn.Dropout):
@@ -136,13 +142,25 @@ class Masks:
         if self._keys is None:  # a stack makes those of all its networks by itself
             self._keys = [keys.tolist() for keys in self.keys(*self._epoch)]
         for layer, keys in zip(self.layers, self._keys, strict=True):
-            layer.calls = 0
             layer.key.fill_(keys[number])
 
     def keys(self, epoch: int, steps: int) -> list[np.ndarray[tuple[int], np.dtype[np.int32]]]:
         """Return the keys of all steps of an epoch, int32 (steps,), for each layer."""
         firsts = (keyed_int(self._seed, "dropout", layer, epoch) for layer in range(len(self.layers)))
         return [_mixed(np.arange(steps, dtype=np.uint64) + np.uint64(first)) for first in firsts]
+
+
+def hashed_places(keys: Tensor, number: int) -> Tensor:
+    """Return an int32 for each of so many places and each key, (*keys.shape, number), every value being as likely."""
+    found = _places(1 << (number - 1).bit_length(), keys.device)[:number] ^ keys.unsqueeze(-1)
+    found.mul_(_FIRST)
+    found.bitwise_xor_((found >> _SHIFT).bitwise_and_(_MOST >> (_SHIFT - 1)))
+    return found.mul_(_as_int32(_SECOND))
+
+
+def key_of_call(keys: Tensor, number: int) -> Tensor:
+    """Return the keys of a step's call of that number, counted from 0, from those of its first."""
+    return keys + _as_int32(number * _GOLDEN) if number else keys
 
 
 @lru_cache(maxsize=32)
@@ -169,8 +187,3 @@ def _mixed(values: np.ndarray[tuple[int], np.dtype[np.uint64]]) -> np.ndarray[tu
         found = (found ^ (found >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     upper: np.ndarray[tuple[int], np.dtype[np.int32]] = (found >> np.uint64(32)).astype(np.uint32).view(np.int32)
     return upper
-
-
-def _as_int32(number: int) -> int:
-    """Return the lower half of a number as an int32 has it."""
-    return (number + 2**31) % 2**32 - 2**31

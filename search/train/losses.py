@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from search.config.build import factory
+from search.config.build import called_or_made
 from search.train.data.arrays import Array
 
 Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -44,9 +44,7 @@ def own_loss(node: Mapping[str, Any], task: str, target_std: float, device: torc
     logits (N, C) and class indices (N,), or of values (N,) and targets (N,), both over the training targets' standard
     deviation. Raises UsageError where it cannot be made.
     """
-    made = factory(node, "loss")
-    called = getattr(made, "func", made)
-    criterion = made() if isinstance(called, type) else made
+    criterion = called_or_made(node, "loss")
     if isinstance(criterion, nn.Module):
         criterion = criterion.to(device)
     unit = None if task == "classification" else target_std

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from search.config.build import factory
+from search.config.build import called_or_made
 from search.errors import UsageError
 from search.train.augment.image import Image
 from search.train.augment.mixing import Mixed
@@ -37,9 +37,7 @@ def augment_of(node: Mapping[str, Any] | None, kind: str, columns: Columns | Non
     """
     if node is None:
         return None
-    made = factory(node, "augment")
-    called = getattr(made, "func", made)
-    augment = made() if isinstance(called, type) else made
+    augment = called_or_made(node, "augment")
     if not callable(augment):
         raise UsageError(f"augment._target_={node['_target_']}: gives {type(augment).__name__}, nothing to call")
     ours = next((meant for meant, one in _OURS.items() if isinstance(augment, one)), None)

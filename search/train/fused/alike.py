@@ -20,7 +20,7 @@ from search.train.losses import HardLoss, OwnLoss
 
 _FREE = {*vars(nn.Module()), "_flat_weights", "_flat_weight_refs"}
 """Attributes that PyTorch's own machinery has: the mode, weights by name, hooks, windows into a recurrent's weights."""
-_OF_DROPOUT = {"p", "inplace", "keyed", "calls"}
+_OF_DROPOUT = {"p", "inplace", "keyed", "source"}
 """Attributes in which the members of a stack may differ: the rate of dropout and what belongs to it."""
 _PLAIN = (bool, int, float, complex, str, bytes, type(None), torch.dtype, torch.device, type, types.FunctionType)
 

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
-from search.train.dropout import Counted, limit_of, scale_of
+from search.train.dropout import Counted
 from search.train.fused.alike import traits_of
+from search.train.fused.drops import Drops
 from search.train.fused.layers import Given, side_by_side
 from search.train.fused.storage import Storage, network_of
 from search.train.fused.watching import Watch
@@ -26,13 +27,13 @@ class Program(ABC):
         self.storage = storage
         self.network = copy.deepcopy(network_of(members[0])).requires_grad_(requires_grad=False)
         self._masks = [member.masks for member in members]
-        self._dropouts: dict[str, _Fed] = {}
+        self._dropouts: dict[str, Drops] = {}
         layers = [(name, layer) for name, layer in self.network.named_modules() if isinstance(layer, Counted)]
         for place, (name, layer) in enumerate(layers):
             rates = [masks.layers[place].p for masks in self._masks]
             layer.p = max(rates)
             if layer.p:  # where nobody drops anything there is no mask
-                self._dropouts[f"{name}." if name else ""] = _Fed(layer, place, rates, storage.weights)
+                self._dropouts[f"{name}." if name else ""] = Drops(layer, place, rates, storage.weights)
 
     @property
     def traits(self) -> Hashable:
@@ -42,17 +43,17 @@ class Program(ABC):
     def begin(self, epoch_of: Sequence[int], steps: int) -> None:
         """Have the masks' keys of an epoch ready."""
         of_members = [masks.keys(epoch, steps) for masks, epoch in zip(self._masks, epoch_of, strict=True)]
-        for fed in self._dropouts.values():
-            keys = [torch.from_numpy(keys[fed.place]) for keys in of_members]
-            fed.keys = torch.stack(keys, dim=1).to(self.storage.weights.device)
+        for drops in self._dropouts.values():
+            keys = [torch.from_numpy(keys[drops.place]) for keys in of_members]
+            drops.begin(torch.stack(keys, dim=1).to(self.storage.weights.device))
         self.network.train()
 
     def outputs(self, inputs: Tensor, step: int, part: int, watch: Watch | None = None) -> Tensor:
         """Return what the networks give for inputs (M, N, *shape) in a step of training, (M, N, ...)."""
         if part == 0:
-            for dropout in self._dropouts.values():
-                dropout.layer.calls = 0
-        return self._trained(inputs, step, watch)
+            for drops in self._dropouts.values():
+                drops.step(step)
+        return self._trained(inputs, watch)
 
     def judged(self, inputs: Tensor) -> Tensor:
         """Return what the networks give for the same inputs (N, *shape) in evaluation, (M, N, ...)."""
@@ -71,27 +72,16 @@ class Program(ABC):
     def catch_up(self, row: int, step: int) -> None:
         """Let a member's own dropout be where it is alone behind the forward pass that was just made."""
         self._masks[row].step(step)
-        for dropout in self._dropouts.values():
-            self._masks[row].layers[dropout.place].calls = dropout.layer.calls
+        for drops in self._dropouts.values():
+            self._masks[row].layers[drops.place].key.copy_(drops.next_keys[row])
 
     @abstractmethod
-    def _trained(self, inputs: Tensor, step: int, watch: Watch | None) -> Tensor:
+    def _trained(self, inputs: Tensor, watch: Watch | None) -> Tensor:
         """Return outputs in a step of training, seen by `watch`."""
 
     @abstractmethod
     def _evaluated(self, state: dict[str, Tensor], inputs: Tensor) -> Tensor:
         """Return outputs in evaluation, with the weights and buffers `state`, (M, *shape)."""
-
-
-class _Fed:
-    """A dropout layer with each network's rate, and its keys (steps, M)."""
-
-    def __init__(self, layer: Counted, place: int, rates: Sequence[float], like: Tensor) -> None:
-        self.layer, self.place = layer, place
-        self.limits = torch.tensor([limit_of(rate) for rate in rates], dtype=torch.int32, device=like.device)
-        self.scales = like.new_tensor([scale_of(rate) for rate in rates])
-        self.keys = torch.zeros(0, len(rates), dtype=torch.int32)
-        layer.limit, layer.scale, layer.keyed = self.limits[0], self.scales[0], True
 
 
 class Layered(Program):
@@ -103,12 +93,10 @@ class Layered(Program):
         self._given = Given(len(members))
         if not side_by_side(self.network, self._given):
             raise TypeError("layers of another kind")
-        for dropout in self._dropouts.values():
-            dropout.layer.limit, dropout.layer.scale = dropout.limits, dropout.scales
+        for drops in self._dropouts.values():
+            drops.layer.source = drops
 
-    def _trained(self, inputs: Tensor, step: int, watch: Watch | None) -> Tensor:
-        for dropout in self._dropouts.values():
-            dropout.layer._buffers["key"] = dropout.keys[step]
+    def _trained(self, inputs: Tensor, watch: Watch | None) -> Tensor:
         state = {**self.storage.parameters, **self.storage.buffers}
         if watch is None:
             return self._run(state, inputs)
@@ -129,10 +117,15 @@ class Layered(Program):
 class Vmapped(Program):
     """Any network that `torch.func.vmap` can take."""
 
-    def _trained(self, inputs: Tensor, step: int, watch: Watch | None) -> Tensor:
+    def __init__(self, members: Sequence[Training], storage: Storage) -> None:
+        super().__init__(members, storage)
+        for drops in self._dropouts.values():
+            drops.layer.keyed, drops.layer.limit, drops.layer.scale = True, drops.limits[0], drops.scales[0]
+
+    def _trained(self, inputs: Tensor, watch: Watch | None) -> Tensor:
         state = {**self.storage.parameters, **self.storage.buffers}
-        for at, dropout in self._dropouts.items():
-            state |= {f"{at}key": dropout.keys[step], f"{at}limit": dropout.limits, f"{at}scale": dropout.scales}
+        for at, drops in self._dropouts.items():
+            state |= {f"{at}key": drops.next_keys, f"{at}limit": drops.limits, f"{at}scale": drops.scales}
         if watch is None:
             return _tensor(vmap(self._run)(state, inputs))
 

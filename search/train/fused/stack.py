@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import random
 import re
 import warnings
@@ -18,7 +19,7 @@ from search.train.batches import ResidentBatches
 from search.train.data.arrays import Array
 from search.train.diagnostics.diary import due
 from search.train.estimator import Estimator
-from search.train.fused.inputs import Inputs
+from search.train.fused.inputs import Fed, Feed, Inputs
 from search.train.fused.losses import stacked_loss
 from search.train.fused.program import Layered, Program, Vmapped, one_after_the_other
 from search.train.fused.storage import Storage, kind_of
@@ -80,13 +81,17 @@ class Stack:
         self._clip_norm = _limits([member.rules.clip_norm for member in self.members], like)
         self._clip_value = _limits([member.rules.clip_value for member in self.members], like)
         self._served: dict[str, str] = {}
+        self._known = common is not None
 
     def prove(self) -> None:
         """Raise CannotStackError where the networks do not run in a stack, or do not give what they give alone.
 
-        What vmap takes does not go by the values of a whole batch: only then may all examples be one.
+        What vmap takes does not go by the values of a whole batch: only then may all examples be one. Where another
+        stack found out how networks of this form are run, these are just compared.
         """
         self._prove()
+        if self._known:
+            return
         with contextlib.suppress(CannotStackError, TypeError):
             self._use(Layered)
             self._prove()
@@ -138,9 +143,9 @@ class Stack:
         marks = self._marks()
         failures: dict[int, NonFiniteError] = {}
         totals = self._storage.weights.new_zeros(len(self.members))
-        size = self._plan.step_size
+        feed = self._feed(orders)
         for step in range(self._steps):
-            totals += self._step(step, firsts, orders[:, step * size : (step + 1) * size], failures)
+            totals += self._step(step, firsts, feed(step), failures)
             for row in marks[step]:
                 self.members[row].step = firsts[row] + step
                 self.members[row].count_step()
@@ -156,9 +161,9 @@ class Stack:
         """Take the steps of an epoch one by one, for somebody who measures them and throws the members away."""
         orders = self._open()
         firsts = [member.step for member in self.members]
-        size = self._plan.step_size
+        feed = self._feed(orders)
         for step in range(self._steps):
-            self._step(step, firsts, orders[:, step * size : (step + 1) * size], {})
+            self._step(step, firsts, feed(step), {})
             yield
 
     def release(self, training: Training) -> None:
@@ -176,6 +181,9 @@ class Stack:
             part.begin(self._storage.weights)
         return torch.stack(orders).to(self._storage.weights.device)
 
+    def _feed(self, orders: Tensor) -> Feed:
+        return Feed(self.common.inputs, self._batches.targets, orders, self._plan.step_size)
+
     def _marks(self) -> dict[int, list[int]]:
         """Return the rows of the members for which a cycle ends with a step of this epoch."""
         marks: dict[int, list[int]] = defaultdict(list)
@@ -185,21 +193,24 @@ class Stack:
                     marks[end - member.step - 1].append(row)
         return marks
 
-    def _step(self, step: int, firsts: Sequence[int], chosen: Tensor, failures: dict[int, NonFiniteError]) -> Tensor:
-        """Take a step of the epoch with the examples `chosen` (M, N); return the losses summed over them (M,)."""
+    def _step(self, step: int, firsts: Sequence[int], whole: Fed, failures: dict[int, NonFiniteError]) -> Tensor:
+        """Take a step of the epoch with what is given; return the losses summed over the examples (M,)."""
         watch = self._watch(step, firsts)
-        totals = self._storage.weights.new_zeros(len(self.members))
-        gradients: Tensor | None = None
-        for number, part in enumerate(chosen.tensor_split(number_of_parts(self._plan.parts, chosen.shape[1]), dim=1)):
-            losses = self._losses(step, number, part, watch, failures, firsts)
-            share = (losses * (part.shape[1] / chosen.shape[1])).sum()
+        number = whole.examples.shape[1]
+        totals: Tensor | None = None
+        for place, part in enumerate(whole.parts(number_of_parts(self._plan.parts, number))):
+            losses, changed = self._losses(step, place, part, watch)
+            size = part.examples.shape[1]
+            share = losses.sum() if size == number else (losses * (size / number)).sum()
+            if not math.isfinite(share.detach()):
+                self._find(losses, part, changed, step, firsts, failures)
             found = torch.autograd.grad(share, list(self._storage.parameters.values()))
-            row = torch.cat([gradient.reshape(len(gradient), -1) for gradient in found], dim=1)
-            gradients = row if gradients is None else gradients + row
-            totals += losses.detach() * part.shape[1]
-        assert gradients is not None
+            self._storage.take(found, more=place > 0)
+            summed = losses.detach() * size
+            totals = summed if totals is None else totals + summed
+        assert totals is not None
         with torch.no_grad():
-            gradients = self._clipped(gradients)
+            gradients = self._clipped(self._storage.gradients)
             for part_of in self._storage.parts:
                 part_of.update(step, self._storage.weights, gradients)
             if self._storage.averages is not None:
@@ -208,37 +219,27 @@ class Stack:
                 watch.close(gradients, failures)
         return totals
 
-    def _losses(
-        self,
-        step: int,
-        number: int,
-        chosen: Tensor,
-        watch: Watch | None,
-        failures: dict[int, NonFiniteError],
-        firsts: Sequence[int],
-    ) -> Tensor:
-        """Return the mean losses (M,) of a part of a step's examples."""
+    def _losses(self, step: int, number: int, given: Fed, watch: Watch | None) -> tuple[Tensor, Tensor | None]:
+        """Return the mean losses (M,) of a part of a step's examples, and their inputs where these were changed."""
         like = self._storage.weights
-        targets = self._batches.targets[chosen]
+        inputs, targets = given.inputs, given.targets
         with torch.autocast(like.device.type, self._autocast, enabled=self._autocast is not None):
-            given, mixed = self.common.inputs.at(chosen), None
+            mixed = None
             if self._streams.active:
-                given, mixes = self._streams.changed(given)
+                inputs, mixes = self._streams.changed(inputs)
                 mixed = partners_of(mixes, targets, like)
-            outputs = self._placed(self._program.outputs(given, step, number, watch))
+            outputs = self._placed(self._program.outputs(inputs, step, number, watch))
             losses = self._loss(outputs, targets)
             if mixed is not None:
                 partners, shares, where = mixed
                 both = shares * losses + (1 - shares) * self._loss(outputs, targets.gather(1, partners))
                 losses = torch.where(where, both, losses)
-        if not bool(torch.isfinite(losses).all()):
-            self._find(losses, chosen, given if self._streams.active else None, step, firsts, failures)
-        return losses
+        return losses, inputs if self._streams.active else None
 
     def _find(
         self,
         losses: Tensor,
-        chosen: Tensor,
+        given: Fed,
         changed: Tensor | None,
         step: int,
         firsts: Sequence[int],
@@ -250,7 +251,7 @@ class Stack:
                 continue
             member.step = firsts[row] + step
             self._program.catch_up(row, step)
-            raw = self._batches.inputs[chosen[row]]
+            raw = self._batches.inputs[given.examples[row]]
             try:
                 member.require_finite(member.model, raw, None if changed is None else changed[row], losses[row])
             except NonFiniteError as error:

@@ -43,6 +43,9 @@ class Storage:
         """All weights, (M, P)."""
         self.parameters = {name: column.detach().requires_grad_() for name, column in self._columns(self.weights)}
         """The same by name, (M, *shape): windows that gradients can be asked for."""
+        self.gradients = torch.zeros_like(self.weights)
+        """Those of the last step, (M, P)."""
+        self._of_parameters = self.split(self.gradients)
         self.buffers = {
             name: torch.stack([network.get_buffer(name) for network in networks])
             for name, _ in networks[0].named_buffers()
@@ -60,6 +63,10 @@ class Storage:
         if not isinstance(member.optimizer, torch.optim.SGD):  # which counts none
             for state in member.optimizer.state.values():
                 state["step"] = torch.tensor(float(member.epoch * member.steps_per_epoch))
+
+    def take(self, gradients: Sequence[Tensor], *, more: bool) -> None:
+        """Put gradients (M, *shape), one for each parameter, in the place of the last ones, or add `more` to them."""
+        (torch._foreach_add_ if more else torch._foreach_copy_)(self._of_parameters, list(gradients))
 
     def split(self, matrix: Tensor) -> list[Tensor]:
         """Return windows into the columns of a matrix (M, P), (M, *shape) for each parameter."""
