@@ -6,9 +6,10 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 from search.errors import UsageError
-from search.records import Decision, Event, Measured, Outcome, Params, Paused, Report, Started, TrialState
+from search.records import Decision, Event, Measured, Outcome, Params, Paused, Report, Started, TrialState, Verdict
 from search.space import Space
 from search.sweep.history import History
 from search.sweep.identity import Identity, differences, require_same
@@ -48,6 +49,14 @@ class Progress:
             self.best, self.since_best = outcome, 0
 
 
+class Watcher(Protocol):
+    """Sees every event after it was stored."""
+
+    def __call__(self, event: Event, position: int, progress: Progress) -> None:
+        """Take an event; `position` is the event log's length behind it."""
+        ...
+
+
 class Study:
     """Trials by number, their parameters, last reported step, last decision and outcome."""
 
@@ -78,6 +87,8 @@ class Study:
         self.decided: dict[int, Decision] = {}
         """The last decision that was recorded, by trial: most reports are answered with "go on", which is not."""
         self.paused: dict[int, Paused] = {}
+        self.watchers: list[Watcher] = []
+        """Who is told of what is recorded from now on."""
         self.history = history
         self._space, self._shown = space, {d.path for d in space.dimensions}
         self._distributions = {d.name: d.distribution() for d in space.dimensions}
@@ -117,9 +128,11 @@ class Study:
         del self.waiting[number]
 
     def record(self, event: Event) -> int:
-        """Store an event, on disk and in memory; return the log's length."""
+        """Store an event, on disk and in memory, and tell the watchers; return the log's length."""
         position = self.journal.append(event)
         self.replay(event)
+        for watcher in self.watchers:
+            watcher(event, position, self.progress)
         return position
 
     def replay(self, event: Event) -> None:
@@ -142,6 +155,11 @@ class Study:
                 forgotten.pop(event.number, None)
             if self.history is not None:
                 self.history.tell(event)
+
+    def rests(self, number: int) -> bool:
+        """Tell whether a trial is paused because the pruner said so."""
+        decided = self.decided.get(number)
+        return decided is not None and decided.verdict is Verdict.PAUSE and number in self.paused
 
     def restore(self, draw_again: Callable[[int, Sequence[Params]], Params | None] = lambda *_: None) -> None:
         """Take the trials that the disk has, in order; tell Optuna's journal of what it missed.
