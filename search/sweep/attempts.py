@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Callable
 
-from search.errors import StrandedError
+from search.errors import StrandedError, UsageError
 from search.layout import OUTCOME
 from search.records import FailureKind, Outcome, Params, Retried, TrialSpec
 from search.sweep.executor import Words
@@ -71,7 +72,7 @@ class Attempts:
             (folder / OUTCOME).unlink(missing_ok=True)  # or the next driver would take it as the last
             retried = Retried(number=number, failure=failure, time=outcome.time, cohort=cohort)
             self._study.record(retried)
-            self.replay(retried)
+            self.count(retried)
             self.wait(number)
             return
         self.end(outcome)
@@ -84,12 +85,18 @@ class Attempts:
         self._study.record(outcome)
         self._judge.ended(outcome)
 
-    def replay(self, retried: Retried) -> None:
-        """Count an attempt that failed."""
-        if retried.cohort > 1 and retried.failure.kind is not FailureKind.PREEMPTED:
-            self._alone.add(retried.number)
-        elif retried.cohort == 1:
-            self._failures.count(retried.number, retried.failure)
+    def count(self, retried: Retried) -> None:
+        """Take in an attempt that failed, now or when an earlier driver heard of it."""
+        number, failure = retried.number, retried.failure
+        if retried.cohort == 1:
+            self._failures.count(number, failure)
+            return
+        if failure.kind is not FailureKind.PREEMPTED:
+            self._alone.add(number)
+        if failure.kind is FailureKind.OUT_OF_MEMORY:
+            # One that ended long ago may be of a composition that is gone, and so is its shape.
+            with contextlib.suppress(UsageError):
+                self._packer.no_room(self._spec(number), retried.cohort)
 
     def _spec(self, number: int) -> TrialSpec:
         return self._make_spec(number, self._study.params[number])

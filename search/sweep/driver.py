@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 from search.records import (
     Decision,
-    FailureKind,
     Measured,
     MeasureSpec,
     Outcome,
@@ -23,7 +22,7 @@ from search.records import (
     Verdict,
 )
 from search.sweep.attempts import Attempts, num_struck
-from search.sweep.executor import Answer, Executor, Open, Said, Words, is_over
+from search.sweep.executor import Answer, Executor, Open, Words, is_over
 from search.sweep.failures import Failures
 from search.sweep.judging import Judge
 from search.sweep.limits import NOT_FOR_MORE, Budget, Hours, Limits
@@ -225,8 +224,6 @@ class Driver:
                 self._packer.measured(said)
             elif isinstance(said, Outcome):
                 self._attempts.finish(said, cohort=num_struck(said, words, size))
-        if heard.cohort is not None and size > 1 and any(map(_lacked_memory, words)):
-            self._packer.no_room(heard.cohort, size)
         if decisions:
             joining = self._joining(executor, heard, decisions)
             self._running.heard(slot, joining=len(joining))
@@ -293,7 +290,3 @@ class Driver:
         if self._leave_at is None:
             self._leave_at = self._clock() + self._grace
         return self._clock() >= self._leave_at
-
-
-def _lacked_memory(said: Said) -> bool:
-    return isinstance(said, Outcome) and said.failure is not None and said.failure.kind is FailureKind.OUT_OF_MEMORY

@@ -151,9 +151,10 @@ class Packer:
         """Take in that measurements were ended before they said anything."""
         self._measuring.clear()
 
-    def no_room(self, cohort: Cohort, size: int) -> None:
-        """Take in that memory was short for so many: the next cohorts of the shape are of half as many."""
-        self._fits[cohort.shape] = max(1, size // 2)
+    def no_room(self, trial: TrialSpec, size: int) -> None:
+        """Take in that memory was short for so many like this one: the next cohorts of its shape are half as large."""
+        if (shape := self._shape(trial)) is not None:
+            self._fits[shape] = max(1, size // 2)
 
     def _shape(self, trial: TrialSpec) -> str | None:
         # One that needs less memory than others of its shape is not helped by company.

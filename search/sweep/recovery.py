@@ -40,7 +40,7 @@ class Recovery:
             self._study.replay(last)
             owed = self._judge.replay(last)
             if isinstance(last, Retried):
-                self._attempts.replay(last)
+                self._attempts.count(last)
             elif isinstance(last, Measured):
                 self._packer.measured(last)
         if isinstance(last, Report) and not self._judge.remembers:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from search.errors import StrandedError
+from search.errors import StrandedError, UsageError
 from search.keyed import keyed_uniform
 from search.layout import OUTCOME
 from search.records import (
@@ -325,6 +325,51 @@ def test_where_memory_was_short_for_a_cohort_the_next_ones_are_half_as_large(ben
     assert {cohort for _, _, cohort in retried(bench)} == {8}
     assert [len(cohort) for cohort in bench.cohorts()] == [8, *[1] * 8, 4, 4, 4, 4]
     assert bench.all_ended_once(24)
+
+
+def interrupt_behind(bench: Bench, retries: int) -> None:
+    """Let the search be interrupted, and leave at once, once so many attempts have failed."""
+    bench.on_event = lambda event: bench.last.interrupt(0.0) if len(retried(bench)) == retries else None
+
+
+def test_the_next_driver_knows_for_how_many_memory_was_short(bench: Bench) -> None:
+    bench.attempt = lambda number, attempt: {"end": "out-of-memory"} if attempt == 1 and number < 8 else {}
+    interrupt_behind(bench, 8)
+    bench.simulate(24, fused=8, epochs=9, policy=FailurePolicy(retries={}))
+    bench.on_event = lambda event: None
+    bench.simulate(16, fused=8, epochs=9, policy=FailurePolicy(retries={}))
+    bench.simulate(24, fused=8, epochs=9, policy=FailurePolicy(retries={}))
+    assert [len(cohort) for cohort in bench.cohorts()] == [8, *[1] * 8, 4, 4, 4, 4], "and the one after that"
+    assert bench.all_ended_once(24)
+
+
+def test_the_next_driver_knows_it_though_one_of_them_alone_had_too_little_memory_too(bench: Bench) -> None:
+    bench.attempt = lambda number, attempt: {"end": "out-of-memory"} if number < 2 and attempt <= 2 else {}
+    interrupt_behind(bench, 2 + 2)
+    policy = FailurePolicy(retries={FailureKind.OUT_OF_MEMORY: 1})
+    bench.simulate(6, fused=2, epochs=9, policy=policy)
+    bench.on_event = lambda event: None
+    bench.simulate(6, fused=2, epochs=9, policy=policy)
+    assert all(len(cohort) == 1 for cohort in bench.cohorts()[1:])
+    assert max(spec.micro_batches for spec in bench.specs) == 2
+    assert bench.all_ended_once(6)
+
+
+@pytest.mark.parametrize("error", [StrandedError, UsageError])
+def test_where_nobody_knows_what_shape_lacked_memory_the_search_goes_on(bench: Bench, error: type[Exception]) -> None:
+    bench.attempt = lambda number, attempt: {"end": "out-of-memory"} if attempt == 1 and number < 4 else {}
+    bench.simulate(4, fused=4, epochs=9)
+    before = bench.curve
+
+    def changed(number: int, params: Params) -> dict[str, Any]:
+        if number < 4:
+            raise error(f"trial {number}: its file is damaged")
+        return before(number, params)
+
+    bench.curve = changed
+    bench.simulate(8, fused=4, epochs=9)
+    assert bench.cohorts()[-1] == [4, 5, 6, 7]
+    assert bench.all_ended_once(8)
 
 
 def test_who_was_struck_stays_alone_after_a_resume(bench: Bench) -> None:
