@@ -51,7 +51,7 @@ class FailuresNode:
     """What failures cost."""
 
     retries: Retries = field(default_factory=Retries)
-    hang_seconds: float | None = MISSING  # without a report, before a trial is ended by force; null: never
+    hang_seconds: float | None = MISSING  # without a report, per trial, before it is ended by force; null: never
     timeout_seconds: float | None = MISSING  # in a worker
     window: int = MISSING  # the search stops once `share` of the last `window` trials failed for one cause
     share: float = MISSING

@@ -170,9 +170,9 @@ class Driver:
             measures = isinstance(work, MeasureSpec)
             for trial in () if measures else trials:
                 self._begin(trial)
-            slot = executor.start(work)
-            self._running.began(slot, work.number, trials=len(trials))
-            self._slots[slot] = _Slot(Open(work), self._packer.cohort(work))
+            slot, started = executor.start(work), Open(work)
+            self._running.began(slot, work.number, trials=len(trials), num_open=len(started.numbers))
+            self._slots[slot] = _Slot(started, self._packer.cohort(work))
             if measures:
                 self._measuring.add(slot)
 
@@ -226,7 +226,7 @@ class Driver:
                 self._attempts.finish(said, cohort=num_struck(said, words, size))
         if decisions:
             joining = self._joining(executor, heard, decisions)
-            self._running.heard(slot, joining=len(joining))
+            self._running.heard(slot, joining=len(joining), num_open=len(heard.open.numbers))
             executor.resume(slot, Answer(tuple(decisions), joining))
 
     def _decide(self, reports: Sequence[Report]) -> list[Decision]:

@@ -18,8 +18,9 @@ class FailurePolicy:
     """Budgets and limits.
 
     `retries` says how often one trial is tried again after a failure of each kind (None: always; absent: never). A
-    trial is ended by force `hang_seconds` after its last sign, or `timeout_seconds` after it was handed to a worker.
-    The search stops once `share` of the last `window` ended trials failed for one cause.
+    trial is ended by force `hang_seconds` after its last sign, or `timeout_seconds` after it was handed to a worker. A
+    cohort is given that for each of its trials: for a sign, those that are open; for its end, all that it took in. The
+    search stops once `share` of the last `window` ended trials failed for one cause.
     """
 
     retries: Mapping[FailureKind, int | None]

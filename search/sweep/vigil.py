@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from search.records import FailureKind
 from search.sweep.failures import FailurePolicy
 
+Overdue = tuple[int, FailureKind, str, float]
+"""(slot, kind, message, seconds it ran)."""
+
 _LOOK_SECONDS = 1.0
 _NOT_LOOKING = 60.0
 
@@ -19,10 +22,11 @@ class _Running:
     began: float
     heard: float
     trials: int
+    num_open: int
 
 
 class Vigil:
-    """Slots with the numbers of their work. What takes too long is a trial's share of the time of its cohort."""
+    """Slots with the numbers of their work. What is too long is a trial's share of the time of its cohort."""
 
     def __init__(self, policy: FailurePolicy, stopwatch: Callable[[], float]) -> None:
         """`stopwatch` must not run while the machine sleeps (`time.monotonic`): nothing reports then."""
@@ -34,22 +38,26 @@ class Vigil:
         """Return how much runs."""
         return len(self._running)
 
-    def began(self, slot: int, number: int, *, reports: bool = True, trials: int = 1) -> None:
-        """Take in that work on so many trials was handed to a slot; without reports it may take as long as it likes."""
-        now = self._stopwatch() if reports else math.inf
-        self._running[slot] = _Running(number, now, now, trials)
+    def began(self, slot: int, number: int, *, reports: bool = True, trials: int = 1, num_open: int = 1) -> None:
+        """Take in that work on so many trials was handed to a slot; without reports it may take as long as it likes.
 
-    def heard(self, slot: int, joining: int = 0) -> None:
-        """Take in a sign of life, and how many trials join."""
-        self._running[slot].heard = self._stopwatch()
-        self._running[slot].trials += joining
+        The next report may take the time of `num_open` trials, one after the other.
+        """
+        now = self._stopwatch() if reports else math.inf
+        self._running[slot] = _Running(number, now, now, trials, num_open)
+
+    def heard(self, slot: int, *, joining: int = 0, num_open: int = 1) -> None:
+        """Take in a sign of life, how many trials join, and how many the next report is of."""
+        running = self._running[slot]
+        running.heard, running.num_open = self._stopwatch(), num_open
+        running.trials += joining
 
     def ended(self, slot: int) -> int:
         """Take in that a slot's work is over; return its number."""
         return self._running.pop(slot).number
 
-    def overdue(self) -> Iterator[tuple[int, FailureKind, str, float]]:
-        """Yield (slot, kind, message, seconds it ran) of what should be ended by force; looks once a second at most."""
+    def overdue(self) -> Iterator[Overdue]:
+        """Yield what should be ended by force; looks once a second at most."""
         now = self._stopwatch()
         if now - self._looked < _LOOK_SECONDS:
             return
@@ -61,7 +69,12 @@ class Vigil:
                 running.heard += gap
         for slot, running in list(self._running.items()):
             seconds = now - running.began
-            if hang is not None and now - running.heard > hang:
-                yield slot, FailureKind.HANG, f"no report for {hang:g} s (failures.hang_seconds)", seconds
+            if hang is not None and now - running.heard > hang * running.num_open:
+                yield slot, FailureKind.HANG, _silence(hang, running.num_open), seconds
             elif timeout is not None and seconds > timeout * running.trials:
                 yield slot, FailureKind.TIMEOUT, f"not done after {timeout:g} s (failures.timeout_seconds)", seconds
+
+
+def _silence(seconds: float, num_open: int) -> str:
+    each = f" for each of {num_open} trials" if num_open > 1 else ""
+    return f"no report for {seconds * num_open:g} s (failures.hang_seconds{each})"

@@ -404,6 +404,31 @@ def test_what_takes_too_long_is_a_trials_share_of_its_cohorts_time(bench: Bench)
     assert bench.outcomes()[6].state is TrialState.FAILED, "and of one"
 
 
+def test_a_cohort_is_not_suspected_of_hanging_for_an_epoch_of_all_of_it(bench: Bench) -> None:
+    """Two of three leave after their second epoch; a hundred seconds are too long for one."""
+    bench.curve = lambda number, _: {"values": [0.5] * (9 if number == 2 else 2), "sleep": 100.0}
+    bench.simulate(3, fused=3, epochs=9, policy=FailurePolicy(retries={}, hang_seconds=60.0))
+    assert bench.cohorts() == [[0, 1, 2]]
+    assert [n for n, o in bench.outcomes().items() if o.state is TrialState.FAILED] == [2]
+    assert bench.outcomes()[2].reason == "no report for 60 s (failures.hang_seconds)"
+    assert bench.outcomes()[2].steps == 3
+
+
+def test_who_joins_a_cohort_may_be_waited_for(bench: Bench) -> None:
+    bench.curve = lambda number, _: {"values": [0.5] * (1 if number == 0 else 4), "sleep": 100.0}
+    bench.simulate(4, fused=2, epochs=9, policy=FailurePolicy(retries={FailureKind.HANG: 9}, hang_seconds=60.0))
+    assert bench.joined[0] == (2, 0)
+    alone = [e for e in bench.events if isinstance(e, Retried)]
+    assert {e.cohort for e in alone} == {1}, "two may be silent for a hundred seconds"
+
+
+def test_a_cohort_that_hangs_is_told_as_one(bench: Bench) -> None:
+    in_a_cohort(bench, 1, "freeze")
+    bench.simulate(4, fused=4, epochs=9, policy=FailurePolicy(retries={}, hang_seconds=60.0))
+    messages = {e.failure.message for e in bench.events if isinstance(e, Retried)}
+    assert messages == {"no report for 240 s (failures.hang_seconds for each of 4 trials)"}
+
+
 @pytest.mark.parametrize("kind", [FailureKind.NON_FINITE, FailureKind.EXCEPTION])
 def test_a_failure_of_one_trial_in_a_cohort_is_its_own(bench: Bench, kind: FailureKind) -> None:
     in_a_cohort(bench, 2, kind)

@@ -1,7 +1,7 @@
 from search.records import FailureKind
 from search.sweep.failures import FailurePolicy
 from search.sweep.simulated import VirtualClock
-from search.sweep.vigil import Vigil
+from search.sweep.vigil import Overdue, Vigil
 
 
 def vigil(clock: VirtualClock, hang_seconds: float | None = None, timeout_seconds: float | None = None) -> Vigil:
@@ -90,3 +90,32 @@ def test_a_trial_of_a_cohort_has_its_share_of_the_time() -> None:
     assert list(watched.overdue()) == []
     clock.now = 402.0
     assert [(kind, seconds) for _, kind, _, seconds in watched.overdue()] == [(FailureKind.TIMEOUT, 402.0)]
+
+
+def look_until(watched: Vigil, clock: VirtualClock, end: float) -> list[Overdue]:
+    """Look every second; return what was found at the end, with nothing before."""
+    while clock.now < end - 1.0:
+        clock.now += 1.0
+        assert list(watched.overdue()) == []
+    clock.now = end
+    return list(watched.overdue())
+
+
+def test_a_cohort_may_be_silent_for_as_long_as_its_open_trials_one_after_the_other() -> None:
+    clock = VirtualClock()
+    watched = vigil(clock, hang_seconds=60.0)
+    watched.began(0, 7, trials=3, num_open=3)
+    assert look_until(watched, clock, 180.0) == []
+    watched.heard(0, num_open=2)
+    assert look_until(watched, clock, 300.0) == []
+    watched.heard(0, joining=1, num_open=3)
+    message = "no report for 180 s (failures.hang_seconds for each of 3 trials)"
+    assert look_until(watched, clock, 481.0) == [(0, FailureKind.HANG, message, 481.0)]
+
+
+def test_what_measures_may_be_silent_no_longer_than_one_trial() -> None:
+    clock = VirtualClock()
+    watched = vigil(clock, hang_seconds=60.0, timeout_seconds=20.0)
+    watched.began(0, 7, trials=8)
+    message = "no report for 60 s (failures.hang_seconds)"
+    assert look_until(watched, clock, 61.0) == [(0, FailureKind.HANG, message, 61.0)]
