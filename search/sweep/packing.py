@@ -154,7 +154,7 @@ class Packer:
     def no_room(self, trial: TrialSpec, size: int) -> None:
         """Take in that memory was short for so many like this one: the next cohorts of its shape are half as large."""
         if (shape := self._shape(trial)) is not None:
-            self._fits[shape] = max(1, size // 2)
+            self._fits[shape] = min(max(1, size // 2), self._fits.get(shape, size))
 
     def _shape(self, trial: TrialSpec) -> str | None:
         # One that needs less memory than others of its shape is not helped by company.

@@ -187,6 +187,7 @@ class Promotion(Pruner):
             return GO_ON
         for rung in reached[:-1]:  # rungs of a short trial may coincide: only the highest counts
             self._tables[rung].go_on(number)
+        self.promoted(number)  # one that died as it left a rung may come to the next without being asked to
         self._paused[number] = reached[-1]
         self._ahead[number] = reached[-1] + 1
         if self._next() == number:

@@ -72,9 +72,16 @@ class Vigil:
             if hang is not None and now - running.heard > hang * running.num_open:
                 yield slot, FailureKind.HANG, _silence(hang, running.num_open), seconds
             elif timeout is not None and seconds > timeout * running.trials:
-                yield slot, FailureKind.TIMEOUT, f"not done after {timeout:g} s (failures.timeout_seconds)", seconds
+                yield slot, FailureKind.TIMEOUT, _delay(timeout, running.trials), seconds
 
 
 def _silence(seconds: float, num_open: int) -> str:
-    each = f" for each of {num_open} trials" if num_open > 1 else ""
-    return f"no report for {seconds * num_open:g} s (failures.hang_seconds{each})"
+    return f"no report for {seconds * num_open:g} s (failures.hang_seconds{_for_each(num_open)})"
+
+
+def _delay(seconds: float, trials: int) -> str:
+    return f"not done after {seconds * trials:g} s (failures.timeout_seconds{_for_each(trials)})"
+
+
+def _for_each(trials: int) -> str:
+    return f" for each of {trials} trials" if trials > 1 else ""

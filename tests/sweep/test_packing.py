@@ -285,3 +285,10 @@ def test_a_shape_is_measured_again_once_twice_as_many_wait_as_the_largest_cohort
     assert isinstance(again, MeasureSpec)
     packed.measured(measured(again, size=8))
     assert isinstance(packed.hand_out(1), CohortSpec), "no larger cohort would have been better"
+
+
+def test_where_memory_was_short_once_more_trials_do_not_fit_later() -> None:
+    packed = packer(32, "a" * 40)
+    for size in (8, 32):
+        packed.no_room(shaped(0, "a"), size)
+    assert len(numbers(packed.hand_out(1))) == 4

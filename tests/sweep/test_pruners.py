@@ -286,6 +286,18 @@ def test_who_ended_is_not_promoted_but_keeps_its_place() -> None:
     assert pruner.promote() is None
 
 
+def test_who_comes_to_the_next_rung_without_having_been_promoted_is_promoted_once() -> None:
+    """As one does whose worker dies before it has paused: it goes on from its last checkpoint."""
+    pruner = promotion()
+    assert [pruner.decide(0, step, 0.9, 9)[0] for step in (1, 3)] == [Verdict.PAUSE, Verdict.PAUSE]
+    for number in (1, 2):
+        pruner.decide(number, 1, 0.1, 9)
+    assert not pruner.can_promote()
+    for number in (3, 4):
+        pruner.decide(number, 3, 0.1, 9)
+    assert [pruner.promote(), pruner.promote()] == [0, None]
+
+
 def test_optunas_successive_halving_prunes_with_us() -> None:
     history = History(maximize=True)
     config = {"kind": "optuna_sha", "min_resource": 1, "reduction_factor": 2}
