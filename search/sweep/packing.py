@@ -29,9 +29,10 @@ Handed = TrialSpec | CohortSpec | MeasureSpec
 
 @dataclass
 class Cohort:
-    """A cohort in a slot: its shape, who is open, and how many it took in so far."""
+    """A cohort in a slot: its shape, how many it began with, how many are open, and how many it took in so far."""
 
     shape: str
+    size: int
     open: int
     taken: int
 
@@ -119,12 +120,16 @@ class Packer:
             return None
         shape = self._shape(work.trials[0])
         assert shape is not None
-        return Cohort(shape, open=len(work.trials), taken=len(work.trials))
+        size = len(work.trials)
+        return Cohort(shape, size=size, open=size, taken=size)
 
     def join(self, cohort: Cohort, num_slots: int, *, new: bool = True, undrawn: int = 0) -> tuple[TrialSpec, ...]:
-        """Return the trials that a cohort takes in while no worker is free."""
+        """Return the trials that a cohort takes in while no worker is free: as many as left it.
+
+        It began with its share of what waited: the rest is for workers that become free soon.
+        """
         queue = self._queues.get(cohort.shape)
-        limit = self._limit(cohort.shape)
+        limit = min(cohort.size, self._limit(cohort.shape))
         room = limit - cohort.open
         if queue is None or room < 1:
             return ()

@@ -35,8 +35,7 @@ class Drops:
         self._keys = torch.zeros(0, len(rates), dtype=torch.int32)
         self._step, self._calls = 0, 0
         self._blocks: dict[int, _Block] = {}
-        self.next_keys = self._keys
-        """Those of the next call in this step, (M,)."""
+        self._held: Tensor | None = None
 
     def begin(self, keys: Tensor) -> None:
         """Take the keys of an epoch, int32 (steps, M)."""
@@ -44,13 +43,21 @@ class Drops:
 
     def step(self, number: int) -> None:
         """Take in which step of the epoch begins."""
-        self._step, self._calls = number, 0
-        self.next_keys = self._keys[number].clone()
+        self._step, self._calls, self._held = number, 0, None
+
+    def held(self) -> Tensor:
+        """Return the keys of this step's first call, (M,), for a layer that counts its calls in them."""
+        if self._held is None:
+            self._held = self._keys[self._step].clone()
+        return self._held
+
+    def next_keys(self) -> Tensor:
+        """Return the keys of the next call in this step, (M,)."""
+        return key_of_call(self._keys[self._step], self._calls) if self._held is None else self._held
 
     def __call__(self, number: int, dtype: torch.dtype) -> Tensor:
         """Return what so many places of all networks together are multiplied by in the next call, (number,)."""
         call, self._calls = self._calls, self._calls + 1
-        self.next_keys = key_of_call(self._keys[self._step], self._calls)
         block = self._blocks.get(call)
         if block is None or not self._has(block, number, dtype):
             block = self._blocks[call] = self._made(call, number, dtype)

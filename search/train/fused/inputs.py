@@ -78,7 +78,7 @@ class Feed:
         steps = min(self._full - step, max(1, _AT_ONCE // max(1, self._inputs.bytes_of(one.numel()))))
         several = self._orders[:, begin : begin + steps * self._size]
         of_steps = several.reshape(len(several), steps, self._size)
-        whole = self._of(of_steps.transpose(0, 1))
+        whole = self._of(of_steps.transpose(0, 1).contiguous())  # what is gathered lies as its indices do
         rows = zip(whole.examples, whole.inputs, whole.targets, strict=True)
         return [Fed(*row) for row in rows]
 

@@ -73,7 +73,7 @@ class Program(ABC):
         """Let a member's own dropout be where it is alone behind the forward pass that was just made."""
         self._masks[row].step(step)
         for drops in self._dropouts.values():
-            self._masks[row].layers[drops.place].key.copy_(drops.next_keys[row])
+            self._masks[row].layers[drops.place].key.copy_(drops.next_keys()[row])
 
     @abstractmethod
     def _trained(self, inputs: Tensor, watch: Watch | None) -> Tensor:
@@ -125,7 +125,7 @@ class Vmapped(Program):
     def _trained(self, inputs: Tensor, watch: Watch | None) -> Tensor:
         state = {**self.storage.parameters, **self.storage.buffers}
         for at, drops in self._dropouts.items():
-            state |= {f"{at}key": drops.next_keys, f"{at}limit": drops.limits, f"{at}scale": drops.scales}
+            state |= {f"{at}key": drops.held(), f"{at}limit": drops.limits, f"{at}scale": drops.scales}
         if watch is None:
             return _tensor(vmap(self._run)(state, inputs))
 

@@ -76,6 +76,7 @@ class Stack:
         self._means = torch.stack([_estimator(member).target_mean for member in self.members]).view(
             len(self.members), 1, -1
         )
+        self._plain = float(self._estimator.target_std) == 1  # as it is for classes
         self._validation = torch.as_tensor(first.dataset.split.validation, device=like.device)
         self._task = first.dataset.examples.task
         self._clip_norm = _limits([member.rules.clip_norm for member in self.members], like)
@@ -276,6 +277,8 @@ class Stack:
 
     def _placed(self, outputs: Tensor) -> Tensor:
         """Return outputs (M, N, ...) where the targets are."""
+        if self._plain and outputs.shape[2:] == self._means.shape[2:] and outputs.dtype == self._means.dtype:
+            return outputs + self._means
         networks, number = outputs.shape[:2]
         placed = self._estimator.in_unit(outputs.flatten(0, 1), networks * number)
         return placed.view(networks, number, *placed.shape[1:]) + self._means
