@@ -50,7 +50,7 @@ def _marking_import(package: str) -> Iterator[None]:
 
     def importing(name: str, *args: Any, **kwargs: Any) -> Any:
         module = original(name, *args, **kwargs)
-        if name == package and args and args[0].get("__name__") == "search.sweep.ray_executor":
+        if name == package and args and args[0].get("__name__") == "search.sweep.ray_cluster":
             mark(f"{package} imported")
         return module
 
@@ -66,26 +66,26 @@ def main() -> int:
     from search.apps import cli
 
     mark("cli imported")
-    from search.sweep import ray_executor
+    from search.sweep import ray_cluster, ray_executor
 
-    program, rays = vars(cli), vars(ray_executor)
-    composed, start_ray, executor = program["composed"], rays["_start_ray"], rays["RayExecutor"]
+    program, cluster, rays = vars(cli), vars(ray_cluster), vars(ray_executor)
+    composed, start_ray, executor = program["composed"], cluster["_start_ray"], rays["RayExecutor"]
 
     def marked_composed(cfg: Any) -> Any:
         checked = composed(cfg)
         mark("composed")
         return checked
 
-    def marked_start(resources: Any) -> Any:
+    def marked_start(*where: Any) -> Any:
         mark("Ray wanted")
         with _marking_import("ray"):
-            ray = start_ray(resources)
+            ray = start_ray(*where)
         mark("Ray there")
         return ray
 
     program["composed"] = marked_composed
-    rays["_start_ray"] = marked_start
-    rays["RayExecutor"] = lambda _, resources: executor("scripts.benchmarks.marked:make_run", resources)
+    cluster["_start_ray"] = marked_start
+    rays["RayExecutor"] = lambda _, *given, **more: executor("scripts.benchmarks.marked:make_run", *given, **more)
     return cli.main()
 
 

@@ -85,9 +85,8 @@ class Worker:
         return (_WORN if is_over(words) and self._worn() else _WELL) + words_to_bytes(words)
 
     def _worn(self) -> bool:
-        """Count a finished piece of work; tell whether the process did enough of them or holds on to memory."""
-        self._done += 1
-        if self._done == self._recycle_trials:
+        """Tell whether the process did enough trials or holds on to memory."""
+        if self._recycle_trials is not None and self._done >= self._recycle_trials:
             return True
         if self._recycle_growth is None:
             return False
@@ -97,11 +96,13 @@ class Worker:
 
     def _with_log(self, work: Work, talk: Talk) -> LastWord | tuple[LastWord, ...]:
         if not isinstance(work, TrialSpec | CheckSpec | CohortSpec | MeasureSpec):
+            self._done += 1
             return self._run(work, talk)
         logs = _Logs(work)
         with _output_to(logs.path):
             last = carried_out(self._run, work, logs.following(talk) if isinstance(work, CohortSpec) else talk)
         logs.say_failures(last)  # sys.exit in user code leaves its traceback there, too
+        self._done += len(logs)
         return last
 
 
@@ -114,6 +115,10 @@ class _Logs:
         self._paths = {work.number: self.path}
         if isinstance(work, CohortSpec):
             self._take_in(work.trials[1:])
+
+    def __len__(self) -> int:
+        """Return how many trials the work was on so far."""
+        return len(self._paths)
 
     def following(self, talk: Talk) -> Talk:
         """Return a way to talk by which the logs come to know of who joins and who fails."""

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.kits.commands import events
@@ -90,23 +91,18 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, float]:
     return folder / "outputs" / "digits", time.monotonic() - began
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(900)
-@pytest.mark.parametrize("seed", [0, 1])
-def test_killed_anywhere_every_trial_ends_once_and_as_if_undisturbed(
-    seed: int, tmp_path: Path, store: str, server: TrackingServer, undisturbed: tuple[Path, float]
-) -> None:
+def killed(seed: int, folder: Path, server: TrackingServer, *overrides: str) -> tuple[Path, Counter[str], float]:
+    """Search to the end while somebody kills at random; return the study, who was killed, and the seconds it took."""
     rng = random.Random(seed)
-    folder = tmp_path / "search"
     folder.mkdir()
     study = folder / "outputs" / "digits"
-    search = program(folder, "tracking=server", f"tracking.uri={server.uri}")
+    search = program(folder, "tracking=server", f"tracking.uri={server.uri}", *overrides)
     server.wait()
     began = time.monotonic()
     search.start()
     kills: Counter[str] = Counter()
     while sum(kills.values()) < ROUNDS:
-        reports = len(events(study, "report")) if (study / "events.jsonl").exists() else 0
+        reports = _reports(study)
         until(lambda: not search.running or _reports(study) > reports, "a report")  # noqa: B023 - called at once
         time.sleep(rng.uniform(0.0, 1.5))
         if not search.running:
@@ -125,8 +121,16 @@ def test_killed_anywhere_every_trial_ends_once_and_as_if_undisturbed(
     while (code := search.wait()) != 0:
         assert code in (-9, 1), search.printed()
         search.start()
-    took = time.monotonic() - began
+    return study, kills, time.monotonic() - began
 
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("seed", [0, 1])
+def test_killed_anywhere_every_trial_ends_once_and_as_if_undisturbed(
+    seed: int, tmp_path: Path, store: str, server: TrackingServer, undisturbed: tuple[Path, float]
+) -> None:
+    study, kills, took = killed(seed, tmp_path / "search", server)
     assert sum(kills.values()) >= ROUNDS / 2, f"the search was over after {kills}"
     alone, undisturbed_seconds = undisturbed
     assert Counter(e["number"] for e in events(study, "outcome")) == Counter(range(TRIALS)), "each ends once"
@@ -140,6 +144,20 @@ def test_killed_anywhere_every_trial_ends_once_and_as_if_undisturbed(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_killed_anywhere_trials_that_share_a_program_end_once_and_as_good_as_alone(
+    tmp_path: Path, store: str, server: TrackingServer, undisturbed: tuple[Path, float]
+) -> None:
+    study, kills, _ = killed(2, tmp_path / "search", server, "fused=4")
+    assert sum(kills.values()) >= ROUNDS / 4, f"the search was over after {kills}"
+    assert Counter(e["number"] for e in events(study, "outcome")) == Counter(range(TRIALS)), "each ends once"
+    assert {e["failure"] for e in events(study, "outcome")} == {None}
+    assert differences(study, store, "digits") == [], "MLflow equals the study"
+    found, alone = ([values[1] for _, values in sorted(figures(of).items())] for of in (study, undisturbed[0]))
+    assert np.abs(np.subtract(found, alone)).max() <= 0.03, "rounding grows over the epochs, and no more than that"
+
+
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_one_worker_gives_what_two_give(tmp_path: Path, undisturbed: tuple[Path, float]) -> None:
     alone = program(tmp_path, "tracking=none", "cluster.workers=1")
@@ -150,7 +168,7 @@ def test_one_worker_gives_what_two_give(tmp_path: Path, undisturbed: tuple[Path,
     assert figures(study) == figures(undisturbed[0])
 
 
-def figures(study: Path) -> dict[int, object]:
+def figures(study: Path) -> dict[int, tuple[object, ...]]:
     return {e["number"]: (e["state"], e["value"], e["metrics"]) for e in events(study, "outcome")}
 
 

@@ -60,9 +60,12 @@ class Storage:
     def settle(self, row: int) -> None:
         """Leave in a member's optimiser what windows do not show: how many steps it took up to the epoch's end."""
         member = self._members[row]
-        if not isinstance(member.optimizer, torch.optim.SGD):  # which counts none
-            for state in member.optimizer.state.values():
-                state["step"] = torch.tensor(float(member.epoch * member.steps_per_epoch))
+        if isinstance(member.optimizer, torch.optim.SGD):  # which counts none
+            return
+        fused = any(group.get("fused") for group in member.optimizer.param_groups)
+        device = self.weights.device if fused else None  # where torch's own has it
+        for state in member.optimizer.state.values():
+            state["step"] = torch.tensor(float(member.epoch * member.steps_per_epoch), device=device)
 
     def take(self, gradients: Sequence[Tensor], *, more: bool) -> None:
         """Put gradients (M, *shape), one for each parameter, in the place of the last ones, or add `more` to them."""
