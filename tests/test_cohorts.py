@@ -1,7 +1,9 @@
 """Cohorts in a worker: each trial of one has its own reports, decisions, files and end, as if it were alone."""
 
 import dataclasses
+import errno
 import json
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -28,7 +30,7 @@ from search.records import (
 )
 from search.sweep.executor import Answer, Talk, Words
 from search.train.fused import Stack
-from search.trial import Runner
+from search.trial import Runner, folder
 from tests.test_trial import configured, left_in, runner
 from tests.test_trial import run as run_alone
 
@@ -40,7 +42,7 @@ def threads() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-def spec(folder: Path, number: int, config: Mapping[str, Any] | None = None, **fields: Any) -> TrialSpec:
+def spec(where: Path, number: int, config: Mapping[str, Any] | None = None, **fields: Any) -> TrialSpec:
     config = dict(configured() if config is None else config)
     config["optimizer"] = {**config["optimizer"], "lr": 1e-3 * (1 + number % 5)}
     return TrialSpec(
@@ -48,7 +50,7 @@ def spec(folder: Path, number: int, config: Mapping[str, Any] | None = None, **f
         params={},
         config=config,
         seed=100 + number,
-        directory=str(folder / f"{number}"),
+        directory=str(where / f"{number}"),
         **fields,
     )
 
@@ -99,8 +101,8 @@ def figures(reports: Sequence[Report]) -> list[tuple[float, float]]:
 
 
 @cache
-def alone(folder: Path, number: int) -> tuple[Outcome, list[tuple[float, float]]]:
-    outcome, driver = run_alone(spec(folder / "alone", number))
+def alone(where: Path, number: int) -> tuple[Outcome, list[tuple[float, float]]]:
+    outcome, driver = run_alone(spec(where / "alone", number))
     return outcome, figures(driver.reports)
 
 
@@ -221,6 +223,43 @@ def test_a_cohort_that_needs_too_much_memory_fails_as_one(tmp_path: Path, monkey
     assert not list(tmp_path.glob(f"*/{OUTCOME}")), "a driver that is started again tries them again"
 
 
+def test_a_disk_that_is_full_for_one_trial_leaves_the_others_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = folder.write_atomically
+
+    def full(path: Path, data: bytes) -> None:
+        if path.parent.name == "1":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write(path, data)
+
+    monkeypatch.setattr(folder, "write_atomically", full)
+    ended, company = run([spec(tmp_path, number) for number in range(3)], Company({(2, 2): Verdict.STOP}))
+    kinds = {n: last.failure.kind for n, last in ended.items() if isinstance(last, Outcome) and last.failure}
+    assert kinds == {1: FailureKind.DISK_FULL}
+    assert sorted(path.parent.name for path in tmp_path.glob(f"*/{OUTCOME}")) == ["0", "2"], "it has not ended"
+    np.testing.assert_allclose(figures(company.reports(0)), alone(tmp_path, 0)[1], rtol=1e-4)
+
+
+def test_last_words_that_nobody_heard_stand_on_disk_when_user_code_ends_the_process(tmp_path: Path) -> None:
+    """The trial that was stopped has left, its Outcome waits for the next exchange, and the process is told to end."""
+    outcome = str(tmp_path / "0" / OUTCOME)
+    trials = [spec(tmp_path, 0), spec(tmp_path, 1, with_model("Leaving", behind=outcome)), spec(tmp_path, 2)]
+    with pytest.raises(SystemExit):
+        run(trials, Company({(0, 2): Verdict.STOP}))
+    assert (tmp_path / "0" / OUTCOME).exists()
+    assert not (tmp_path / "2" / OUTCOME).exists()
+
+
+def test_trials_that_train_on_some_of_the_examples_have_each_their_own(tmp_path: Path) -> None:
+    fewer = configured("trainer.examples=200")
+    ended, company = run([spec(tmp_path, number, fewer) for number in range(3)])
+    assert len(ended) == 3
+    for number in range(3):
+        _, driver = run_alone(spec(tmp_path / "alone", number, fewer))
+        np.testing.assert_allclose(figures(company.reports(number)), figures(driver.reports), rtol=1e-4)
+
+
 def test_snapshots_are_each_trials_own(tmp_path: Path) -> None:
     cycles = configured("schedule=sgdr", "schedule.cycle=0.5", "schedule.multiplier=1.0")
     ended, _ = run([spec(tmp_path, number, cycles, snapshots=True) for number in range(2)])
@@ -245,6 +284,14 @@ def test_measuring_says_how_many_are_worth_it_and_leaves_nothing(tmp_path: Path)
     assert found.reason.startswith("MLP(width=128, depth=2): ")
     assert "steps a second alone" in found.reason
     assert not list(tmp_path.iterdir())
+
+
+def test_a_trial_that_cannot_be_made_does_not_keep_others_from_being_measured(tmp_path: Path) -> None:
+    trials = [spec(tmp_path, number) for number in range(6)]
+    trials[0] = spec(tmp_path, 0, {**configured(), "model": {"_target_": "search.train.models.mlp.MLPP"}})
+    found = runner()(MeasureSpec(number=0, shape="s", trials=tuple(trials), waiting=6), _unused)
+    assert not isinstance(found, tuple | Paused | Outcome)
+    assert set(found.rates) == {"1", "6"}
 
 
 @pytest.mark.parametrize(
@@ -290,6 +337,19 @@ class Broken(Net):
     def __init__(self, in_shape: tuple[int, ...], num_outputs: int) -> None:
         super().__init__(in_shape, num_outputs)
         raise ValueError("a mistake")
+
+
+class Leaving(Net):
+    """Ends the process once a file is there."""
+
+    def __init__(self, in_shape: tuple[int, ...], num_outputs: int, behind: str) -> None:
+        super().__init__(in_shape, num_outputs)
+        self.behind = behind
+
+    def forward(self, x: Tensor) -> Any:
+        if Path(self.behind).exists():
+            sys.exit("enough")
+        return self.net(x)
 
 
 class Moody(Net):
