@@ -16,6 +16,7 @@ def test_a_process_that_is_ended_from_outside_ends(monkeypatch: pytest.MonkeyPat
     made: dict[str, Any] = {}
     exec(compile("def ends(*_, **__):\n    raise SystemExit(1)", "nowhere.pyx", "exec"), made)
     monkeypatch.setattr(build, "instantiate", made["ends"])
+    build._authorized.cache_clear()
     with pytest.raises(SystemExit):
         build.factory({"_target_": "torch.optim.AdamW"}, "optimizer")
 
