@@ -14,6 +14,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from search.files import write_atomically
 from search.layout import CHECKPOINT, OUTCOME
 from search.records import (
     CohortSpec,
@@ -226,7 +227,7 @@ def test_a_cohort_that_needs_too_much_memory_fails_as_one(tmp_path: Path, monkey
 def test_a_disk_that_is_full_for_one_trial_leaves_the_others_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write = folder.write_atomically
+    write = write_atomically
 
     def full(path: Path, data: bytes) -> None:
         if path.parent.name == "1":

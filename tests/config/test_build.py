@@ -24,9 +24,9 @@ def test_a_process_that_is_ended_from_outside_ends(monkeypatch: pytest.MonkeyPat
 def test_hydra_is_asked_once_for_each_target_and_not_for_each_trial(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
 
-    def heard(node: dict[str, Any]) -> Any:
+    def heard(node: dict[str, Any], **options: Any) -> Any:
         asked.append(node["_target_"])
-        return instantiate(node)
+        return instantiate(node, **options)
 
     monkeypatch.setattr(build, "instantiate", heard)
     build._authorized.cache_clear()

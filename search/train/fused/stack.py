@@ -316,7 +316,10 @@ def _estimator(member: Training) -> Estimator:
 
 def _generators() -> Hashable:
     """Return the states of all generators that a network may draw from."""
-    return random.getstate(), str(np.random.get_state(legacy=False)), torch.get_rng_state().numpy().tobytes()
+    numpys = np.random.get_state(legacy=False)
+    inner = numpys["state"]
+    of_numpy = (inner["key"].tobytes(), inner["pos"], numpys["has_gauss"], numpys["gauss"])
+    return random.getstate(), of_numpy, torch.get_rng_state().numpy().tobytes()
 
 
 def in_a_line(error: Exception) -> str:
