@@ -26,7 +26,7 @@ from search.sweep.executor import Answer, Executor, Open, Words, is_over
 from search.sweep.failures import Failures
 from search.sweep.judging import Judge
 from search.sweep.limits import NOT_FOR_MORE, Budget, Hours, Limits
-from search.sweep.packing import OFF, Cohort, Handed, Packer, ShapeOf
+from search.sweep.packing import OFF, Handed, Occupancy, Packer, ShapeOf
 from search.sweep.pruners import Pruner
 from search.sweep.recovery import Recovery
 from search.sweep.samplers import Sampler
@@ -41,10 +41,10 @@ _POLL_SECONDS = 0.5
 
 @dataclass
 class _Slot:
-    """What a worker does: whose last words are still to come, and the cohort that they are in."""
+    """What a worker does: whose last words are still to come, and how full their cohort is."""
 
     open: Open
-    cohort: Cohort | None
+    occupancy: Occupancy | None
 
 
 class Driver:
@@ -172,7 +172,7 @@ class Driver:
                 self._begin(trial)
             slot, started = executor.start(work), Open(work)
             self._running.began(slot, work.number, trials=len(trials), num_open=len(started.numbers))
-            self._slots[slot] = _Slot(started, self._packer.cohort(work))
+            self._slots[slot] = _Slot(started, self._packer.occupancy(work))
             if measures:
                 self._measuring.add(slot)
 
@@ -240,17 +240,17 @@ class Driver:
 
     def _joining(self, executor: Executor, heard: _Slot, decisions: Sequence[Decision]) -> tuple[TrialSpec, ...]:
         """Return the trials that join a cohort where some of it left, or are told to, and no worker is free."""
-        if heard.cohort is None or self._closing or executor.num_free:
+        if heard.occupancy is None or self._closing or executor.num_free:
             return ()
         leaving = [d for d in decisions if d.verdict is not Verdict.GO_ON or d.step >= self._judge.planned(d.number)]
-        heard.cohort.open = len(heard.open.numbers) - len(leaving)
+        heard.occupancy.present = len(heard.open.numbers) - len(leaving)
         limit = self._limits.reached()
-        if not heard.cohort.open or limit in NOT_FOR_MORE:
+        if not heard.occupancy.present or limit in NOT_FOR_MORE:
             return ()
         self._promote()
         self._prepare()
         undrawn = self._supply.undrawn()
-        joining = self._packer.join(heard.cohort, executor.num_slots, new=limit is None, undrawn=undrawn)
+        joining = self._packer.join(heard.occupancy, executor.num_slots, new=limit is None, undrawn=undrawn)
         for trial in joining:
             self._begin(trial)
         heard.open.joined(joining)

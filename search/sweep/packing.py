@@ -28,12 +28,12 @@ Handed = TrialSpec | CohortSpec | MeasureSpec
 
 
 @dataclass
-class Cohort:
-    """A cohort in a slot: its shape, how many it began with, how many are open, and how many it took in so far."""
+class Occupancy:
+    """Of a cohort in a slot: its shape, how many it began with, are present, and were taken in so far."""
 
     shape: str
     size: int
-    open: int
+    present: int
     taken: int
 
 
@@ -114,28 +114,28 @@ class Packer:
         trials = self._take(shape, queue, min(self._limit(shape), share), new=new)
         return trials[0] if len(trials) == 1 else CohortSpec(trials=trials)
 
-    def cohort(self, work: Handed) -> Cohort | None:
-        """Return what a cohort is that was handed out; None for what nobody joins."""
+    def occupancy(self, work: Handed) -> Occupancy | None:
+        """Return that of a cohort that was handed out; None for what nobody joins."""
         if not isinstance(work, CohortSpec):
             return None
         shape = self._shape(work.trials[0])
         assert shape is not None
         size = len(work.trials)
-        return Cohort(shape, size=size, open=size, taken=size)
+        return Occupancy(shape, size=size, present=size, taken=size)
 
-    def join(self, cohort: Cohort, num_slots: int, *, new: bool = True, undrawn: int = 0) -> tuple[TrialSpec, ...]:
+    def join(self, cohort: Occupancy, num_slots: int, *, new: bool = True, undrawn: int = 0) -> tuple[TrialSpec, ...]:
         """Return the trials that a cohort takes in while no worker is free: as many as left it.
 
         It began with its share of what waited: the rest is for workers that become free soon.
         """
         queue = self._queues.get(cohort.shape)
         limit = min(cohort.size, self._limit(cohort.shape))
-        room = limit - cohort.open
+        room = limit - cohort.present
         if queue is None or room < 1:
             return ()
         room = min(room, TURN * limit - cohort.taken)
         trials = self._take(cohort.shape, queue, min(room, self._share(num_slots, undrawn, new=new)), new=new)
-        cohort.open += len(trials)
+        cohort.present += len(trials)
         cohort.taken += len(trials)
         return trials
 

@@ -141,13 +141,13 @@ def test_a_cohort_is_filled_up_with_trials_of_its_shape() -> None:
     packed = packer(4, "aaaaabaa")
     work = packed.hand_out(1)
     assert work is not None
-    cohort = packed.cohort(work)
+    cohort = packed.occupancy(work)
     assert cohort is not None
     assert packed.join(cohort, 1) == (), "it is full"
-    cohort.open -= 2
+    cohort.present -= 2
     assert [trial.number for trial in packed.join(cohort, 1)] == [4, 6]
-    assert (cohort.open, cohort.taken) == (4, 6)
-    cohort.open -= 2
+    assert (cohort.present, cohort.taken) == (4, 6)
+    cohort.present -= 2
     assert [trial.number for trial in packed.join(cohort, 1)] == [7]
     assert packed.join(cohort, 1) == ()
     assert numbers(packed.hand_out(1)) == [5]
@@ -157,16 +157,16 @@ def test_nobody_joins_a_plain_trial() -> None:
     packed = packer(4, "ab")
     work = packed.hand_out(1)
     assert work is not None
-    assert packed.cohort(work) is None
+    assert packed.occupancy(work) is None
 
 
 def test_a_cohort_takes_no_more_than_its_share_of_what_waits() -> None:
     packed = packer(8, "a" * 13)
     work = packed.hand_out(2)
     assert work is not None
-    cohort = packed.cohort(work)
+    cohort = packed.occupancy(work)
     assert cohort is not None
-    cohort.open -= 6
+    cohort.present -= 6
     assert len(packed.join(cohort, 2)) == 3
 
 
@@ -175,10 +175,10 @@ def test_a_cohort_ends_after_its_turn(others: str) -> None:
     packed = packer(4, "aaaa" + others + "a" * 36)
     work = packed.hand_out(1)
     assert work is not None
-    cohort = packed.cohort(work)
+    cohort = packed.occupancy(work)
     assert cohort is not None
     for _ in range(20):
-        cohort.open -= 2
+        cohort.present -= 2
         packed.join(cohort, 1)
     assert cohort.taken == TURN * 4
 
@@ -252,17 +252,17 @@ def test_a_cohort_that_is_filled_up_never_grows_beyond_what_it_began_with(
 ) -> None:
     packed = packer(fused, shapes)
     while (work := packed.hand_out(slots)) is not None:
-        cohort = packed.cohort(work)
+        cohort = packed.occupancy(work)
         if cohort is None:
             continue
         for _ in range(data.draw(st.integers(0, 4))):
-            cohort.open -= data.draw(st.integers(0, cohort.open))
+            cohort.present -= data.draw(st.integers(0, cohort.present))
             waiting = packed.num_new
             joining = packed.join(cohort, slots)
             assert all(shape_of(trial) == cohort.shape for trial in joining)
-            assert cohort.open <= cohort.size <= fused
+            assert cohort.present <= cohort.size <= fused
             assert len(joining) <= max(1, math.ceil(waiting / slots))
-            if cohort.open < cohort.size and not joining and cohort.taken < TURN * cohort.size:
+            if cohort.present < cohort.size and not joining and cohort.taken < TURN * cohort.size:
                 assert cohort.shape not in [shape_of(t) for t in _left(packed)]
 
 
