@@ -28,6 +28,8 @@ NETWORKS = {
 }
 """Overrides of the command, with which all trials have one shape."""
 _WORDS = ("schedule=constant", "trainer.epochs=1000")  # curves of long runs take long to make
+_AHEAD = 10**6
+"""Steps for which a stack may get things ready at once: as many as it likes."""
 _SECONDS = 2.0
 """How long steps are timed, at least."""
 
@@ -94,7 +96,8 @@ def _rate(trained: Training | Stack, size: int, device: torch.device, seconds: f
 
 def _epoch(trained: Training | Stack, device: torch.device) -> int:
     """Take the steps of an epoch; return how many there were."""
-    steps = sum(1 for _ in trained.some_steps())
+    several = trained.some_steps(_AHEAD) if isinstance(trained, Stack) else trained.some_steps()
+    steps = sum(1 for _ in several)
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return steps

@@ -128,7 +128,7 @@ class Cluster:
     cpus_per_trial: float = MISSING
     gpus_per_trial: float | None = MISSING  # fractions share a GPU; null: 1 on a GPU, else 0
     memory_per_trial: float | None = MISSING  # GiB of the nodes' memory; null: not reckoned with
-    recycle_trials: int | None = MISSING  # pieces of work after which a worker is replaced; null: never
+    recycle_trials: int | None = MISSING  # trials after which a worker is replaced; null: never
     recycle_growth: float | None = MISSING  # GiB grown since its first piece of work, after which it is replaced
     grace: float = MISSING  # seconds between the first Ctrl-C or SIGTERM and the exit
 

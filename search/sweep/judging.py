@@ -83,11 +83,12 @@ class Judge:
     def _answer(self, report: Report, earlier: Decision | None, ruling: Ruling) -> Decision:
         """Return the decision on a report, recorded where it is news."""
         decision = self._decision(report.number, report.step, ruling)
-        if decision.verdict is not Verdict.GO_ON:
+        told = earlier is not None and earlier.verdict is not Verdict.GO_ON and earlier.step <= report.step
+        # It was told so before its worker or the driver died; but it may have come to a rung, and been promoted there.
+        overruled = earlier is not None and earlier.verdict is Verdict.PAUSE and not self._pruner.waits(report.number)
+        if decision.verdict is not Verdict.GO_ON or (told and overruled):
             self._study.record(decision)
-        if earlier is not None and earlier.verdict is not Verdict.GO_ON and earlier.step <= report.step:
-            return earlier  # it was told so before its worker or the driver died
-        return decision
+        return decision if earlier is None or not told or overruled else earlier
 
     def _decision(self, number: int, step: int, ruling: Ruling) -> Decision:
         return Decision(number=number, step=step, verdict=ruling[0], reason=ruling[1], time=self._clock())

@@ -56,6 +56,10 @@ class Pruner(ABC):
     def promoted(self, number: int) -> None:  # noqa: B027 - most pause nobody
         """Take in that a paused trial went on: the search is replayed."""
 
+    def waits(self, number: int) -> bool:
+        """Tell whether a trial is paused until `promote` returns it."""
+        return False
+
     def ended(self, number: int, *, failed: bool) -> None:  # noqa: B027 - most need not know
         """Take in that a trial is over."""
 
@@ -211,6 +215,10 @@ class Promotion(Pruner):
         rung = self._paused.pop(number, None)
         if rung is not None:
             self._tables[rung].go_on(number)
+
+    def waits(self, number: int) -> bool:
+        """Tell whether it stands at a rung."""
+        return number in self._paused
 
     def ended(self, number: int, *, failed: bool) -> None:
         """Take the trial out of those that can be promoted; its place in the ranking stays."""

@@ -32,7 +32,7 @@ class Resources:
 
     None means all of this machine (cpus, gpus), as many workers as fit (workers), one GPU a trial where there are
     any (gpus_per_trial). `memory_per_trial` is in GiB, and what Ray places workers by. A worker is replaced after
-    `recycle_trials` pieces of work, or when its memory grew by `recycle_growth` GiB since the first of them.
+    `recycle_trials` trials, or when its memory grew by `recycle_growth` GiB since the first of them.
     """
 
     address: str | None

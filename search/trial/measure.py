@@ -6,6 +6,7 @@ import itertools
 import time
 from collections import defaultdict
 from collections.abc import Hashable, Iterator, Mapping
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -22,8 +23,10 @@ _WORTH = 1.1
 """A cohort must be so many times as fast as its trials alone."""
 _BETTER = 1.05
 """And one that is larger so many times as fast as the last: the smaller, the sooner its trials report."""
-_STEPS, _FEWEST, _LONGEST = 8, 2, 0.05
-"""Steps that are timed: at most, at least, and after how many seconds no more."""
+_WINDOW, _WINDOWS = 4, 3
+"""Steps whose mean counts, because some work is done for several at once, and how many windows are timed."""
+_FEWEST, _LONGEST = 2, 0.05
+"""Steps that are timed at least behind the first, and after how many seconds no more."""
 
 
 def measured(place: Place, spec: MeasureSpec) -> Measured:
@@ -64,7 +67,7 @@ def _measure(place: Place, spec: MeasureSpec, rates: dict[int, float]) -> int:
             stack = Stack(trainings[:size], common)
             if common is None:
                 stack.prove()
-            rates[size] = size / _seconds(stack.some_steps(), place.device)
+            rates[size] = size / _seconds(stack.some_steps(_WINDOW), place.device)
         except Exception as error:
             if common is None or not no_memory(error):
                 raise
@@ -99,7 +102,7 @@ def _alike(place: Place, spec: MeasureSpec) -> list[tuple[TrialSpec, Training]]:
 
 
 def _seconds(steps: Iterator[None], device: torch.device) -> float:
-    """Return the time of a step, the shortest of several: what disturbs makes it longer."""
+    """Return the time of a step, the shortest of several means: what disturbs makes it longer."""
     times: list[float] = []
     began = last = time.perf_counter()
     for _ in steps:
@@ -108,9 +111,12 @@ def _seconds(steps: Iterator[None], device: torch.device) -> float:
         now = time.perf_counter()
         times.append(now - last)
         last = now
-        if len(times) > _STEPS or (len(times) > _FEWEST and now - began > _LONGEST):
+        if len(times) == _WINDOWS * _WINDOW or (len(times) > _FEWEST and now - began > _LONGEST):
             break
-    return min(times[1:] or times)  # the first chooses kernels, takes memory and looks at the layers
+    windows = [times[i : i + _WINDOW] for i in range(_WINDOW, len(times) - _WINDOW + 1, _WINDOW)]
+    if windows:  # in the first, kernels are chosen, memory is taken and layers are looked at
+        return min(map(fmean, windows))
+    return min(times[1:] or times)
 
 
 def _in_words(rates: Mapping[int, float], chosen: int) -> str:

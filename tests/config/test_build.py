@@ -5,6 +5,7 @@ import types
 from typing import Any
 
 import pytest
+import torch.optim  # noqa: F401 - what is not imported yet Hydra looks for itself
 from hydra.utils import instantiate
 
 from search.config import build

@@ -127,6 +127,8 @@ def _play(work: Work, clock: Callable[[], float]) -> Playing:
             return 0.0, so_far
         if verdict is Verdict.PAUSE and step < len(values):
             _store_step(work, step)
+            if end == "die as it pauses":
+                raise WorkerLostError
             leaving = config.get("leaving", 0.0)
             return leaving, Paused(number=work.number, step=step, so_far=so_far, time=clock() + leaving)
     if end == "complete":

@@ -99,7 +99,7 @@ class Recorded(Stack):
 
     def _step(self, *given: Any) -> Tensor:
         found = super()._step(*given)
-        self.losses.append(found / given[2].examples.shape[1])
+        self.losses.append(found / given[2].number(given[0]))
         return found
 
 

@@ -130,6 +130,16 @@ def test_a_worker_that_dies_after_it_was_told_to_pause_pauses_again(bench: Bench
     assert bench.outcomes()[0].state is TrialState.PRUNED, "of two none goes on"
 
 
+def test_one_that_died_as_it_paused_and_is_the_best_of_the_next_rung_goes_on(bench: Bench) -> None:
+    """It was told to pause at the rung at step 1; the next is at step 2, where its worker takes it before that."""
+    rising = {"values": [0.2, 0.95, 0.96, 0.97, 0.98], "sleep": 100.0}
+    bench.curve = lambda number, _: {"values": [0.3 + number / 100] * 5, "sleep": 1.0} if number else rising
+    bench.attempt = lambda number, attempt: {"end": "die as it pauses"} if (number, attempt) == (0, 1) else {}
+    bench.simulate(7, slots=2, epochs=5, pruner=PROMOTION)
+    ended = bench.outcomes()[0]
+    assert (ended.state, ended.value, ended.steps) == (TrialState.COMPLETE, 0.98, 5)
+
+
 def test_who_lost_its_checkpoint_trains_again_from_the_start(bench: Bench) -> None:
     bench.curve = lambda number, _: {"values": [1.0 - number / 10] * 9}
 

@@ -33,6 +33,8 @@ class Drops:
         self.scales = like.new_tensor([scale_of(rate) for rate in rates])
         """What those kept are multiplied by, (M,)."""
         self._keys = torch.zeros(0, len(rates), dtype=torch.int32)
+        self.most_steps: int | None = None
+        """Of how many steps masks are made at once, at most."""
         self._step, self._calls = 0, 0
         self._blocks: dict[int, _Block] = {}
         self._held: Tensor | None = None
@@ -58,6 +60,8 @@ class Drops:
     def __call__(self, number: int, dtype: torch.dtype) -> Tensor:
         """Return what so many places of all networks together are multiplied by in the next call, (number,)."""
         call, self._calls = self._calls, self._calls + 1
+        if number > _AT_ONCE // 2:  # this step's alone, which nobody holds on to
+            return self._made(call, number, dtype).masks[0]
         block = self._blocks.get(call)
         if block is None or not self._has(block, number, dtype):
             block = self._blocks[call] = self._made(call, number, dtype)
@@ -69,7 +73,7 @@ class Drops:
         return holds and block.masks.shape[1] == number and block.masks.dtype == dtype
 
     def _made(self, call: int, number: int, dtype: torch.dtype) -> _Block:
-        steps = max(1, _AT_ONCE // number)
+        steps = min(max(1, _AT_ONCE // number), self.most_steps or len(self._keys))
         keys = key_of_call(self._keys[self._step : self._step + steps], call)
         kept = hashed_places(keys, number // keys.shape[1]).le(self.limits.unsqueeze(1))
         return _Block(self._step, kept.to(dtype).mul_(self.scales.to(dtype).unsqueeze(1)).flatten(1))

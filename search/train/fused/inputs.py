@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from torch import Tensor
 
 from search.train.batches import ResidentBatches
 from search.train.estimator import Estimator
+from search.train.steps import number_of_parts
 
 _MOST_BYTES = 2**28
 _AT_ONCE = 2**22
@@ -40,47 +43,54 @@ class Inputs:
 
 @dataclass(frozen=True)
 class Fed:
-    """What the networks are given in a step: examples int64 (M, N), their inputs (M, N, *shape) and targets (M, N)."""
+    """What the networks are given in a step or a part of it: examples int64 (M, N), inputs, targets (M, N)."""
 
     examples: Tensor
     inputs: Tensor
     targets: Tensor
 
-    def parts(self, number: int) -> list[Fed]:
-        """Return so many parts of it, as `torch.tensor_split` has them."""
-        if number == 1:
-            return [self]
-        pieces = (values.tensor_split(number, dim=1) for values in (self.examples, self.inputs, self.targets))
-        return [Fed(*piece) for piece in zip(*pieces, strict=True)]
-
 
 class Feed:
     """An epoch of a stack, step by step."""
 
-    def __init__(self, inputs: Inputs, targets: Tensor, orders: Tensor, size: int) -> None:
-        """`orders` are the examples of each network, int64 (M, N); a step takes `size` of them, or what is left."""
-        self._inputs, self._targets, self._orders, self._size = inputs, targets, orders, size
-        self._full = orders.shape[1] // size
+    def __init__(
+        self, inputs: Inputs, targets: Tensor, orders: Tensor, size: int, parts: int, most_steps: int | None = None
+    ) -> None:
+        """`orders` are the examples of each network, int64 (M, N); a step takes `size` of them, or what is left.
+
+        They go through the networks in so many `parts`. No more than `most_steps` are gathered at once.
+        """
+        self._inputs, self._targets, self._orders, self._size, self._parts = inputs, targets, orders, size, parts
+        full = orders.shape[1] // size
+        fitting = _AT_ONCE // max(1, inputs.bytes_of(len(orders) * size))
+        self._full, self._ahead = full, min(fitting, most_steps or full)
         self._first, self._block = 0, list[Fed]()
 
-    def __call__(self, step: int) -> Fed:
-        """Return what the networks are given in a step, counted from 0."""
+    def number(self, step: int) -> int:
+        """Return how many examples of each network a step takes, counted from 0."""
+        return min(self._size, self._orders.shape[1] - step * self._size)
+
+    def parts(self, step: int) -> Iterator[Fed]:
+        """Yield what the networks are given in a step, part by part, as `torch.tensor_split` has them."""
+        parts = number_of_parts(self._parts, self.number(step))
+        if step >= self._full or self._ahead < 1:
+            begin = step * self._size
+            for some in self._orders[:, begin : begin + self._size].tensor_split(parts, dim=1):
+                yield self._of(some)
+            return
         if not 0 <= step - self._first < len(self._block):
             self._first, self._block = step, self._gathered(step)
-        return self._block[step - self._first]
+        whole = self._block[step - self._first]
+        pieces = (values.tensor_split(parts, dim=1) for values in (whole.examples, whole.inputs, whole.targets))
+        yield from [whole] if parts == 1 else itertools.starmap(Fed, zip(*pieces, strict=True))
 
     def _gathered(self, step: int) -> list[Fed]:
         """Return a step and some that follow it."""
-        begin = step * self._size
-        if step >= self._full:
-            return [self._of(self._orders[:, begin:])]
-        one = self._orders[:, begin : begin + self._size]
-        steps = min(self._full - step, max(1, _AT_ONCE // max(1, self._inputs.bytes_of(one.numel()))))
+        begin, steps = step * self._size, min(self._full - step, self._ahead)
         several = self._orders[:, begin : begin + steps * self._size]
         of_steps = several.reshape(len(several), steps, self._size)
         whole = self._of(of_steps.transpose(0, 1).contiguous())  # what is gathered lies as its indices do
-        rows = zip(whole.examples, whole.inputs, whole.targets, strict=True)
-        return [Fed(*row) for row in rows]
+        return [Fed(*row) for row in zip(whole.examples, whole.inputs, whole.targets, strict=True)]
 
     def _of(self, examples: Tensor) -> Fed:
         return Fed(examples, self._inputs.at(examples), self._targets[examples])

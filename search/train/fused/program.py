@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Hashable, Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.func import functional_call, vmap
 
 from search.train.dropout import Counted
@@ -48,6 +48,11 @@ class Program(ABC):
             drops.begin(torch.stack(keys, dim=1).to(self.storage.weights.device))
         self.network.train()
 
+    def look_ahead(self, most_steps: int) -> None:
+        """Make masks of no more steps than that at once."""
+        for drops in self._dropouts.values():
+            drops.most_steps = most_steps
+
     def outputs(self, inputs: Tensor, step: int, part: int, watch: Watch | None = None) -> Tensor:
         """Return what the networks give for inputs (M, N, *shape) in a step of training, (M, N, ...)."""
         if part == 0:
@@ -64,9 +69,8 @@ class Program(ABC):
             return self._evaluated(state, inputs)
 
     def rehearsed(self, inputs: Tensor) -> Tensor:
-        """Return what the networks give for inputs (M, N, *shape) in training, but for dropout, (M, N, ...)."""
+        """Return what the networks give for inputs (M, N, *shape) in the first step of all, (M, N, ...)."""
         self.begin([1] * len(self._masks), 1)
-        without_dropout(self.network)
         return self.outputs(inputs, 0, 0)
 
     def catch_up(self, row: int, step: int) -> None:
@@ -156,7 +160,7 @@ def _tensor(outputs: object) -> Tensor:
 
 
 def one_after_the_other(members: Sequence[Training], inputs: Tensor) -> tuple[Tensor, Tensor]:
-    """Return what the networks alone give for inputs (N, *shape) in training, but for dropout, and as they are judged.
+    """Return what the networks alone give for inputs (N, *shape) in the first step of all, and as they are judged.
 
     Nothing is left of it.
     """
@@ -165,19 +169,13 @@ def one_after_the_other(members: Sequence[Training], inputs: Tensor) -> tuple[Te
         network = network_of(member)
         mode, buffers = network.training, {name: value.clone() for name, value in network.named_buffers()}
         average = contextlib.nullcontext() if member.average is None else member.average.applied()
+        member.masks.begin(1, 1)
+        member.masks.step(0)
         with torch.no_grad():
-            trained.append(without_dropout(network.train())(inputs))
+            trained.append(network.train()(inputs))
             for name, value in buffers.items():
                 network.get_buffer(name).copy_(value)
             with average:
                 judged.append(network.eval()(inputs))
         network.train(mode)
     return torch.stack(trained), torch.stack(judged)
-
-
-def without_dropout(network: nn.Module) -> nn.Module:
-    """Return the network with its dropout layers in evaluation."""
-    for module in network.modules():
-        if isinstance(module, Counted):
-            module.eval()
-    return network

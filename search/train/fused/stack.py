@@ -27,7 +27,7 @@ from search.train.fused.streams import Streams, partners_of
 from search.train.fused.watching import Watch
 from search.train.loop import Training
 from search.train.losses import predictions_of
-from search.train.steps import NonFiniteError, number_of_parts
+from search.train.steps import NonFiniteError
 
 _EVALUATED = 16384
 """Examples that are evaluated at once, over all networks."""
@@ -139,14 +139,20 @@ class Stack:
 
     def run_epoch(self) -> list[Epoch | NonFiniteError]:
         """Train each member for an epoch; return what came of it, in the place of one that failed why it did."""
+        failures: dict[int, NonFiniteError] = {}
+        losses = self._trained(failures)
+        found = zip(losses.tolist(), self._predictions(), strict=True)
+        return [failures.get(row, epoch) for row, epoch in enumerate(found)]
+
+    def _trained(self, failures: dict[int, NonFiniteError]) -> Tensor:
+        """Take the steps of an epoch; return the mean losses (M,)."""
         orders = self._open()
         firsts = [member.step for member in self.members]
         marks = self._marks()
-        failures: dict[int, NonFiniteError] = {}
         totals = self._storage.weights.new_zeros(len(self.members))
         feed = self._feed(orders)
         for step in range(self._steps):
-            totals += self._step(step, firsts, feed(step), failures)
+            totals += self._step(step, firsts, feed, failures)
             for row in marks[step]:
                 self.members[row].step = firsts[row] + step
                 self.members[row].count_step()
@@ -154,17 +160,19 @@ class Stack:
             member.step = first + self._steps - 1
             member.follow_schedule()
             member.step += 1
-        losses = (totals / orders.shape[1]).tolist()
-        found = zip(losses, self._predictions(), strict=True)
-        return [failures.get(row, epoch) for row, epoch in enumerate(found)]
+        return totals / orders.shape[1]
 
-    def some_steps(self) -> Iterator[None]:
-        """Take the steps of an epoch one by one, for somebody who measures them and throws the members away."""
+    def some_steps(self, ahead: int) -> Iterator[None]:
+        """Take the steps of an epoch one by one, for somebody who measures them and throws the members away.
+
+        Nothing is made for more steps than `ahead` at once.
+        """
         orders = self._open()
         firsts = [member.step for member in self.members]
-        feed = self._feed(orders)
+        feed = self._feed(orders, ahead)
+        self._program.look_ahead(ahead)
         for step in range(self._steps):
-            self._step(step, firsts, feed(step), {})
+            self._step(step, firsts, feed, {})
             yield
 
     def release(self, training: Training) -> None:
@@ -182,8 +190,9 @@ class Stack:
             part.begin(self._storage.weights)
         return torch.stack(orders).to(self._storage.weights.device)
 
-    def _feed(self, orders: Tensor) -> Feed:
-        return Feed(self.common.inputs, self._batches.targets, orders, self._plan.step_size)
+    def _feed(self, orders: Tensor, ahead: int | None = None) -> Feed:
+        targets, plan = self._batches.targets, self._plan
+        return Feed(self.common.inputs, targets, orders, plan.step_size, plan.parts, ahead)
 
     def _marks(self) -> dict[int, list[int]]:
         """Return the rows of the members for which a cycle ends with a step of this epoch."""
@@ -194,12 +203,12 @@ class Stack:
                     marks[end - member.step - 1].append(row)
         return marks
 
-    def _step(self, step: int, firsts: Sequence[int], whole: Fed, failures: dict[int, NonFiniteError]) -> Tensor:
-        """Take a step of the epoch with what is given; return the losses summed over the examples (M,)."""
+    def _step(self, step: int, firsts: Sequence[int], feed: Feed, failures: dict[int, NonFiniteError]) -> Tensor:
+        """Take a step of the epoch; return the losses summed over its examples (M,)."""
         watch = self._watch(step, firsts)
-        number = whole.examples.shape[1]
+        number = feed.number(step)
         totals: Tensor | None = None
-        for place, part in enumerate(whole.parts(number_of_parts(self._plan.parts, number))):
+        for place, part in enumerate(feed.parts(step)):
             losses, changed = self._losses(step, place, part, watch)
             size = part.examples.shape[1]
             share = losses.sum() if size == number else (losses * (size / number)).sum()
@@ -293,7 +302,7 @@ class Stack:
         return list(whole if self._task == "classification" else whole[:, :, 0])
 
     def _rehearsed(self, given: Tensor) -> Tensor:
-        """Take a step that leaves no trace; return what inputs (M, N, *shape) give in training, but for dropout."""
+        """Take a step that leaves no trace; return what inputs (M, N, *shape) give in the first step of all."""
         buffers = {name: value.clone() for name, value in self._storage.buffers.items()}
         chosen = self._validation[:_PROVED].expand(len(self.members), -1)
         parameters = list(self._storage.parameters.values())

@@ -323,6 +323,30 @@ def test_a_network_that_looks_at_its_whole_batch_is_not_run_on_that_of_all(does:
     assert compared([{"model": model, "seed": 0}, {"model": model, "seed": 1}]) < EXACT
 
 
+def test_a_network_that_drops_in_another_order_than_examples_come_is_not_run_on_the_batch_of_all() -> None:
+    """Masks are made for the networks one after the other, and this one has them all in each row."""
+    nodes = [
+        {"model": {"_target_": f"{__name__}.TimeFirst", "dropout": rate}, "seed": seed}
+        for seed, rate in enumerate([0.1, 0.5, 0.0])
+    ]
+    assert stacked([member(**node) for node in nodes]).common.program is Vmapped
+    assert compared(nodes) < EXACT
+
+
+class TimeFirst(nn.Module):
+    """A network over the rows of a picture that has them as its first axis."""
+
+    def __init__(self, in_shape: tuple[int, ...], num_outputs: int, dropout: float) -> None:
+        super().__init__()
+        self.cell, self.head = nn.Linear(in_shape[-1], 6), nn.Linear(6, num_outputs)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        rows = self.cell(x.flatten(1, -2)).transpose(0, 1)
+        found: Tensor = self.head(self.dropout(rows.tanh()).mean(dim=0))
+        return found
+
+
 class Across(nn.Module):
     """A network whose outputs for an example depend on the others of its batch."""
 
