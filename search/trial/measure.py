@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from search.records import Measured, MeasureSpec, TrialSpec
-from search.train.fused import CannotStackError, Common, Stack, form_of, in_a_line, why_alone
+from search.train.fused import CannotStackError, Common, Stack, difference, form_of, in_a_line, why_alone
 from search.train.loop import Training
 from search.trial.failing import no_memory
 from search.trial.place import Place
@@ -85,7 +85,7 @@ def _alike(place: Place, spec: MeasureSpec) -> list[tuple[TrialSpec, Training]]:
     Raises CannotStackError where there are no two.
     """
     forms: dict[Hashable, list[tuple[TrialSpec, Training]]] = defaultdict(list)
-    why = "its trials are alike in their settings alone"
+    why = "no two of its trials can be made"
     for trial in spec.trials:
         try:
             training = setup_in(place, trial).training()
@@ -96,6 +96,9 @@ def _alike(place: Place, spec: MeasureSpec) -> list[tuple[TrialSpec, Training]]:
             raise CannotStackError(reason)
         forms[form_of(training)].append((trial, training))
     most = max(forms.values(), key=len, default=[])
+    if len(most) < 2 and len(forms) > 1:
+        first, second, *_ = forms
+        raise CannotStackError(f"its trials differ in {difference(first, second)}, whatever their settings say")
     if len(most) < 2:
         raise CannotStackError(why)
     return most

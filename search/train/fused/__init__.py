@@ -5,7 +5,7 @@ optimisers' updates are a few operations on all of them, where a small network a
 between hundreds of tiny ones (compare HFTA, Wang et al. 2021). What differs between trials is a vector.
 """
 
-from search.train.fused.alike import form_of, why_alone
+from search.train.fused.alike import difference, form_of, why_alone
 from search.train.fused.stack import CannotStackError, Common, Stack, in_a_line
 
-__all__ = ["CannotStackError", "Common", "Stack", "form_of", "in_a_line", "why_alone"]
+__all__ = ["CannotStackError", "Common", "Stack", "difference", "form_of", "in_a_line", "why_alone"]

@@ -22,6 +22,14 @@ _FREE = {*vars(nn.Module()), "_flat_weights", "_flat_weight_refs"}
 """Attributes that PyTorch's own machinery has: the mode, weights by name, hooks, windows into a recurrent's weights."""
 _OF_DROPOUT = {"p", "inplace", "keyed", "source"}
 """Attributes in which the members of a stack may differ: the rate of dropout and what belongs to it."""
+_IN_WORDS = {
+    "statistics": "the statistics of their training inputs",
+    "parameter": "the shapes of their weights",
+    "buffer": "the shapes of their buffers",
+    "examples": "their training examples",
+    "batches": "their batches",
+}
+"""What the parts of a form are of."""
 _PLAIN = (bool, int, float, complex, str, bytes, type(None), torch.dtype, torch.device, type, types.FunctionType)
 
 
@@ -42,7 +50,7 @@ def why_alone(training: Training) -> str | None:
         return "it has a teacher"
     if training.rules.augment is not None and not ours(training.rules.augment):
         return "its augmentation is one of your own"
-    return _of_weights(model.network) or unsupported(training.optimizer)
+    return _of_weights(model.network) or _of_hooks(model.network) or unsupported(training.optimizer)
 
 
 def _of_weights(network: nn.Module) -> str | None:
@@ -54,6 +62,13 @@ def _of_weights(network: nn.Module) -> str | None:
     if len({(p.dtype, p.device) for p in network.parameters()}) != 1:
         return "its weights are of several types"
     return None
+
+
+def _of_hooks(network: nn.Module) -> str | None:
+    """Return why a network's gradients would not be what they are alone: in a stack they are never its own tensors."""
+    hooked = [value for p in network.parameters() for value in (p._backward_hooks, p._post_accumulate_grad_hooks)]  # type: ignore[attr-defined]
+    hooked += [value for m in network.modules() for value in (m._backward_hooks, m._backward_pre_hooks)]
+    return "it has hooks on gradients" if any(hooked) else None
 
 
 def form_of(training: Training) -> Hashable:
@@ -74,6 +89,28 @@ def form_of(training: Training) -> Hashable:
         ("precision", training.rules.autocast),
         ("loss", training.loss.form if isinstance(training.loss, HardLoss | OwnLoss) else id(training.loss)),
     )
+
+
+def difference(first: Hashable, second: Hashable) -> str:
+    """Return in words what two forms differ in."""
+    assert isinstance(first, tuple)
+    assert isinstance(second, tuple)
+    for one, other in zip(first, second, strict=False):
+        if one != other and one[0] == other[0] == "modules":
+            return _other_trait(one[1], other[1])
+        if one != other:
+            return _IN_WORDS.get(one[0], str(one[0]))
+    return _IN_WORDS["parameter"]
+
+
+def _other_trait(first: Any, second: Any) -> str:
+    """Return the attribute in which the modules of two networks differ, e.g. `body.3.slope`."""
+    for (name, *traits), (_, *others) in zip(first, second, strict=False):
+        for one, other in zip(traits, others, strict=False):
+            if one != other:
+                found = one[0] if isinstance(one, tuple) else "class"
+                return f"the attribute {name}.{found}"
+    return "their modules"
 
 
 def traits_of(network: nn.Module) -> Hashable:

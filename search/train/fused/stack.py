@@ -112,9 +112,7 @@ class Stack:
                 warnings.filterwarnings("error", message=_ONE_BY_ONE)
                 together = self._rehearsed(given.expand(len(self.members), *given.shape)), self._program.judged(given)
         except Exception as error:
-            slow = re.match(_ONE_BY_ONE, str(error))
-            why = f"torch does {slow[1]} for one network after the other" if slow else in_a_line(error)
-            raise CannotStackError(why) from error
+            raise CannotStackError(_in_words(error)) from error
         if _generators() != drawn:
             raise CannotStackError("its network or loss draws random numbers that would be the same for all")
         if self._program.traits != traits:
@@ -329,6 +327,17 @@ def _generators() -> Hashable:
     inner = numpys["state"]
     of_numpy = (inner["key"].tobytes(), inner["pos"], numpys["has_gauss"], numpys["gauss"])
     return random.getstate(), of_numpy, torch.get_rng_state().numpy().tobytes()
+
+
+def _in_words(error: Exception) -> str:
+    """Return why networks do not run in a stack; what vmap says is for those who wrote the call of it."""
+    if slow := re.match(_ONE_BY_ONE, str(error)):
+        return f"torch does {slow[1]} for one network after the other"
+    if "randomness" in str(error):
+        return "its network draws random numbers"
+    if ".item()" in str(error) or "control flow" in str(error):
+        return "what its network does depends on the values of tensors (.item(), or an `if` on one)"
+    return in_a_line(error)
 
 
 def in_a_line(error: Exception) -> str:

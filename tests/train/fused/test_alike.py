@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from search.train.batches import LoaderBatches
-from search.train.fused import Stack, form_of, why_alone
+from search.train.fused import Stack, difference, form_of, why_alone
 from search.train.fused.program import Layered, Program, Vmapped
 from search.train.fused.stack import CannotStackError
 from search.train.loop import Training
@@ -321,6 +321,30 @@ def test_a_network_that_looks_at_its_whole_batch_is_not_run_on_that_of_all(does:
     stack = stacked([member(seed=seed, model=model) for seed in (0, 1)])
     assert stack.common.program is Vmapped
     assert compared([{"model": model, "seed": 0}, {"model": model, "seed": 1}]) < EXACT
+
+
+@pytest.mark.parametrize("hook", ["register_hook", "register_post_accumulate_grad_hook", "register_full_backward_hook"])
+def test_a_network_with_hooks_on_gradients_is_alone(hook: str) -> None:
+    training = member()
+    assert why_alone(training) is None
+    on = training.model if "full" in hook else next(training.model.parameters())
+    if hook == "register_full_backward_hook":
+        on = next(module for module in training.model.modules() if isinstance(module, nn.Linear))
+    getattr(on, hook)(lambda *_: None)
+    assert why_alone(training) == "it has hooks on gradients"
+
+
+@pytest.mark.parametrize(
+    ("nodes", "what"),
+    [
+        ({"model": {**MLP, "activation": "tanh"}}, "the attribute network.body.2.class"),
+        ({"model": {**MLP, "width": 20}}, "the attribute network.body.1.out_features"),
+        ({"trainer": {"examples": 40}}, "the statistics of their training inputs"),
+        ({"trainer": {"batch_size": 32}}, "their batches"),
+    ],
+)
+def test_what_two_forms_differ_in_is_said(nodes: dict[str, Any], what: str) -> None:
+    assert difference(form_of(member()), form_of(member(**nodes))) == what
 
 
 def test_a_network_that_drops_in_another_order_than_examples_come_is_not_run_on_the_batch_of_all() -> None:
