@@ -66,7 +66,7 @@ def _of_weights(network: nn.Module) -> str | None:
 
 def _of_hooks(network: nn.Module) -> str | None:
     """Return why a network's gradients would not be what they are alone: in a stack they are never its own tensors."""
-    hooked = [value for p in network.parameters() for value in (p._backward_hooks, p._post_accumulate_grad_hooks)]  # type: ignore[attr-defined]
+    hooked = [value for p in network.parameters() for value in (p._backward_hooks, p._post_accumulate_grad_hooks)]
     hooked += [value for m in network.modules() for value in (m._backward_hooks, m._backward_pre_hooks)]
     return "it has hooks on gradients" if any(hooked) else None
 

@@ -349,7 +349,7 @@ def test_what_two_forms_differ_in_is_said(nodes: dict[str, Any], what: str) -> N
 
 def test_a_network_that_drops_in_another_order_than_examples_come_is_not_run_on_the_batch_of_all() -> None:
     """Masks are made for the networks one after the other, and this one has them all in each row."""
-    nodes = [
+    nodes: list[dict[str, Any]] = [
         {"model": {"_target_": f"{__name__}.TimeFirst", "dropout": rate}, "seed": seed}
         for seed, rate in enumerate([0.1, 0.5, 0.0])
     ]
