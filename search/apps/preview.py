@@ -14,6 +14,7 @@ from search.apps.composed import Composed
 from search.checks.stored import StageFindings
 from search.config.arguments import CHOOSABLE
 from search.config.schema import Cluster, SearchConfig
+from search.config.shapes import alone_by
 from search.layout import WEIGHTS
 from search.records import Outcome, Params
 from search.reporting.progress import SteadyConsole
@@ -110,8 +111,24 @@ def _budget(space: Space, cfg: SearchConfig) -> Iterator[str]:
     if cfg.budget.patience is not None:
         yield f"ends after {cfg.budget.patience} trials without a better one"
     yield _pruner_in_words(space, cfg)
+    yield _workers_in_words(space, cfg)
+
+
+def _workers_in_words(space: Space, cfg: SearchConfig) -> str:
     workers = _num_workers(cfg.cluster, cfg.device)
-    yield "as many workers as the cluster has room for" if workers is None else f"up to {workers} at a time"
+    many = "as many as the cluster has room for" if workers is None else f"up to {workers}"
+    return f"workers: {many}, each with {_each_with(space, cfg)}"
+
+
+def _each_with(space: Space, cfg: SearchConfig) -> str:
+    """Return in words what a worker does at a time."""
+    if cfg.objective is not None or cfg.fused in ("off", False):
+        return "a trial"
+    if (why := alone_by(space.configure(space.default()))) is not None:
+        return f"a trial ({why})"
+    if cfg.fused == "auto":
+        return "a trial, or several of one shape where that is faster (fused=auto)"
+    return f"up to {cfg.fused} trials of one shape (fused={cfg.fused})"
 
 
 def _pruner_in_words(space: Space, cfg: SearchConfig) -> str:

@@ -17,7 +17,7 @@ from search.apps.rates import narrow_as_recorded
 from search.apps.report import report
 from search.apps.session import Place, Session
 from search.apps.training import TrainingSession
-from search.config.shapes import shape_of
+from search.config.shapes import alone_by, shape_of
 from search.errors import GaveUpError, UsageError
 from search.layout import LOG
 from search.memory import GIB
@@ -29,6 +29,7 @@ from search.sweep.driver import Budget, Driver
 from search.sweep.history import History
 from search.sweep.identity import require_same
 from search.sweep.journal import Journal, holds_study
+from search.sweep.packing import OFF
 from search.sweep.study import IDENTITY, Study
 
 _AFTER_CHECKS = {"search", "rematch", "squeeze", "ablate", "data_curve", "look", "report", "sync"}
@@ -200,6 +201,8 @@ def _run_trials(session: Session, study: Study, driver: Driver) -> None:
         f"searching {len(session.space.dimensions)} dimensions with {executor.num_slots} workers; "
         f"the study is in {session.folder}"
     )
+    if session.fused != OFF and (why := alone_by(session.space.configure(session.space.default()))) is not None:
+        session.console.print(f"fused: every trial alone, because of {why}", style="dim", markup=False)
     disk = Disk(
         session.folder,
         keep=session.cfg.squeeze.keep,

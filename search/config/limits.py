@@ -124,7 +124,9 @@ def why_not(key: str, value: Any) -> str | None:
 
 def _why_no_choice(key: str, value: Any) -> str | None:
     least = OR_MORE.get(key)
-    if value in CHOICES[key] or (least is not None and type(value) is int and value >= least):
+    if any(value == choice and type(value) is type(choice) for choice in CHOICES[key]):  # 0 is not false
+        return None
+    if least is not None and type(value) is int and value >= least:
         return None
     number = "" if least is None else f", or a whole number from {least} on"
     return f"must be one of {listed(CHOICES[key])}{number}"

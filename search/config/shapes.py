@@ -23,8 +23,16 @@ _TRAINER = (
 """Keys of `trainer` in which they may."""
 _MODEL = "dropout"
 """Keys of `model` with this in their name, in which they may."""
-_ALONE = (("compile", True), ("loading", "loader"), ("precision", "fp16"))
+_ALONE: Mapping[str, object] = {"compile": True, "loading": "loader", "precision": "fp16"}
 """Settings of `trainer` with which a trial is always alone."""
+
+
+def alone_by(config: Mapping[str, Any]) -> str | None:
+    """Return the setting by which a trial is always alone, as it is written; None where there is none."""
+    if (config.get("pretrained") or {}).get("weights") is not None:
+        return "pretrained.weights"
+    found = (key for key, value in _ALONE.items() if config["trainer"].get(key) == value)
+    return next((f"trainer.{key}={str(_ALONE[key]).lower()}" for key in found), None)
 
 
 def shape_of(config: Mapping[str, Any]) -> str | None:
@@ -33,11 +41,10 @@ def shape_of(config: Mapping[str, Any]) -> str | None:
     None for a trial that is always alone. It is a guess that needs no network: workers hold the networks against each
     other.
     """
-    trainer = config.get("trainer")
-    if trainer is None or "pretrained" in config or any(trainer.get(key) == value for key, value in _ALONE):
+    if "trainer" not in config or alone_by(config) is not None:
         return None
     kept = {name: node for name, node in config.items() if name not in _WHOLE}
-    kept["trainer"] = {key: value for key, value in trainer.items() if key not in _TRAINER}
+    kept["trainer"] = {key: value for key, value in config["trainer"].items() if key not in _TRAINER}
     kept["model"] = {key: value for key, value in config["model"].items() if _MODEL not in key}
     kept["augment"] = None if config.get("augment") is None else config["augment"].get("_target_")
     text = json.dumps(kept, sort_keys=True, default=str)

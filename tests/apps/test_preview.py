@@ -52,7 +52,7 @@ def test_a_preview_shows_space_grid_trials_and_budget(tmp_path: Path) -> None:
     assert shown[1][1]["model.channels"] == "24"
     assert "note: model=cnn is for picture and series data" in said
     assert "budget: 32 trials of 27 epochs, sampler random; asha stops all but the best 1/3 at epoch 3 and 9" in said
-    assert "up to 1 at a time" in said
+    assert "workers: up to 1, each with a trial, or several of one shape where that is faster (fused=auto)" in said
     assert "cost: known after stages=[preflight]" in said
 
 

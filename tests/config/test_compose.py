@@ -238,6 +238,7 @@ def test_a_whole_number_given_as_a_float_is_one() -> None:
 REFUSED: dict[str, tuple[tuple[str, ...], dict[str, Any], str, str]] = {
     "resume": ((), {"resume": "yes"}, "resume=yes", "auto, must, never"),
     "fused": ((), {"fused": "on"}, "fused=on", "auto, off"),
+    "fused trials, none": ((), {"fused": 0}, "fused=0", "a whole number from 2 on"),
     "metric mode": ((), {"metric.mode": "maximum"}, "metric.mode=maximum", "null, max, min"),
     "metric name": ((), {"metric.name": "f1"}, "metric.name=f1", "null, accuracy, loss, rmse, mae, r2"),
     "loading": ((), {"trainer.loading": "disk"}, "trainer.loading=disk", "memory, loader"),
