@@ -294,6 +294,8 @@ class SearchConfig:
 def register() -> None:
     """Put the schema where `conf/` refers to it: `/hydra/schema/...`, because `--help` leaves `hydra/` groups out."""
     store = ConfigStore.instance()
+    if "schema" in store.repo["hydra"]:  # making it all takes a sixth as long as composing
+        return
     # Hydra copies its sources, with all that is stored, for each group that --help lists: a second in all. What it
     # loads from the store it copies anyway.
     store.__class__.__deepcopy__ = lambda self, _memo: self  # type: ignore[attr-defined]
