@@ -26,7 +26,7 @@ from search.sweep.executor import Answer, Executor, Open, Words, is_over
 from search.sweep.failures import Failures
 from search.sweep.judging import Judge
 from search.sweep.limits import NOT_FOR_MORE, Budget, Hours, Limits
-from search.sweep.packing import OFF, Handed, Occupancy, Packer, ShapeOf
+from search.sweep.packing import OFF, Handed, Load, Occupancy, Packer, ShapeOf
 from search.sweep.pruners import Pruner
 from search.sweep.recovery import Recovery
 from search.sweep.samplers import Sampler
@@ -41,10 +41,11 @@ _POLL_SECONDS = 0.5
 
 @dataclass
 class _Slot:
-    """What a worker does: whose last words are still to come, and how full their cohort is."""
+    """What a worker does: whose last words are still to come, how full their cohort is, and what is left to do."""
 
     open: Open
     occupancy: Occupancy | None
+    left: float
 
 
 class Driver:
@@ -172,7 +173,8 @@ class Driver:
                 self._begin(trial)
             slot, started = executor.start(work), Open(work)
             self._running.began(slot, work.number, trials=len(trials), num_open=len(started.numbers))
-            self._slots[slot] = _Slot(started, self._packer.occupancy(work))
+            left = 0.0 if measures else sum(self._judge.left(trial.number) for trial in trials)
+            self._slots[slot] = _Slot(started, self._packer.occupancy(work), left)
             if measures:
                 self._measuring.add(slot)
 
@@ -181,7 +183,11 @@ class Driver:
         self._promote()
         new = self._limits.reached() is None
         self._prepare()
-        return self._packer.hand_out(num_slots, new=new, undrawn=self._supply.undrawn())
+        return self._packer.hand_out(self._load(num_slots), new=new)
+
+    def _load(self, num_slots: int, here: float = 0.0) -> Load:
+        elsewhere = sum(slot.left for slot in self._slots.values()) - here
+        return Load(num_slots=num_slots, undrawn=self._supply.undrawn(), elsewhere=elsewhere, here=here)
 
     def _promote(self) -> None:
         """Let paused trials wait that may go on: all of them where they may share a worker, else one at a time."""
@@ -213,6 +219,7 @@ class Driver:
         if is_over(words):
             self._free(slot)
         decisions = self._decide([said for said in words if isinstance(said, Report)])
+        heard.left = sum(self._judge.left(d.number) for d in decisions if d.verdict is Verdict.GO_ON)
         for said in words:
             if isinstance(said, Paused):
                 self._study.record(said)
@@ -249,11 +256,12 @@ class Driver:
             return ()
         self._promote()
         self._prepare()
-        undrawn = self._supply.undrawn()
-        joining = self._packer.join(heard.occupancy, executor.num_slots, new=limit is None, undrawn=undrawn)
+        load = self._load(executor.num_slots, heard.left)
+        joining = self._packer.join(heard.occupancy, load, new=limit is None)
         for trial in joining:
             self._begin(trial)
         heard.open.joined(joining)
+        heard.left += sum(self._judge.left(trial.number) for trial in joining)
         return joining
 
     def _free(self, slot: int) -> None:

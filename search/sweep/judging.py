@@ -30,6 +30,10 @@ class Judge:
         """Return how many reports a trial makes if nobody stops it."""
         return self._planned_steps(self._study.params[number])
 
+    def left(self, number: int) -> float:
+        """Return what share of its reports a trial has before it if nobody stops it."""
+        return max(0.0, 1 - self._study.last_step.get(number, 0) / self.planned(number))
+
     def decide(self, reports: Sequence[Report]) -> list[Decision]:
         """Record reports that came at once; return the decisions on them."""
         earlier = {report.number: self._study.decided.get(report.number) for report in reports}

@@ -27,6 +27,19 @@ ShapeOf = Callable[[TrialSpec], str | None]
 Handed = TrialSpec | CohortSpec | MeasureSpec
 
 
+@dataclass(frozen=True, kw_only=True)
+class Load:
+    """What there is to do beside what waits, in whole trials: one that has a third of its epochs before it is a third.
+
+    `here` is what the worker that asks is left with, `elsewhere` what the others are, `undrawn` will wait behind all.
+    """
+
+    num_slots: int
+    undrawn: int = 0
+    elsewhere: float = 0.0
+    here: float = 0.0
+
+
 @dataclass
 class Occupancy:
     """Of a cohort in a slot: its shape, how many it began with, are present, and were taken in so far."""
@@ -96,16 +109,16 @@ class Packer:
         self._queue(self._shape(trial)).new.append(trial)
         self.num_new += 1
 
-    def hand_out(self, num_slots: int, *, new: bool = True, undrawn: int = 0) -> Handed | None:
-        """Return what a free one of so many workers is to do; None where nothing waits.
+    def hand_out(self, load: Load, *, new: bool = True) -> Handed | None:
+        """Return what a free worker is to do; None where nothing waits.
 
-        Without `new` those that are taken up again alone. `undrawn` is how many trials will wait behind all others.
+        Without `new` those that are taken up again alone.
         """
         first = self._first(new=new, passing=self._measuring) or self._first(new=new)
         if first is None:
             return None
         shape, queue = first
-        share = self._share(num_slots, undrawn, new=new)
+        share = self._share(load, new=new)
         if shape is not None and share > 1 and self._wants_measuring(shape, queue, new=new):
             trials = tuple(itertools.islice(queue.trials(), min(MEASURED, queue.num_waiting(new=new))))
             self._measuring.add(shape)
@@ -123,10 +136,10 @@ class Packer:
         size = len(work.trials)
         return Occupancy(shape, size=size, present=size, taken=size)
 
-    def join(self, cohort: Occupancy, num_slots: int, *, new: bool = True, undrawn: int = 0) -> tuple[TrialSpec, ...]:
+    def join(self, cohort: Occupancy, load: Load, *, new: bool = True) -> tuple[TrialSpec, ...]:
         """Return the trials that a cohort takes in while no worker is free: as many as left it.
 
-        It began with its share of what waited: the rest is for workers that become free soon.
+        It began with its share of what there was: the rest is for workers that become free soon.
         """
         queue = self._queues.get(cohort.shape)
         limit = min(cohort.size, self._limit(cohort.shape))
@@ -134,7 +147,7 @@ class Packer:
         if queue is None or room < 1:
             return ()
         room = min(room, TURN * limit - cohort.taken)
-        trials = self._take(cohort.shape, queue, min(room, self._share(num_slots, undrawn, new=new)), new=new)
+        trials = self._take(cohort.shape, queue, min(room, self._share(load, new=new)), new=new)
         cohort.present += len(trials)
         cohort.taken += len(trials)
         return trials
@@ -191,10 +204,11 @@ class Packer:
         limit = self._measured.get(shape, 1) if self._fused is None else self._fused
         return min(limit, self._fits.get(shape, limit))
 
-    def _share(self, num_slots: int, undrawn: int, *, new: bool) -> int:
-        """Return how many of those that wait are one worker's, so that none hogs what others could do."""
-        waiting = self.num_again + (self.num_new + undrawn if new else 0)
-        return max(1, math.ceil(waiting / num_slots))
+    def _share(self, load: Load, *, new: bool) -> int:
+        """Return how many of those that wait are the worker's that asks, so that all have as much to do."""
+        waiting = self.num_again + (self.num_new + load.undrawn if new else 0)
+        total = waiting + load.elsewhere + load.here
+        return max(1, math.ceil(total / load.num_slots - load.here))
 
     def _take(self, shape: str | None, queue: _Queue, most: int, *, new: bool) -> tuple[TrialSpec, ...]:
         count = max(0, min(most, queue.num_waiting(new=new)))

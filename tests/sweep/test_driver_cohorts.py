@@ -200,9 +200,16 @@ class _OneIsLate(Watched):
 def test_nobody_joins_while_a_worker_is_free(bench: Bench) -> None:
     bench.curve = lambda number, _: {"values": [0.5] * (2 if number == 0 else 9), "sleep": 1.0}
     bench.clock = clock = VirtualClock()
-    bench.search(4, executor=_OneIsLate(bench, 2, clock), fused=2, epochs=9)
-    assert bench.cohorts() == [[0, 1], [2]]
-    assert bench.joined == [(3, 0)], "a second later"
+    bench.search(5, executor=_OneIsLate(bench, 2, clock), fused=2, epochs=9)
+    assert bench.cohorts() == [[0, 1], [2, 3]]
+    assert bench.joined == [(4, 0)], "a second later"
+
+
+def test_what_waits_is_shared_out_by_what_each_worker_has_to_do(bench: Bench) -> None:
+    bench.curve = lambda number, _: {"values": [0.5] * 9, "sleep": 1.0}
+    bench.clock = clock = VirtualClock()
+    bench.search(8, executor=_OneIsLate(bench, 2, clock), fused=8, epochs=9)
+    assert bench.cohorts() == [[0, 1, 2, 3], [4, 5, 6, 7]], "the first worker is not nearly done with its half"
 
 
 def test_paused_trials_are_promoted_into_cohorts(bench: Bench) -> None:
