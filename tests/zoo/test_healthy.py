@@ -1,4 +1,4 @@
-"""Setups in which nothing is wrong, with one seed; `test_zoo` looks at those of the blind half, too, with five."""
+"""Every second setup in which nothing is wrong, with one seed; `test_zoo` looks at all of them, with five."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from tests.zoo import known
 FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
 
 
-@pytest.mark.parametrize("case", [*known.HEALTHY, *known.BUNDLED], ids=lambda case: case.name)
+@pytest.mark.parametrize("case", [*known.HEALTHY, *known.BUNDLED][::2], ids=lambda case: case.name)
 def test_a_healthy_run_fails_nowhere(case: Case) -> None:
     found = findings(case, seed=0)
     assert not said(found, CheckVerdict.FAIL), told(found)
