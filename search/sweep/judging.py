@@ -32,7 +32,8 @@ class Judge:
 
     def left(self, number: int) -> float:
         """Return what share of its reports a trial has before it if nobody stops it."""
-        return max(0.0, 1 - self._study.last_step.get(number, 0) / self.planned(number))
+        planned = max(1, self.planned(number))  # an objective's own `epochs` may be 0
+        return max(0.0, 1 - self._study.last_step.get(number, 0) / planned)
 
     def decide(self, reports: Sequence[Report]) -> list[Decision]:
         """Record reports that came at once; return the decisions on them."""

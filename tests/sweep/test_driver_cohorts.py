@@ -212,6 +212,11 @@ def test_what_waits_is_shared_out_by_what_each_worker_has_to_do(bench: Bench) ->
     assert bench.cohorts() == [[0, 1, 2, 3], [4, 5, 6, 7]], "the first worker is not nearly done with its half"
 
 
+def test_an_objective_that_plans_no_epoch_is_searched_all_the_same(bench: Bench) -> None:
+    bench.simulate(4, slots=2, epochs=0)
+    assert bench.all_ended_once(4)
+
+
 def test_paused_trials_are_promoted_into_cohorts(bench: Bench) -> None:
     bench.simulate(27, fused=8, pruner=PROMOTION, epochs=9)
     assert bench.all_ended_once(27)
